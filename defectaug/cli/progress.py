@@ -1,0 +1,71 @@
+"""Progress of long jobs on standard error: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+
+class Progress:
+    """Callable `(done, total)`; use as a context manager. Plain lines come every `every` seconds at most."""
+
+    def __init__(self, what: str, *, every: float = 10.0, unit: str = "img") -> None:
+        self._what = what
+        self._every = every
+        self._unit = unit
+        self._bar: Any = None
+        self._first: int | None = None
+        self._start = self._said = 0.0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            self._show_bar(done, total)
+        else:
+            self._show_line(done, total)
+
+    def say(self, line: str) -> None:
+        """Print one line without breaking the bar."""
+        if self._bar is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._bar.write(line, file=sys.stderr)
+
+    def _show_bar(self, done: int, total: int) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, initial=done, desc=self._what, unit=self._unit, file=sys.stderr)
+        self._bar.update(done - self._bar.n)
+
+    def _show_line(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            # A run that is taken up again starts above 0: what was there does not count for the speed.
+            self._first, self._start, self._said = done, now, now
+        if now - self._said < self._every and done < total:
+            return
+        self._said = now
+        rate = (done - self._first) / max(now - self._start, 1e-9)
+        left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
+        print(f"{self._what}: {done}/{total}{left}", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Human words for a time span: "42 s", "3 min 05 s", "2 h 10 min"."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

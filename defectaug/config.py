@@ -1,0 +1,287 @@
+"""Settings: frozen dataclasses, and their resolution from recipe < file < flags. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from defectaug.errors import ConfigError
+
+GeneratorKind = Literal["layered", "separate", "joint", "styled"]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Dimensions and parts of M, E, G and D.
+
+    ``generator``: ``layered`` paints a defect layer over the source; ``separate`` is the paper's G with two
+    decoders (Figure 3 d, e); ``joint`` decodes both in one (b, c); ``styled`` is StarGAN v2's (a).
+    """
+
+    image_size: int = 128
+    channels: int = 1
+    generator: GeneratorKind = "layered"
+    fold: int = 2
+    encoder_widths: tuple[int, ...] = (16, 48)
+    encoder_blocks: int = 1
+    generator_widths: tuple[int, ...] = (16, 48)
+    generator_blocks: int = 1
+    discriminator_widths: tuple[int, ...] = (16, 48, 96)
+    discriminator_norm: bool = True
+    code_channels: int = 16
+    style_dim: int = 32
+    latent_dim: int = 16
+    mapping_width: int = 128
+    mapping_layers: int = 3
+    defect_width: int = 48
+    norm: bool = False
+    anchor: bool = True
+    noise: bool = True
+    defect_classifier: bool = True
+    product_classifier: bool = True
+
+    @property
+    def code_size(self) -> int:
+        """Height and width of the defect code c."""
+        return self.image_size // self.fold // 2 ** (len(self.generator_widths) - 1)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms; a term of weight 0 is left out. Equation numbers are the paper's."""
+
+    adversarial: float = 1.0  # Eq. 1
+    code: float = 1.0  # Eq. 2
+    split: float = 1.0  # Eq. 3
+    diversity: float = 1.0  # Eq. 4, falls linearly to 0
+    cycle: float = 1.0  # Eq. 5
+    defect_class: float = 1.0  # Eq. 6
+    product_class: float = 1.0  # Eq. 7
+    r1: float = 1.0
+    direct: float = 0.0  # G(x, E(x)) = x
+    area: float = 0.0  # layered: a defect layer is small
+    mask: float = 0.0  # layered: what was painted is found again
+    fill: float = 0.0  # layered: the fill is the normal image
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam; the mapping network learns at its own rate."""
+
+    rate: float = 1e-4
+    mapping_rate: float = 1e-6
+    discriminator_rate: float = 1e-4
+    beta1: float = 0.0
+    beta2: float = 0.99
+    weight_decay: float = 1e-4
+    ema: float = 0.999
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How images become batches. ``framing``: ``whole`` squeezes the image to the model's size; ``crop`` takes
+    windows at native scale, the defective ones around true masks."""
+
+    framing: Literal["whole", "crop"] = "whole"
+    flips: Literal["none", "h", "v", "hv"] = "h"
+    normal_target: float = 0.15
+    min_images: int = 2  # a defect cell with fewer is refused
+    cache_mb: int = 2048
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Length and rhythm of a training run, in steps."""
+
+    seed: int = 0
+    steps: int = 100_000
+    batch_size: int = 8
+    warmup: int = 0
+    r1_every: int = 16
+    sample_every: int = 500
+    save_every: int = 500
+    validate_every: int = 500
+    log_every: int = 20
+    augment: bool = True  # differentiable augmentation of what D sees
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    recipe: str = "small"
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+T = TypeVar("T")
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    files = resources.files("defectaug").joinpath("recipes").iterdir()
+    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as a mapping.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds no mapping.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}).") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: must hold settings as 'key: value' lines.")
+    return loaded
+
+
+def recipe_settings(name: str) -> dict[str, Any]:
+    """The settings of a shipped recipe, its ``base`` recipe's first.
+
+    Raises:
+        ConfigError: no recipe of that name; the message lists the known ones.
+    """
+    if name not in recipe_names():
+        raise ConfigError(f"--preset {name}: no such recipe; known: {', '.join(recipe_names())}.")
+    path = Path(str(resources.files("defectaug").joinpath("recipes", f"{name}.yaml")))
+    settings = read_yaml(path)
+    base = settings.pop("base", None)
+    return overlay(recipe_settings(base), settings) if base else settings
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings: what ``above`` sets beats ``below``."""
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = overlay(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def resolve(
+    preset: str = "small", file: Path | None = None, flags: Mapping[str, Any] | None = None
+) -> Config:
+    """Recipe < file < flags.
+
+    Args:
+        preset: name of a recipe.
+        file: YAML file with any settings.
+        flags: nested settings; ``None`` values are taken as not given.
+
+    Raises:
+        ConfigError: an unknown key (the message names the nearest known one) or a value of the wrong kind.
+    """
+    settings = recipe_settings(preset)
+    if file is not None:
+        settings = overlay(settings, read_yaml(file))
+    settings = overlay(settings, _given(flags or {}))
+    return check(from_mapping(Config, settings | {"recipe": preset}, str(file) if file else f"recipe {preset}"))
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {k: _given(v) if isinstance(v, Mapping) else v for k, v in flags.items()}
+    return {k: v for k, v in nested.items() if v is not None}
+
+
+def from_mapping(kind: type[T], settings: Mapping[str, Any], where: str, prefix: str = "") -> T:
+    """A dataclass from a nested mapping, every key and value checked.
+
+    Raises:
+        ConfigError: as :func:`resolve`.
+    """
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)
+            raise ConfigError(f"{where}: unknown setting '{prefix}{key}'; did you mean '{prefix}{near[0]}'?")
+        values[key] = _value(hints[key], value, where, f"{prefix}{key}")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: '{name}' must hold settings of its own.")
+        return from_mapping(typing.cast(type, hint), value, where, f"{name}.")
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        if value not in typing.get_args(hint):
+            known = ", ".join(map(str, typing.get_args(hint)))
+            raise ConfigError(f"{where}: '{name}' is {value!r}; it must be one of {known}.")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where}: '{name}' is {value!r}; it must be a list.")
+        return tuple(_value(typing.get_args(hint)[0], v, where, name) for v in value)
+    if origin is types.UnionType:
+        if value is None:
+            return None
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-4 as text
+        except ValueError:
+            pass
+    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where}: '{name}' is {value!r}; it must be of kind {hint.__name__}.")
+
+
+def check(config: Config) -> Config:
+    """Refuses settings that no network can be built from.
+
+    Raises:
+        ConfigError: names the setting, its value and what is possible.
+    """
+    net, run = config.network, config.run
+    depth = max(len(net.encoder_widths), len(net.generator_widths), len(net.discriminator_widths))
+    unit = net.fold * 2 ** (depth - 1)
+    if net.image_size < 32 or net.image_size % unit or net.image_size > 1024:
+        raise ConfigError(
+            f"--image-size {net.image_size}: must be a multiple of {max(unit, 8)} from 32 to 1024 for this recipe."
+        )
+    if len(net.encoder_widths) != len(net.generator_widths):
+        raise ConfigError("network.encoder_widths and network.generator_widths must be of one length: c is swapped.")
+    if net.channels not in (1, 3):
+        raise ConfigError(f"network.channels is {net.channels}; it must be 1 or 3.")
+    for name, value in (("run.steps", run.steps), ("run.batch_size", run.batch_size)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}; it must be at least 1.")
+    if run.batch_size < 2:
+        raise ConfigError("run.batch_size is 1; it must be at least 2: half of a batch is guided by references.")
+    return config
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Plain nested mapping of a settings dataclass, tuples as lists, for YAML."""
+    plain = dataclasses.asdict(config)
+
+    def lists(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: lists(v) for k, v in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    return lists(plain)

@@ -1,0 +1,140 @@
+"""Seeded batches, balanced over product x defect.
+
+A batch is a pure function of the seed and the step, so that a resumed run needs no state of the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from defectaug.data.index import DataIndex
+from defectaug.data.stores import CropStore, ImageStore, Store
+from defectaug.errors import DataError
+
+__all__ = ["BalancedBatches", "Batch", "CropStore", "Flips", "ImageStore", "Store"]
+
+Flips = Literal["none", "h", "v", "hv"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Source images, the defect each is to get, and a real image of that defect for each.
+
+    Shapes: images (B, C, S, S) float32 in [-1, 1]; the rest (B,) int64.
+    """
+
+    image: Tensor
+    defect: Tensor
+    product: Tensor
+    index: Tensor  # sample number in the index
+    target: Tensor  # defect to be painted; defect number 0 is normal
+    reference: Tensor
+    reference_product: Tensor
+    reference_index: Tensor
+
+    def to(self, device: torch.device | str, **options: bool) -> Batch:
+        """The batch on another device; options as of `Tensor.to`."""
+        moved = {field.name: getattr(self, field.name).to(device, **options) for field in fields(self)}
+        return Batch(**moved)
+
+    def __len__(self) -> int:
+        return self.image.shape[0]
+
+
+class BalancedBatches:
+    """Batches in which every product x defect cell is as likely as every other, however few images it has.
+
+    Args:
+        index: the training images.
+        store: their pixels, in the order of `index.samples`.
+        batch_size: images a batch.
+        seed: with the step, fixes a batch.
+        flips: directions in which sources and references may be mirrored, each for itself.
+        brightness: largest shift of brightness, in units of [-1, 1].
+        normal_target: share of sources whose target is the normal class (their defect is to be removed).
+
+    Raises:
+        DataError: the index holds no defective image.
+    """
+
+    def __init__(
+        self,
+        index: DataIndex,
+        store: Store,
+        batch_size: int,
+        seed: int,
+        *,
+        flips: Flips = "none",
+        brightness: float = 0.0,
+        normal_target: float = 0.15,
+    ) -> None:
+        if len(store) != len(index.samples):
+            raise ValueError(f"the store holds {len(store)} images, the index {len(index.samples)}")
+        self.store, self.batch_size, self.seed = store, batch_size, seed
+        self.flips, self.brightness = flips, brightness
+        self._product = np.array([index.products.index(sample.product) for sample in index.samples])
+        self._defect = np.array([index.defects.index(sample.defect) for sample in index.samples])
+        keys = sorted(set(zip(self._product.tolist(), self._defect.tolist(), strict=True)))
+        self._cells = [np.flatnonzero((self._product == p) & (self._defect == d)) for p, d in keys]
+        self._cells_of: dict[int, list[int]] = {}
+        for cell, (_, defect) in enumerate(keys):
+            self._cells_of.setdefault(defect, []).append(cell)
+        self._targets, self._target_shares = _target_shares(sorted(self._cells_of), normal_target, index)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step; the same for the same seed and step, whatever was drawn before."""
+        rng = np.random.default_rng([self.seed, step])
+        sources = [self._draw(cell, rng) for cell in _spread(len(self._cells), self.batch_size, rng)]
+        targets = rng.choice(self._targets, self.batch_size, p=self._target_shares)
+        references = [self._draw(rng.choice(self._cells_of[target]), rng) for target in targets.tolist()]
+        return Batch(
+            image=self._images(sources, rng),
+            defect=torch.from_numpy(self._defect[sources]),
+            product=torch.from_numpy(self._product[sources]),
+            index=torch.tensor(sources),
+            target=torch.from_numpy(targets.astype(np.int64)),
+            reference=self._images(references, rng),
+            reference_product=torch.from_numpy(self._product[references]),
+            reference_index=torch.tensor(references),
+        )
+
+    def _draw(self, cell: int, rng: np.random.Generator) -> int:
+        return int(rng.choice(self._cells[cell]))
+
+    def _images(self, numbers: list[int], rng: np.random.Generator) -> Tensor:
+        return torch.stack([self._augment(self.store.get(number, rng), rng) for number in numbers])
+
+    def _augment(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        # Both coins and the shift are drawn always, so that one option does not change another's draws
+        mirror_h, mirror_v = rng.random(2) < 0.5
+        shift = self.brightness * rng.uniform(-1, 1)
+        if mirror_h and "h" in self.flips:
+            image = image.flip(2)
+        if mirror_v and "v" in self.flips:
+            image = image.flip(1)
+        return (image + shift).clamp(-1, 1) if self.brightness else image
+
+
+def _target_shares(
+    defects: list[int], normal_target: float, index: DataIndex
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    others = [defect for defect in defects if defect != 0]
+    if not others:
+        raise DataError(f"{index.root}: no defective image among the {len(index.samples)} training images")
+    if 0 not in defects:
+        return np.array(others), np.full(len(others), 1 / len(others))
+    shares = [normal_target, *[(1 - normal_target) / len(others)] * len(others)]
+    return np.array([0, *others]), np.array(shares)
+
+
+def _spread(choices: int, count: int, rng: np.random.Generator) -> list[int]:
+    """`count` draws from range(choices), equally likely, none twice before all had their turn."""
+    rounds = -(-count // choices)
+    drawn = np.concatenate([rng.permutation(choices) for _ in range(rounds)])[:count]
+    return [int(choice) for choice in drawn]

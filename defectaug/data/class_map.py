@@ -1,0 +1,139 @@
+"""Class maps: rename, merge and drop the classes and products of a data folder (`defectaug.yaml`)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from defectaug.data.files import nfc
+from defectaug.errors import ConfigError
+
+MAP_NAME = "defectaug.yaml"
+KEYS = ("normal", "defects", "products")
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """New names for folder names; None drops the class.
+
+    Args:
+        normal: the folder that holds the normal images.
+        defects: old class name to new one or None. Several old names may share a new one.
+        products: the same for products.
+        origin: where the map comes from, for messages.
+    """
+
+    normal: str | None = None
+    defects: Mapping[str, str | None] = field(default_factory=dict)
+    products: Mapping[str, str | None] = field(default_factory=dict)
+    origin: str = "class map"
+
+    def __post_init__(self) -> None:
+        for kind in ("defects", "products"):
+            names = {nfc(old): _target(new, kind, self.origin) for old, new in getattr(self, kind).items()}
+            object.__setattr__(self, kind, names)
+        if self.normal is not None:
+            object.__setattr__(self, "normal", nfc(self.normal))
+
+    def check_names(self, products: Iterable[str], classes: Iterable[str]) -> None:
+        """Raises ConfigError where the map renames a product or class that the data lack."""
+        for kind, old_names, known in (
+            ("product", self.products, sorted(set(products))),
+            ("class", self.defects, sorted(set(classes))),
+        ):
+            for old in old_names:
+                if old not in known:
+                    advice = nearest(old, known)
+                    raise ConfigError(f"{self.origin}: no {kind} named '{old}' in the data; {advice}")
+
+    def product(self, name: str) -> str | None:
+        """The product's new name; None where it is dropped."""
+        return self.products.get(name, name)
+
+    def defect(self, name: str) -> str | None:
+        """The class's new name; None where it is dropped."""
+        return self.defects.get(name, name)
+
+
+def read_class_map(path: Path) -> ClassMap:
+    """Reads a class map file.
+
+    Raises:
+        ConfigError: the file cannot be read, is no class map, or has unknown keys or unusable names.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_NamesLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: the class map cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: the class map is not valid YAML ({reason})") from error
+    if content is None:
+        return ClassMap(origin=str(path))
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: no class map, which has the keys {', '.join(KEYS)}")
+    for key in content:
+        if key not in KEYS:
+            raise ConfigError(f"{path}: unknown key '{key}'; {nearest(str(key), KEYS)}")
+    normal = content.get("normal")
+    if normal is not None and not isinstance(normal, str):
+        raise ConfigError(f"{path}: 'normal' must be the name of one folder")
+    return ClassMap(
+        normal, _renames(content, "defects", path), _renames(content, "products", path), origin=str(path)
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Advice for a name that is not known: the nearest one, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not close:  # upper and lower case are a frequent mistake, and far apart for difflib
+        close = [other for other in known if other.casefold() == name.casefold()]
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def check_folder_name(name: str) -> str | None:
+    """Why `name` cannot be a folder's name, or None if it can."""
+    if not name.strip():
+        return "is empty"
+    if "/" in name or "\\" in name:
+        return "holds a slash"
+    if name.startswith("."):
+        return "starts with a dot"
+    if any(ord(letter) < 32 for letter in name):
+        return "holds control characters"
+    return None
+
+
+class _NamesLoader(yaml.SafeLoader):
+    """Safe YAML in which plain scalars are names: `01`, `no` and `on` stay text; only null is special."""
+
+
+_NamesLoader.yaml_implicit_resolvers = {
+    letter: [pair for pair in pairs if pair[0] == "tag:yaml.org,2002:null"]
+    for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _renames(content: Mapping[str, Any], key: str, path: Path) -> dict[str, str | None]:
+    renames = content.get(key) or {}
+    if not isinstance(renames, dict):
+        raise ConfigError(f"{path}: '{key}' must be a table of OLD: NEW lines")
+    for old, new in renames.items():
+        if not isinstance(old, str) or not (new is None or isinstance(new, str)):
+            raise ConfigError(f"{path}: '{key}: {old}' must name one new class, or null to drop it")
+    return renames
+
+
+def _target(new: str | None, kind: str, origin: str) -> str | None:
+    if new is None:
+        return None
+    reason = check_folder_name(new)
+    if reason:
+        raise ConfigError(f"{origin}: '{kind}' maps to {new!r}, which {reason}; it must be a folder name")
+    return nfc(new.strip())

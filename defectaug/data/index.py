@@ -1,0 +1,167 @@
+"""The index of a data folder: every image with its product and defect, after the class map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from defectaug.data.class_map import MAP_NAME, ClassMap, nearest, read_class_map
+from defectaug.data.files import nfc
+from defectaug.data.layouts import Hints, find_layout
+from defectaug.data.sample import Sample
+from defectaug.errors import ConfigError, DataError
+
+__all__ = ["DataIndex", "Sample", "index_folder"]
+
+
+@dataclass(frozen=True)
+class DataIndex:
+    """The images of a data folder and the classes they belong to.
+
+    Args:
+        root: the data folder.
+        layout: name of the layout it has.
+        normal: name of the normal class.
+        samples: all images, sorted by product, defect and path.
+        products: all products, sorted.
+        defects: all class names, the normal one first, the rest sorted.
+    """
+
+    root: Path
+    layout: str
+    normal: str
+    samples: tuple[Sample, ...]
+    products: tuple[str, ...]
+    defects: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str], tuple[Sample, ...]]:
+        cells: dict[tuple[str, str], list[Sample]] = {
+            (product, defect): [] for product in self.products for defect in self.defects
+        }
+        for sample in self.samples:
+            cells[sample.product, sample.defect].append(sample)
+        return {key: tuple(samples) for key, samples in cells.items()}
+
+    def cell(self, product: str, defect: str) -> tuple[Sample, ...]:
+        """The images of one product and defect, in the order of `samples`; empty where there are none."""
+        return self._cells.get((product, defect), ())
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Images per (product, defect), zero for empty cells."""
+        return {key: len(samples) for key, samples in self._cells.items()}
+
+    def describe(self) -> str:
+        """One line, such as "MVTec AD layout: 3 products, 7 defects, 1,204 images"."""
+        sizes = {"product": len(self.products), "defect": len(self.defects) - 1, "image": len(self.samples)}
+        listed = (f"{count:,} {noun}{'s' * (count != 1)}" for noun, count in sizes.items())
+        return f"{self.layout} layout: {', '.join(listed)}"
+
+    def where(self, keep: Callable[[Sample], bool]) -> DataIndex:
+        """The index of the samples to keep. Products and defects stay as they are, so that labels do too."""
+        return replace(self, samples=tuple(sample for sample in self.samples if keep(sample)))
+
+    def only(self, *splits: str) -> DataIndex:
+        """The samples of these splits."""
+        return self.where(lambda sample: sample.split in splits)
+
+    def training(self) -> DataIndex:
+        """The samples that training may see: those of split "train", and those of no split."""
+        return self.where(lambda sample: sample.split in (None, "train"))
+
+
+def index_folder(
+    root: str | Path,
+    *,
+    class_map: str | Path | ClassMap | None = None,
+    normal: str | None = None,
+    product: str | None = None,
+    require_defects: bool = True,
+) -> DataIndex:
+    """Finds out the layout of a data folder and lists its images. Opens no image of plain trees.
+
+    Args:
+        root: the data folder.
+        class_map: a map or its file; without one, ROOT/defectaug.yaml is used where it exists.
+        normal: name of the normal class's folder; beats the map's.
+        product: the product's name where no folder names it.
+        require_defects: whether a folder of normal images alone is an error.
+
+    Raises:
+        DataError: the folder is missing, empty, of no known layout, or without normal or defect images.
+        ConfigError: the class map or the name of the normal class does not fit the data.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}")
+    classes = _load_map(root, class_map)
+    wanted = normal or classes.normal
+    hints = Hints(wanted, product)
+    layout = find_layout(root, hints)
+    found = [
+        replace(sample, product=nfc(sample.product), defect=nfc(sample.defect))
+        for sample in layout.read(root, hints)
+    ]
+    if not found:
+        raise DataError(f"{root}: {layout.name} layout, but no images in it")
+    classes.check_names((sample.product for sample in found), (sample.defect for sample in found))
+    origin = "--normal" if normal else classes.origin
+    samples, name = _name_classes(root, found, classes, hints, origin)
+    defects = sorted({sample.defect for sample in samples} - {name})
+    if require_defects and not defects:
+        raise DataError(f"{root}: only normal images ('{name}'), no defect class to learn from")
+    return DataIndex(
+        root=root,
+        layout=layout.name,
+        normal=name,
+        samples=samples,
+        products=tuple(sorted({sample.product for sample in samples})),
+        defects=(name, *defects),
+    )
+
+
+def _load_map(root: Path, class_map: str | Path | ClassMap | None) -> ClassMap:
+    if isinstance(class_map, ClassMap):
+        return class_map
+    if class_map is not None:
+        return read_class_map(Path(class_map).expanduser())
+    beside = root / MAP_NAME
+    return read_class_map(beside) if beside.is_file() else ClassMap()
+
+
+def _name_classes(
+    root: Path, found: list[Sample], classes: ClassMap, hints: Hints, origin: str
+) -> tuple[tuple[Sample, ...], str]:
+    """The samples under their mapped names, sorted, and the name of the normal class."""
+    mapped = {folder: classes.defect(folder) for folder in sorted({sample.defect for sample in found})}
+    normals = {old for old, new in mapped.items() if hints.is_normal(old) or (new and hints.is_normal(new))}
+    if hints.normal is not None and not normals:
+        advice = nearest(hints.normal, mapped)
+        raise ConfigError(f"{origin}: no class named '{hints.normal}' in {root}; {advice}")
+    if not normals:
+        listed = ", ".join(mapped)
+        raise DataError(f"{root}: no normal class among the folders {listed}; name it with --normal NAME")
+    name = _normal_name({new for folder in normals if (new := mapped[folder]) is not None})
+    if name is None:
+        raise ConfigError(f"{classes.origin}: drops the normal class '{min(normals)}', which the model needs")
+    samples = [
+        replace(sample, product=product, defect=name if sample.defect in normals else defect)
+        for sample in found
+        if (product := classes.product(sample.product)) and (defect := mapped[sample.defect])
+    ]
+    if not samples:
+        raise ConfigError(f"{classes.origin}: drops every image of {root}")
+    if all(sample.defect != name for sample in samples):
+        raise DataError(f"{root}: no image of the normal class '{name}' is left after the class map")
+    return tuple(sorted(samples, key=lambda sample: (sample.product, sample.defect, sample.path))), name
+
+
+def _normal_name(names: Iterable[str]) -> str | None:
+    """The normal class's name: the user's own where all products agree, else "normal"."""
+    names = set(names)
+    return names.pop() if len(names) == 1 else "normal" if names else None

@@ -1,0 +1,244 @@
+"""What the files of a data folder hold: counts, sizes, colour modes, damage, duplicates, problems."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from defectaug.data.images import Header, probe, read_image
+from defectaug.data.index import DataIndex
+from defectaug.data.layouts import Hints
+from defectaug.data.sample import Sample
+from defectaug.errors import DataError
+
+ADVISED_IMAGES = 8
+WHITE_LEVELS = (1023, 4095, 16383, 65535)  # cameras of 10, 12, 14 and 16 bits
+
+Cell = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found in the files of an index.
+
+    Args:
+        counts: readable images per (product, defect), zero for empty cells.
+        unreadable: files that cannot be read, with the reason.
+        smallest: least width and least height of all images.
+        largest: greatest width and greatest height.
+        sizes: number of different sizes.
+        modes: images per colour mode, by Pillow's names.
+        bits: bits a channel of the deepest image, 8 or 16.
+        channels: 1 where all images are grey, else 3.
+        duplicates: groups of files that hold exactly the same.
+        problems: what a person should know before training, one line each.
+    """
+
+    counts: dict[Cell, int]
+    unreadable: tuple[tuple[Path, str], ...]
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+    sizes: int
+    modes: dict[str, int]
+    bits: int
+    channels: int
+    duplicates: tuple[tuple[Path, ...], ...]
+    problems: tuple[str, ...]
+
+    @property
+    def mixed_sizes(self) -> bool:
+        return self.sizes > 1
+
+
+def survey(
+    index: DataIndex,
+    *,
+    decode: bool = False,
+    image_size: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Survey:
+    """Reads the header of every file of an index.
+
+    Args:
+        index: the images.
+        decode: decode every image too, which finds files that are damaged further down, and compare pixels
+            instead of files in the search for duplicates.
+        image_size: edge of the model's square; smaller images are a problem then.
+        progress: called with the files done and their number.
+
+    Raises:
+        DataError: none of the images of a cell can be read.
+    """
+    headers: dict[Sample, Header] = {}
+    digests: dict[Sample, str] = {}
+    unreadable: list[tuple[Path, str]] = []
+    for done, sample in enumerate(index.samples):
+        try:
+            headers[sample] = probe(sample.path)
+            digests[sample] = _pixel_digest(sample.path) if decode else _size_digest(sample.path)
+        except DataError as error:
+            headers.pop(sample, None)
+            unreadable.append((sample.path, str(error).removeprefix(f"{sample.path}: ")))
+        if progress:
+            progress(done + 1, len(index.samples))
+    counts = dict.fromkeys(index.counts(), 0) | Counter((sample.product, sample.defect) for sample in headers)
+    _refuse_lost_cells(index, counts, dict(unreadable))
+    duplicates = _duplicates(digests if decode else _byte_digests(digests))
+    widths, heights = zip(*(header.size for header in headers.values()), strict=True)
+    sizes = len({header.size for header in headers.values()})
+    channels = max(header.channels for header in headers.values())
+    return Survey(
+        counts=counts,
+        unreadable=tuple(unreadable),
+        smallest=(min(widths), min(heights)),
+        largest=(max(widths), max(heights)),
+        sizes=sizes,
+        modes=dict(Counter(header.mode for header in headers.values())),
+        bits=16 if any(header.bits > 8 for header in headers.values()) else 8,
+        channels=channels,
+        duplicates=tuple(tuple(sample.path for sample in group) for group in duplicates),
+        problems=(
+            *_unreadable_problems(unreadable),
+            *_count_problems(index, counts),
+            *_normal_problems(index),
+            *_name_problems(index.defects),
+            *_name_problems(index.products),
+            *_pixel_problems(list(headers.values()), image_size),
+            *_duplicate_problems(duplicates),
+        ),
+    )
+
+
+def drop_unreadable(index: DataIndex, found: Survey, *, strict: bool = False) -> DataIndex:
+    """The index without the files that cannot be read.
+
+    Raises:
+        DataError: with `strict`, where there is such a file.
+    """
+    if strict and found.unreadable:
+        path, reason = found.unreadable[0]
+        others = f", and {len(found.unreadable) - 1} more" if len(found.unreadable) > 1 else ""
+        raise DataError(f"{path}: {reason}{others}; mend or remove it, or go without --strict")
+    lost = {path for path, _ in found.unreadable}
+    return index.where(lambda sample: sample.path not in lost)
+
+
+def white_level(samples: Sequence[Sample], limit: int = 64) -> int:
+    """The value that stands for white: 255, or for 16-bit files the least white of a camera that fits.
+
+    Args:
+        samples: readable images, of which up to `limit` are read, evenly spread.
+        limit: see there.
+    """
+    chosen = np.linspace(0, len(samples) - 1, min(len(samples), limit)).round().astype(int)
+    decoded = (read_image(samples[number].path) for number in chosen)
+    brightest = max((int(image.pixels.max()) for image in decoded if image.white > 255), default=None)
+    return 255 if brightest is None else next(level for level in WHITE_LEVELS if brightest <= level)
+
+
+def _size_digest(path: Path) -> str:
+    return str(path.stat().st_size)
+
+
+def _pixel_digest(path: Path) -> str:
+    image = read_image(path)
+    digest = hashlib.blake2b(repr((image.pixels.shape, image.pixels.dtype.str)).encode())
+    digest.update(image.pixels.tobytes())
+    return digest.hexdigest()
+
+
+def _byte_digests(sizes: dict[Sample, str]) -> dict[Sample, str]:
+    """Digests of the files whose length is not the only one of its kind."""
+    common = Counter(sizes.values())
+    return {
+        sample: hashlib.blake2b(sample.path.read_bytes()).hexdigest()
+        for sample, size in sizes.items()
+        if common[size] > 1
+    }
+
+
+def _duplicates(digests: dict[Sample, str]) -> list[list[Sample]]:
+    groups: dict[str, list[Sample]] = defaultdict(list)
+    for sample, digest in digests.items():
+        groups[digest].append(sample)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _refuse_lost_cells(index: DataIndex, counts: dict[Cell, int], unreadable: dict[Path, str]) -> None:
+    for product, defect in index.counts():
+        samples = index.cell(product, defect)
+        if samples and not counts[product, defect]:
+            reason = unreadable[samples[0].path]
+            which = "its only image" if len(samples) == 1 else f"none of its {len(samples)} images"
+            can = "cannot be read" if len(samples) == 1 else "can be read"
+            raise DataError(f"{samples[0].path}: {product}/{defect}: {which} {can} ({reason})")
+
+
+def _unreadable_problems(unreadable: list[tuple[Path, str]]) -> Iterable[str]:
+    if unreadable:
+        path, reason = unreadable[0]
+        files = "1 file is" if len(unreadable) == 1 else f"{len(unreadable)} files are"
+        yield f"{files} skipped, first {path}: {reason}"
+
+
+def _count_problems(index: DataIndex, counts: dict[Cell, int]) -> Iterable[str]:
+    for (product, defect), count in counts.items():
+        if count == 0 and defect == index.normal:
+            yield f"{product} has no normal images to paint on"
+        elif count == 0:
+            yield f"{product}/{defect} has no images; the defect is learnt from the other products"
+        elif count < ADVISED_IMAGES:
+            images = "1 image" if count == 1 else f"{count} images"
+            yield f"{product}/{defect} has {images} (at least {ADVISED_IMAGES} advised)"
+
+
+def _normal_problems(index: DataIndex) -> Iterable[str]:
+    for name in index.defects[1:]:
+        if Hints().is_normal(name):
+            advice = f"the normal class is '{index.normal}'; a class map can merge them"
+            yield f"'{name}' counts as a defect, {advice}"
+
+
+def _name_problems(names: Iterable[str]) -> Iterable[str]:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[name.casefold()].append(name)
+    for group in alike.values():
+        if len(group) > 1:
+            yield f"{' and '.join(group)} differ in upper and lower case only; a class map can merge them"
+
+
+def _pixel_problems(headers: list[Header], image_size: int) -> Iterable[str]:
+    small = sum(min(header.size) < image_size for header in headers)
+    if small:
+        edge = min(min(header.size) for header in headers)
+        images = "1 image is" if small == 1 else f"{small} images are"
+        yield f"{images} smaller than the model's {image_size} x {image_size} (down to {edge} pixels)"
+    sizes = Counter(header.size for header in headers)
+    if len(sizes) > 1:
+        (width, height), count = sizes.most_common(1)[0]
+        yield f"{len(sizes)} sizes, most often {width} x {height} ({count} of {len(headers)} images)"
+    if len({header.channels for header in headers}) > 1:
+        grey = sum(header.channels == 1 for header in headers)
+        yield f"{grey} grey and {len(headers) - grey} colour images; the model works in colour"
+    deep = sum(header.bits > 8 for header in headers)
+    if 0 < deep < len(headers):
+        yield f"{deep} images of 16 bits among {len(headers) - deep} of 8 bits"
+
+
+def _duplicate_problems(duplicates: list[list[Sample]]) -> Iterable[str]:
+    twice = sum(len(group) - 1 for group in duplicates)
+    if twice:
+        first, second = duplicates[0][:2]
+        noun = "image is an exact duplicate" if twice == 1 else "images are exact duplicates"
+        yield f"{twice} {noun}, first {second.path} of {first.path}"
+    for group in duplicates:
+        other = next((s for s in group if (s.product, s.defect) != (group[0].product, group[0].defect)), None)
+        if other:
+            yield f"{group[0].path} and {other.path} are the same image under different labels"
+            break

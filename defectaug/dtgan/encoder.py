@@ -1,0 +1,36 @@
+"""E: from an image to the shape map and the style of its defect, per domain."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from defectaug.config import NetworkConfig
+from defectaug.dtgan.anchor import anchored
+from defectaug.dtgan.codes import Codes
+from defectaug.nn.blocks import ResBlock, Trunk, pool_max_mean
+from defectaug.nn.branches import BranchedConv1x1, BranchedLinear
+
+
+class Encoder(nn.Module):
+    """(c, s) = E_y(x): a shared trunk, then a shape head and a style head per domain."""
+
+    def __init__(self, net: NetworkConfig, domains: int) -> None:
+        super().__init__()
+        self.anchor = net.anchor
+        width = net.encoder_widths[-1]
+        self.trunk = Trunk(
+            net.channels, net.encoder_widths, fold=net.fold, blocks=net.encoder_blocks, norm=net.norm
+        )
+        self.shape = BranchedConv1x1(width, net.code_channels, domains, gain=0.5)
+        # CHOICE: maximum and mean pooling, since most of a defective image is not defect.
+        self.style_trunk = ResBlock(width, width, "down")
+        self.style = BranchedLinear(2 * width, net.style_dim, domains)
+
+    def forward(self, x: Tensor, defect: Tensor) -> Codes:
+        """Image (N, channels, S, S) and its class (N,) to codes."""
+        h = self.trunk(x)
+        c = torch.tanh(self.shape(h, defect))
+        s = torch.tanh(self.style(pool_max_mean(self.style_trunk(h)), defect))
+        codes = Codes(c, s, defect)
+        return anchored(codes) if self.anchor else codes

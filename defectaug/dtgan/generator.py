@@ -1,0 +1,73 @@
+"""G: what its forms share, and the choice among them.
+
+Every form reads a source once (:meth:`Generator.background`) and then paints any number of defects on it
+(:meth:`Generator.render`), so that several renders of one source share the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from torch import Tensor, nn
+
+from defectaug.dtgan.codes import Codes
+
+
+@dataclass(frozen=True)
+class Background:
+    """What G takes from a source image.
+
+    Attributes:
+        source: the image x (N, C, S, S).
+        features: background part of the bottleneck (N, B, h, w).
+        code: the defect part that is cut away, FG_G(x) (N, code_channels, h, w).
+        removed: layered form: opacity of the source's own defect (N, 1, S, S), else None.
+        clean: layered form: the source without its defect (N, C, S, S), else None.
+        fill: layered form: what the background decoder puts in its place (N, C, S, S), else None.
+    """
+
+    source: Tensor
+    features: Tensor
+    code: Tensor
+    removed: Tensor | None = None
+    clean: Tensor | None = None
+    fill: Tensor | None = None
+
+    def __getitem__(self, rows: slice | Tensor) -> Background:
+        values = (getattr(self, f.name) for f in fields(self))
+        return Background(*(v if v is None else v[rows] for v in values))
+
+    def detach(self) -> Background:
+        """The same values, cut from the graph."""
+        values = (getattr(self, f.name) for f in fields(self))
+        return Background(*(v if v is None else v.detach() for v in values))
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """An image with a defect painted: ``image`` (N, C, S, S) in [-1, 1], and in the layered form the
+    ``opacity`` (N, 1, S, S) in [0, 1) and ``colour`` (N, C, S, S) of the defect layer."""
+
+    image: Tensor
+    opacity: Tensor | None = None
+    colour: Tensor | None = None
+
+
+class Generator(nn.Module):
+    """Base of the forms of G."""
+
+    def background(self, x: Tensor) -> Background:
+        """Reads the source (N, C, S, S)."""
+        raise NotImplementedError
+
+    def render(self, background: Background, codes: Codes) -> Rendered:
+        """Paints the defects on the sources."""
+        raise NotImplementedError
+
+    def repaint(self, background: Background, codes: Codes, rendered: Rendered) -> Rendered:
+        """Paints what ``rendered`` shows (made from ``codes``) on other backgrounds; layers are used again."""
+        return self.render(background, codes)
+
+    def forward(self, x: Tensor, codes: Codes) -> Rendered:
+        """G(x, c, s)."""
+        return self.render(self.background(x), codes)

@@ -1,0 +1,43 @@
+"""Where codes come from: a latent through M, or a reference image through E."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.encoder import Encoder
+from defectaug.dtgan.mapping import Latent, MappingNetwork
+
+
+class Guide(Protocol):
+    """Gives the codes of target classes (N,)."""
+
+    def codes(self, defect: Tensor) -> Codes: ...
+
+
+@dataclass(frozen=True)
+class LatentGuide:
+    """(c, s) = M_y(z)."""
+
+    mapping: MappingNetwork
+    latent: Latent
+
+    def codes(self, defect: Tensor) -> Codes:
+        return self.mapping(self.latent, defect)
+
+
+@dataclass(frozen=True)
+class ReferenceGuide:
+    """(c, s) = E_y(reference). ``held`` cuts them from the graph: E would otherwise look for one constant code that
+    pleases the classifier."""
+
+    encoder: Encoder
+    reference: Tensor
+    held: bool = True
+
+    def codes(self, defect: Tensor) -> Codes:
+        codes = self.encoder(self.reference, defect)
+        return codes.detach() if self.held else codes

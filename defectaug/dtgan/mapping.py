@@ -1,0 +1,96 @@
+"""M: from a latent z to a defect's shape map and style, per domain, with per-pixel noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from defectaug.config import NetworkConfig
+from defectaug.dtgan.anchor import anchored
+from defectaug.dtgan.codes import Codes
+from defectaug.nn.blocks import activate, AdaIN, conv3, NoiseInjection
+from defectaug.nn.branches import BranchedLinear, Branches
+
+START = 4  # CHOICE: height and width of the map that a shape grows from
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Random input of M: ``z`` (N, latent_dim) and one noise map (N, 1, h, h) per level of the shape head."""
+
+    z: Tensor
+    noise: list[Tensor]
+
+    def __getitem__(self, rows: slice | Tensor) -> Latent:
+        return Latent(self.z[rows], [n[rows] for n in self.noise])
+
+
+class ShapeHead(nn.Module):
+    """Grows a shape map from ``w``: a level of noise injection and AdaIN per size, from START to the code's."""
+
+    def __init__(self, net: NetworkConfig) -> None:
+        super().__init__()
+        width = net.defect_width
+        levels = int(math.log2(net.code_size // START)) + 1
+        self.start = nn.Linear(net.mapping_width, width * START * START)
+        self.convs = nn.ModuleList(conv3(width, width) for _ in range(levels))
+        self.noises = nn.ModuleList(NoiseInjection(width, 0.3) for _ in range(levels) if net.noise)
+        self.norms = nn.ModuleList(AdaIN(width, net.mapping_width) for _ in range(levels))
+        self.out = conv3(width, net.code_channels)
+        nn.init.normal_(self.out.weight, std=1 / math.sqrt(9 * width))
+
+    def forward(self, w: Tensor, noise: list[Tensor]) -> Tensor:
+        """w (N, mapping_width) and noise maps to c (N, code_channels, code_size, code_size) in (-1, 1)."""
+        h = self.start(w).unflatten(1, (-1, START, START))
+        for level, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            if level:
+                h = F.interpolate(h, scale_factor=2.0, mode="bilinear", align_corners=False)
+            h = conv(h)
+            if self.noises:
+                h = self.noises[level](h, noise[level])
+            h = activate(norm(h, w))
+        return torch.tanh(self.out(h))
+
+
+class MappingNetwork(nn.Module):
+    """(c, s) = M_y(z): a shared MLP, a style head and a shape head per domain."""
+
+    def __init__(self, net: NetworkConfig, domains: int) -> None:
+        super().__init__()
+        self.net = net
+        layers: list[nn.Module] = []
+        size = net.latent_dim
+        for _ in range(net.mapping_layers):
+            layers += [nn.Linear(size, net.mapping_width), nn.SiLU()]
+            size = net.mapping_width
+        self.shared = nn.Sequential(*layers)
+        self.style = BranchedLinear(net.mapping_width, net.style_dim, domains)
+        self.shape = Branches(lambda: ShapeHead(net), domains)
+
+    def noise_sizes(self) -> list[int]:
+        """Heights of the noise maps, coarse to fine."""
+        levels = int(math.log2(self.net.code_size // START)) + 1
+        return [START * 2**level for level in range(levels)]
+
+    def draw(self, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Latent:
+        """``count`` latents from one generator (on the CPU, so that every device draws the same)."""
+        z = torch.randn(count, self.net.latent_dim, generator=generator).to(device)
+        noise = [torch.randn(count, 1, h, h, generator=generator).to(device) for h in self.noise_sizes()]
+        return Latent(z, noise)
+
+    def draw_seeded(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> Latent:
+        """One latent per seed, each independent of its neighbours in the batch."""
+        singles = [self.draw(1, torch.Generator().manual_seed(seed), device) for seed in seeds]
+        noise = [torch.cat(level) for level in zip(*(s.noise for s in singles), strict=True)]
+        return Latent(torch.cat([s.z for s in singles]), noise)
+
+    def forward(self, latent: Latent, defect: Tensor) -> Codes:
+        """Codes of the given target domains (N,)."""
+        w = self.shared(latent.z)
+        codes = Codes(self.shape(defect, w, latent.noise), torch.tanh(self.style(w, defect)), defect)
+        return anchored(codes) if self.net.anchor else codes

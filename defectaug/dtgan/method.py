@@ -1,0 +1,181 @@
+"""DT-GAN as the training loop drives it: one step of D, one of M, E and G, on the same pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from defectaug.config import Config
+from defectaug.data.batches import Batch
+from defectaug.dtgan.anchor import NORMAL
+from defectaug.dtgan.model import DTGAN
+from defectaug.dtgan.objective import Objective, Pass, Terms, TrainingBatch
+from defectaug.dtgan.sheet import sample_sheet
+from defectaug.dtgan.validation import kernel_distance
+from defectaug.errors import TrainingError
+from defectaug.training.device import Compute
+from defectaug.training.ema import Average
+from defectaug.training.schedule import ema_decay, linear_to_zero, step_seed
+
+ADVICE = "try --precision fp32, a lower optimizer.rate in --config, or another --seed; the last good state is kept"
+
+
+class DTGANMethod:
+    """Implements :class:`defectaug.training.protocol.Method`.
+
+    Args:
+        config: all settings.
+        domains: number of defect classes, the normal one included.
+        products: number of products.
+        compute: device and precision.
+        seed: of the initial weights and of every step's random numbers.
+    """
+
+    def __init__(self, config: Config, domains: int, products: int, compute: Compute, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.config, self.compute, self.seed = config, compute, seed
+        self.model = DTGAN(config.network, domains, products)
+        self.model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Average(self.model)
+        self.judge = copy.deepcopy(self.model.discriminator).requires_grad_(False)
+        self.objective = Objective(config.loss, config.run.augment)
+        self.modules: Mapping[str, nn.Module] = {
+            "model": self.model,
+            "average": self.average.shadow,
+            "judge": self.judge,
+        }
+        self.optimizers: Mapping[str, Optimizer] = self._optimizers()
+        self.dead_steps = 0
+
+    def _optimizers(self) -> dict[str, Optimizer]:
+        o, model = self.config.optimizer, self.model
+        shared = {"betas": (o.beta1, o.beta2), "weight_decay": o.weight_decay}
+        players = [*model.encoder.parameters(), *model.generator.parameters()]
+        groups = [
+            {"params": players, "lr": o.rate},
+            {"params": list(model.mapping.parameters()), "lr": o.mapping_rate},
+        ]
+        return {
+            "generator_optimizer": Adam(groups, **shared),  # type: ignore[arg-type]
+            "discriminator_optimizer": Adam(
+                model.discriminator.parameters(), lr=o.discriminator_rate, **shared  # type: ignore[arg-type]
+            ),
+        }
+
+    # --- one step --------------------------------------------------------------------------------------------
+
+    def step(self, batch: Batch, step: int, done: float) -> dict[str, float]:
+        """One step of D and one of M, E, G (in warm-up each on its own easy task)."""
+        rows = self._ready(batch)
+        generator = torch.Generator().manual_seed(step_seed(self.seed, step))
+        if step < self.config.run.warmup:
+            terms = self._warmup(rows, generator)
+        else:
+            terms = self._play(rows, generator, step, done)
+        self.average.update(ema_decay(step, self.config.optimizer.ema))
+        values = {name: float(value.detach()) for name, value in terms.items()}
+        bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
+        if bad:
+            raise TrainingError(f"step {step}: {', '.join(bad)} not finite; {ADVICE}.")
+        return values
+
+    def _ready(self, batch: Batch) -> TrainingBatch:
+        def image(x: Tensor) -> Tensor:
+            return x.to(self.compute.device, memory_format=torch.channels_last)
+
+        device = self.compute.device
+        return TrainingBatch(
+            image(batch.image),
+            batch.defect.to(device),
+            batch.product.to(device),
+            batch.target.to(device),
+            image(batch.reference),
+        )
+
+    def _warmup(self, rows: TrainingBatch, generator: torch.Generator) -> Terms:
+        with self.compute.autocast():
+            theirs, ours = self.objective.warmup_terms(self.model, rows, generator)
+        if theirs:
+            self._descend("discriminator_optimizer", self.objective.total(theirs))
+        if ours:
+            self._descend("generator_optimizer", self.objective.total(ours))
+        return theirs | ours
+
+    def _play(self, rows: TrainingBatch, generator: torch.Generator, step: int, done: float) -> Terms:
+        with self.compute.autocast():
+            made = self.objective.run(self.model, rows, generator)
+            theirs = self.objective.discriminator_terms(self.model, rows, made, generator)
+        loss = self.objective.total(theirs)
+        if step % self.config.run.r1_every == 0 and self.config.loss.r1:
+            penalty = self.objective.r1_term(self.model, rows, generator)
+            loss = loss + self.config.run.r1_every * self.config.loss.r1 * penalty
+        self._descend("discriminator_optimizer", loss)
+        self.model.discriminator.requires_grad_(False)
+        with self.compute.autocast():
+            ours = self.objective.generator_terms(self.model, rows, made, generator)
+        self._descend("generator_optimizer", self.objective.total(ours, 1 - done))
+        self.model.discriminator.requires_grad_(True)
+        return theirs | ours | self._watch(made, step)
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        optimizer = self.optimizers[name]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _watch(self, made: Pass, step: int) -> Terms:
+        """Opacities, where there are any; a generator that paints nothing for long has collapsed.
+
+        Raises:
+            TrainingError: no defect was painted in 1,000 steps.
+        """
+        opacity, removed = made.fake.opacity, made.background.removed
+        if opacity is None or removed is None:
+            return {}
+        with torch.no_grad():
+            values = {"painted": opacity.mean(), "removed": removed[made.rows].mean()}
+        self.dead_steps = self.dead_steps + 1 if float(values["painted"]) < 1e-5 else 0
+        if self.dead_steps >= 1000:
+            raise TrainingError(
+                f"step {step}: the generator has painted nothing for 1,000 steps; try a smaller loss.area in --config, "
+                "another --seed, or check that the defective images show their defects at this size."
+            )
+        return values
+
+    # --- what the loop saves and shows -----------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Tensor]:
+        """Averaged weights of all four networks."""
+        return dict(self.average.shadow.state_dict())
+
+    def begin_validation(self) -> None:
+        """Keeps D as the warm-up left it: scores stay comparable through the run."""
+        self.judge.load_state_dict(self.model.discriminator.state_dict())
+
+    @torch.no_grad()
+    def score(self, sources: Batch) -> dict[str, float]:
+        """Kernel distance between real defective images and latent-guided ones, in the fixed D's features; the
+        unbiased estimate needs no more than a handful of images (Binkowski et al. 2018)."""
+        rows = self._ready(sources)
+        shadow = self.average.shadow
+        generator = torch.Generator().manual_seed(self.seed)
+        latent = shadow.mapping.draw(len(rows.image), generator, self.compute.device)
+        with self.compute.autocast():
+            made = shadow.generator(rows.image, shadow.mapping(latent, rows.target)).image
+            ours, theirs = (self.judge.trunk(x).float() for x in (made, rows.reference))
+        distances = []
+        for defect in rows.target.unique().tolist():
+            if defect != NORMAL and int((rows.target == defect).sum()) > 1:
+                mine = rows.target == defect
+                distances.append(kernel_distance(ours[mine], theirs[mine]))
+        return {"score": float(torch.stack(distances).mean())} if distances else {}
+
+    @torch.no_grad()
+    def grid(self, shown: Batch) -> Tensor:
+        """Rows: source, latent-guided, reference, reference-guided, reference reconstructed, its defect removed."""
+        rows = self._ready(shown)
+        return sample_sheet(self.average.shadow, rows, self.seed)

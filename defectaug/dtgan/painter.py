@@ -1,0 +1,103 @@
+"""A trained DT-GAN as synthesis uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from defectaug.config import NetworkConfig
+from defectaug.dtgan.anchor import NORMAL
+from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.generator import Background
+from defectaug.dtgan.model import DTGAN
+from defectaug.model import BundleInfo, Painted
+from defectaug.training.device import Compute
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Implements :class:`defectaug.model.DefectModel`."""
+
+    info: BundleInfo
+    networks: DTGAN
+    compute: Compute
+
+    @staticmethod
+    def build(
+        net: NetworkConfig, info: BundleInfo, weights: Mapping[str, Tensor], compute: Compute
+    ) -> Painter:
+        """Networks of the given dimensions with the given weights.
+
+        Raises:
+            RuntimeError: the weights do not fit.
+        """
+        networks = DTGAN(net, len(info.defects), len(info.products))
+        networks.load_state_dict(dict(weights))
+        networks.eval().requires_grad_(False)
+        return Painter(
+            info, networks.to(compute.device, memory_format=torch.channels_last), compute  # type: ignore[call-overload]
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.compute.device
+
+    @torch.inference_mode()
+    def latent_codes(self, defect: Tensor, seeds: Sequence[int]) -> Codes:
+        """Codes of classes (N,) from one seed each."""
+        latent = self.networks.mapping.draw_seeded(seeds, self.device)
+        return self.networks.mapping(latent, defect.to(self.device))
+
+    @torch.inference_mode()
+    def reference_codes(self, image: Tensor, defect: Tensor) -> Codes:
+        """Codes of the defects (N,) that the images (N, C, S, S) show."""
+        return self.networks.encoder(self._ready(image), defect.to(self.device))
+
+    def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
+        """The same shapes in latent styles."""
+        return codes.with_style(self.latent_codes(codes.defect, seeds))
+
+    @torch.inference_mode()
+    def paint(self, source: Tensor, codes: Codes) -> Painted:
+        """G(x, c, s), what it adds to the sources, and the defect's opacity."""
+        x = self._ready(source)
+        with self.compute.autocast():
+            background = self.networks.generator.background(x)
+            made = self.networks.generator.render(background, codes)
+        image = made.image.float()
+        if made.opacity is not None:
+            return Painted(image, image - x, made.opacity.float())
+        # A decoded background differs from the source everywhere: only what the defect changes is added.
+        clean = self._anchor(background, codes)
+        delta = image - clean
+        return Painted(image, delta, delta.abs().amax(1, keepdim=True).clamp(max=1))
+
+    def _anchor(self, background: Background, codes: Codes) -> Tensor:
+        anchor = Codes(torch.zeros_like(codes.c), codes.s, torch.full_like(codes.defect, NORMAL))
+        with self.compute.autocast():
+            return self.networks.generator.render(background, anchor).image.float()
+
+    @torch.inference_mode()
+    def restore(self, source: Tensor) -> Painted:
+        """G(x, anchor): the source without its defect; ``opacity`` is of what was taken away."""
+        x = self._ready(source)
+        with self.compute.autocast():
+            background = self.networks.generator.background(x)
+        if background.clean is not None and background.removed is not None:
+            clean = background.clean.float()
+            return Painted(clean, clean - x, background.removed.float())
+        codes = self.networks.encoder(x, torch.full((len(x),), NORMAL, device=self.device))
+        clean = self._anchor(background, codes)
+        return Painted(clean, clean - x, (clean - x).abs().amax(1, keepdim=True).clamp(max=1))
+
+    @torch.inference_mode()
+    def name_defect(self, image: Tensor) -> Tensor:
+        """Class numbers (N,) by D's defect classifier."""
+        return self.networks.discriminator.name_defect(self._ready(image))
+
+    def _ready(self, image: Tensor) -> Tensor:
+        return image.to(self.device, memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""Small network parts that know nothing of the method they serve."""

@@ -1,0 +1,227 @@
+"""What to make: an ordered list of items, from names and file lists alone. Pure, deterministic, no torch.
+
+The image of a given index depends on seed, index, bundle and list of sources alone. So each item draws from
+hashes of (seed, product, defect, number within the cell); no generator is shared between items.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from defectaug.data.sample import Sample
+from defectaug.errors import ConfigError
+
+Cell = tuple[str, str]  # product, defect
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image to make, or one real image to copy.
+
+    Args:
+        index: place in the whole plan.
+        product, defect: the cell it belongs to.
+        source: the normal image that is painted on; for a copy the real image.
+        file: path below the output folder, with forward slashes.
+        seed: what the codes are drawn from; None for a copy.
+        reference: real defective image that gives shape and style; None for latent codes.
+    """
+
+    index: int
+    product: str
+    defect: str
+    source: Sample
+    file: str
+    seed: int | None = None
+    reference: Sample | None = None
+
+    @property
+    def synthetic(self) -> bool:
+        return self.seed is not None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Items in order, and what they were drawn from.
+
+    Args:
+        items: `items[i].index == i`.
+        normals: product to the images that can be painted on.
+        references: defect to real images of it; empty for latent codes.
+        notes: what the user should know about the plan, a line each.
+    """
+
+    items: tuple[Item, ...]
+    normals: Mapping[str, Sequence[Sample]]
+    references: Mapping[str, Sequence[Sample]]
+    notes: tuple[str, ...] = ()
+
+    def shard(self, number: int, count: int) -> tuple[Item, ...]:
+        """Items of part `number` (from 1) of `count`: those whose index is `number - 1` modulo `count`."""
+        return self.items[number - 1 :: count]
+
+
+def derive_seed(*parts: object) -> int:
+    """A 63-bit number that depends on every part and on nothing else."""
+    text = "\x1f".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def drawn(choices: Sequence[Sample], number: int, *key: object) -> Sample:
+    """The `number`-th of an endless seeded sequence in which none recurs before all others were drawn."""
+    round_, place = divmod(number, len(choices))
+    return choices[_shuffled(len(choices), derive_seed("order", *key, round_))[place]]
+
+
+@lru_cache(maxsize=256)
+def _shuffled(length: int, seed: int) -> tuple[int, ...]:
+    order = list(range(length))
+    random.Random(seed).shuffle(order)
+    return tuple(order)
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """`"2/8"` to (2, 8); None to (1, 1).
+
+    Raises:
+        ConfigError: not of the form I/N with 1 <= I <= N.
+    """
+    if text is None:
+        return 1, 1
+    number, slash, count = text.partition("/")
+    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise ConfigError(f"--shard {text}: give I/N with I from 1 to N, as 1/4")
+
+
+def plan_cells(
+    cells: Sequence[Cell],
+    n: int,
+    *,
+    seed: int,
+    normals: Mapping[str, Sequence[Sample]],
+    references: Mapping[str, Sequence[Sample]] | None = None,
+) -> Plan:
+    """`n` new images of every cell, in turn.
+
+    Args:
+        cells: products and defects.
+        n: images a cell.
+        seed: the user's seed.
+        normals: product to the images that are painted on; not empty for any product of `cells`.
+        references: defect to real images of it; None for latent codes.
+    """
+    items = _new_items(dict.fromkeys(cells, n), seed, normals, references or {}, first=0, taken=set())
+    return Plan(tuple(items), normals, references or {})
+
+
+def plan_balance(
+    real: Mapping[Cell, Sequence[Sample]],
+    *,
+    normal: str,
+    n: int | None = None,
+    seed: int,
+    normals: Mapping[str, Sequence[Sample]],
+    defects: Iterable[str],
+    references: Mapping[str, Sequence[Sample]] | None = None,
+) -> Plan:
+    """All real images, and as many new ones as bring each cell to `n` or to the fullest cell.
+
+    Args:
+        real: the images of each product and class; they are copied.
+        normal: name of the normal class, which is never made: such images cost nothing to take.
+        n: images a cell should hold, real ones included; None for the count of the fullest one.
+        seed: the user's seed.
+        normals: product to the images that are painted on.
+        defects: the classes that the model can paint.
+        references: defect to real images of it; None for latent codes.
+    """
+    copies = list(_copies(real))
+    paintable = set(defects) - {normal}
+    products = sorted({product for product, _ in real})
+    goal = n if n is not None else max(map(len, real.values()))
+    wanted: dict[Cell, int] = {}
+    notes = []
+    for product in products:
+        short = len(real.get((product, normal), ())) < goal
+        if short:
+            notes.append(f"{product}/{normal} stays below {goal} images: normal images are not synthesised")
+        known = {defect for owner, defect in real if owner == product}
+        for defect in sorted((paintable | known) - {normal}):
+            missing = goal - len(real.get((product, defect), ()))
+            if missing <= 0:
+                continue
+            if defect not in paintable:
+                notes.append(f"{product}/{defect} stays as it is: the model has not learnt '{defect}'")
+            elif not normals.get(product):
+                notes.append(f"{product}/{defect} stays as it is: {product} has no normal image to paint on")
+            else:
+                wanted[product, defect] = missing
+    taken = {_stem_key(item.file) for item in copies}
+    new = _new_items(wanted, seed, normals, references or {}, first=len(copies), taken=taken)
+    return Plan((*copies, *new), normals, references or {}, tuple(notes))
+
+
+def _copies(real: Mapping[Cell, Sequence[Sample]]) -> Iterator[Item]:
+    index = 0
+    for (product, defect), samples in sorted(real.items()):
+        for sample, name in zip(samples, _distinct_names(samples), strict=True):
+            yield Item(index, product, defect, sample, f"{product}/{defect}/{name}")
+            index += 1
+
+
+def _distinct_names(samples: Sequence[Sample]) -> Iterator[str]:
+    """File names that differ in their stems: the folders that a class is gathered from may share names."""
+    taken: set[str] = set()
+    for sample in samples:
+        path = sample.path
+        stem, tries = path.stem, 0
+        while stem.casefold() in taken:
+            stem = f"{path.parent.name}-{path.stem}" if tries == 0 else f"{path.stem}-{tries}"
+            tries += 1
+        taken.add(stem.casefold())
+        yield f"{stem}{path.suffix}"
+
+
+def _new_items(
+    wanted: Mapping[Cell, int],
+    seed: int,
+    normals: Mapping[str, Sequence[Sample]],
+    references: Mapping[str, Sequence[Sample]],
+    *,
+    first: int,
+    taken: set[str],
+) -> Iterator[Item]:
+    for index, ((product, defect), number) in enumerate(_in_turn(wanted), start=first):
+        choices = references.get(defect)
+        yield Item(
+            index=index,
+            product=product,
+            defect=defect,
+            source=drawn(normals[product], number, "source", seed, product, defect),
+            file=_new_file(product, defect, seed, number, taken),
+            seed=derive_seed("item", seed, product, defect, number),
+            reference=drawn(choices, number, "reference", seed, product, defect) if choices else None,
+        )
+
+
+def _in_turn(wanted: Mapping[Cell, int]) -> Iterator[tuple[Cell, int]]:
+    """Cell after cell, again and again: a run cut short is then short everywhere by the same, and an index
+    means the same image whatever the number of images."""
+    for number in range(max(wanted.values(), default=0)):
+        yield from ((cell, number) for cell, count in wanted.items() if number < count)
+
+
+def _new_file(product: str, defect: str, seed: int, number: int, taken: set[str]) -> str:
+    file = f"{product}/{defect}/{defect}-s{seed}-{number:05d}.png"
+    while _stem_key(file) in taken:  # the real images may be the output of an earlier run
+        file = f"{file.removesuffix('.png')}b.png"
+    return file
+
+
+def _stem_key(file: str) -> str:
+    return file.rpartition(".")[0].casefold()

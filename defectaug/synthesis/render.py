@@ -1,0 +1,283 @@
+"""From items of a plan to images at native size: read, show to the network, add the change it makes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from defectaug.data.images import NativeImage, read_image, read_mask, to_model
+from defectaug.data.sample import Sample
+from defectaug.errors import DataError
+from defectaug.synthesis import windows
+from defectaug.synthesis.compose import (
+    MASK_THRESHOLD,
+    Floats,
+    compose,
+    defect_mask,
+    native_change,
+    white_level,
+)
+from defectaug.synthesis.plan import Item, Plan, derive_seed
+from defectaug.synthesis.windows import Window
+
+if TYPE_CHECKING:
+    from defectaug.model import BundleInfo, Codes, DefectModel
+
+MAX_REDRAWS = 4
+# The change must pass the mask's threshold by a margin: enlarging it rounds its peaks off.
+_VISIBLE = 1.25 * MASK_THRESHOLD
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A finished image and how it came about.
+
+    Args:
+        item: what was asked for.
+        image: at the source's size, colour mode and bit depth.
+        mask: (H, W), True where the defect is visible.
+        source, reference: what was used; another than the item's where that was unreadable or showed nothing.
+        window: the part of the source that the network saw, where that is not the whole.
+        redraws: how often nothing was visible and codes were drawn again.
+    """
+
+    item: Item
+    image: NativeImage
+    mask: NDArray[np.bool_]
+    source: Sample
+    reference: Sample | None
+    window: Window | None
+    redraws: int
+
+
+@dataclass(frozen=True)
+class View:
+    """An image and the part of it that is shown to the network.
+
+    Args:
+        native: all of it.
+        window: the part.
+        pixels: that part as (C, S, S) in [-1, 1].
+    """
+
+    native: NativeImage
+    window: Window
+    pixels: Floats
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.native.pixels.shape[0], self.native.pixels.shape[1]
+
+    def change(self, delta: Floats) -> Floats:
+        """What the network's `delta` (C, S, S) adds to the whole native image, as a fraction of its white."""
+        part = native_change(delta, self.window.size, self.native.channels)
+        return self.window.spread(part, self.size)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    item: Item
+    attempt: int
+    source: Sample
+    view: View
+    reference: Sample | None
+    reference_pixels: Floats | None
+
+
+def loaded(model: str | Path | DefectModel | None, device: str) -> DefectModel:
+    """A model from its folder (None: the only or newest one under `./models`), or as it is if loaded already.
+
+    Raises:
+        BundleError: no model, or a damaged one.
+    """
+    if model is None or isinstance(model, str | Path):
+        from defectaug.bundle import load_model
+
+        return load_model(model, device)
+    return model
+
+
+def view_of(native: NativeImage, window: Window, info: BundleInfo) -> View:
+    """Shows a window of an image to the model."""
+    pixels = to_model(
+        window.cut(native.pixels), info.image_size, info.channels, white_level(native, info.white)
+    )
+    return View(native, window, pixels)
+
+
+def stack(views: Iterable[Floats], model: DefectModel) -> torch.Tensor:
+    """(C, S, S) arrays as one batch on the model's device."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(list(views)))).to(model.device)
+
+
+def class_indices(defects: Iterable[str], model: DefectModel) -> torch.Tensor:
+    """Names as the model's class numbers (N,)."""
+    return torch.tensor([model.info.defects.index(name) for name in defects], device=model.device)
+
+
+def to_numpy(delta: torch.Tensor) -> Floats:
+    return delta.detach().float().cpu().numpy()
+
+
+class Renderer:
+    """Renders the items of a plan in batches; reading runs beside the network in `pool`.
+
+    Args:
+        model: paints.
+        plan: where the items come from; holds what to fall back on when a file turns out to be unreadable.
+        pool: threads that read files.
+        batch_size: images a pass; does not change the result but for rounding.
+        say: takes lines about files that could not be read, once a file.
+    """
+
+    def __init__(
+        self,
+        model: DefectModel,
+        plan: Plan,
+        pool: Executor,
+        *,
+        batch_size: int = 16,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._model = model
+        self._plan = plan
+        self._pool = pool
+        self._batch_size = batch_size
+        self._say = say
+        self._unreadable: set[str] = set()
+        self._place = {
+            (id(choices), sample.path): place
+            for choices in (*plan.normals.values(), *plan.references.values())
+            for place, sample in enumerate(choices)
+        }
+
+    def render(self, items: Iterable[Item]) -> Iterator[Callable[[], Rendered]]:
+        """Yields, for each item, a function that finishes it (enlarging and adding): call it in a thread."""
+        todo = deque((item, 0) for item in items)
+        reading: deque[Future[_Draft]] = deque()
+        while todo or reading:
+            while todo and len(reading) < 2 * self._batch_size:
+                reading.append(self._pool.submit(self._draft, *todo.popleft()))
+            batch = [reading.popleft().result() for _ in range(min(self._batch_size, len(reading)))]
+            for draft, delta in zip(batch, self._paint(batch), strict=True):
+                if np.abs(delta).max() / 2 < _VISIBLE and draft.attempt < MAX_REDRAWS:
+                    todo.appendleft((draft.item, draft.attempt + 1))
+                else:
+                    yield _Finish(draft, delta, self._model.info)
+
+    def _draft(self, item: Item, attempt: int) -> _Draft:
+        info = self._model.info
+        source, native = self._read(item.source, self._plan.normals[item.product], 0)
+        size = native.pixels.shape[0], native.pixels.shape[1]
+        window = windows.whole(size)
+        if info.framing == "crop":
+            window = windows.random_square(size, info.image_size, derive_seed(item.seed, "window"))
+        reference, shown = None, None
+        if item.reference is not None:
+            others = self._plan.references[item.defect]
+            reference, image = self._read(item.reference, others, attempt)
+            shown = reference_view(image, reference, self._model, derive_seed(item.seed, "reference")).pixels
+        return _Draft(item, attempt, source, view_of(native, window, info), reference, shown)
+
+    def _paint(self, batch: Sequence[_Draft]) -> Floats:
+        """Deltas (N, C, S, S) of a batch, all of it latent or all of it reference-guided."""
+        model = self._model
+        with torch.inference_mode():
+            sources = stack((draft.view.pixels for draft in batch), model)
+            return to_numpy(model.paint(sources, self._codes(batch)).delta)
+
+    def _codes(self, batch: Sequence[_Draft]) -> Codes:
+        defect = class_indices((draft.item.defect for draft in batch), self._model)
+        shown = [draft.reference_pixels for draft in batch if draft.reference_pixels is not None]
+        if not shown:
+            seeds = [derive_seed(draft.item.seed, draft.attempt) for draft in batch]
+            return self._model.latent_codes(defect, seeds)
+        return self._model.reference_codes(stack(shown, self._model), defect)
+
+    def _read(self, first: Sample, others: Sequence[Sample], skip: int) -> tuple[Sample, NativeImage]:
+        """The `skip`-th image after `first` in the list, or the next one after it that can be read."""
+        start = self._place[id(others), first.path]
+        for step in range(len(others)):
+            sample = others[(start + skip + step) % len(others)]
+            try:
+                return sample, read_image(sample.path)
+            except DataError as error:
+                if str(error) not in self._unreadable:
+                    self._unreadable.add(str(error))
+                    self._say(f"skipped: {error}")
+        raise DataError(f"{first.path}: cannot be read, nor can any of the {len(others)} images like it")
+
+
+@dataclass(frozen=True)
+class _Finish:
+    draft: _Draft
+    delta: Floats
+    info: BundleInfo
+
+    def __call__(self) -> Rendered:
+        draft, view = self.draft, self.draft.view
+        change = view.change(self.delta)
+        return Rendered(
+            item=draft.item,
+            image=compose(view.native, change, white_level(view.native, self.info.white)),
+            mask=defect_mask(change),
+            source=draft.source,
+            reference=draft.reference,
+            window=view.window if self.info.framing == "crop" else None,
+            redraws=draft.attempt,
+        )
+
+
+def reference_view(native: NativeImage, sample: Sample, model: DefectModel, seed: int) -> View:
+    """The part of a real defective image that shows its defect: all of it, or for crops a square.
+
+    The square lies around the true mask where there is one, else around what the model takes for the defect.
+    """
+    info = model.info
+    size = native.pixels.shape[0], native.pixels.shape[1]
+    if info.framing != "crop":
+        return view_of(native, windows.whole(size), info)
+    if sample.mask is not None:
+        mask = read_mask(sample.mask)
+        if mask.shape == size and mask.any():
+            return view_of(native, windows.square_on(mask, info.image_size, seed), info)
+    return view_of(native, _square_on_defect(native, model), info)
+
+
+def _square_on_defect(native: NativeImage, model: DefectModel) -> Window:
+    change = restoration_change(native, model)
+    strength = np.abs(change) if change.ndim == 2 else np.abs(change).max(axis=-1)
+    rows, columns = np.nonzero(strength >= max(float(strength.max()), 1e-6) / 2)
+    size = strength.shape[0], strength.shape[1]
+    centre = (float(rows.mean()), float(columns.mean())) if len(rows) else (size[0] / 2, size[1] / 2)
+    return windows.square(size, model.info.image_size, centre)
+
+
+def restoration_change(native: NativeImage, model: DefectModel, batch_size: int = 16) -> Floats:
+    """What has to be added to a whole native image to take its defects away (the anchor domain).
+
+    Returns:
+        (H, W) or (H, W, 3), as a fraction of the white level.
+    """
+    info = model.info
+    size = native.pixels.shape[0], native.pixels.shape[1]
+    parts = windows.tiles(size, info.image_size) if info.framing == "crop" else [windows.whole(size)]
+    views = [view_of(native, window, info) for window in parts]
+    changes: list[Floats] = []
+    with torch.inference_mode():
+        for start in range(0, len(views), batch_size):
+            chunk = views[start : start + batch_size]
+            deltas = to_numpy(model.restore(stack((view.pixels for view in chunk), model)).delta)
+            changes += [
+                native_change(delta, view.window.size, native.channels)
+                for delta, view in zip(deltas, chunk, strict=True)
+            ]
+    return windows.join(changes, parts, size) if len(changes) > 1 else parts[0].spread(changes[0], size)

@@ -1,0 +1,217 @@
+"""Which images are painted on, and which are taken for references. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from defectaug.data.class_map import check_folder_name, nearest
+from defectaug.data.files import has_own_images, images_with_masks, nfc
+from defectaug.data.images import probe
+from defectaug.data.index import index_folder
+from defectaug.data.layouts import Hints, find_layout
+from defectaug.data.sample import Sample
+from defectaug.errors import ConfigError, DataError
+from defectaug.synthesis.plan import Cell
+
+if TYPE_CHECKING:
+    from defectaug.data.class_map import ClassMap
+    from defectaug.model import BundleInfo
+
+Say = Callable[[str], None]
+SHIPPED_SOURCES = "sources"  # folder of a bundle that brings a few normal images of its own
+_NAMED_FILES = 3
+
+
+def find_samples(
+    info: BundleInfo,
+    source: Path | None,
+    *,
+    class_map: str | Path | ClassMap | None,
+    normal: str | None,
+    product: str | None,
+    say: Say,
+) -> tuple[Path, tuple[Sample, ...]]:
+    """The images that a run starts from, their normal class named as the model names it.
+
+    Args:
+        info: the model.
+        source: a folder in any layout, one with normal images alone, or one that holds just images of
+            `product`; None for the data the model was trained on.
+        class_map, normal: as for training.
+        product: name of the product where the folders do not tell.
+        say: takes lines for the user.
+
+    Returns:
+        The folder and its samples; those that the data set keeps for validation and test are left out.
+
+    Raises:
+        DataError: no folder, or none that can be understood.
+    """
+    if source is None:
+        source, own = default_source(info)
+        if own:
+            class_map = class_map or info.class_map
+            normal = normal or info.normal_name
+            product = product or (info.products[0] if len(info.products) == 1 else None)
+    if not source.is_dir():
+        raise DataError(f"--source {source}: no such folder")
+    if has_own_images(source):
+        return source, _flat_source(source, info, product)
+    index = index_folder(source, class_map=class_map, normal=normal, product=product, require_defects=False)
+    say(index.describe())
+    return source, tuple(
+        replace(sample, defect=info.normal) if sample.defect == index.normal else sample
+        for sample in index.training().samples
+    )
+
+
+def default_source(info: BundleInfo) -> tuple[Path, bool]:
+    """The folder that a model paints on where none is named, and whether it is the one it was trained on.
+
+    Raises:
+        DataError: the training data are gone and the bundle brings none.
+    """
+    if info.data_root:
+        for root in (Path(info.data_root), info.path / info.data_root):
+            if root.is_dir():
+                return root, True
+    shipped = info.path / SHIPPED_SOURCES
+    if shipped.is_dir():
+        return shipped, False
+    gone = (
+        f"the data of model {info.name} ({info.data_root}) are not there any more"
+        if info.data_root
+        else (f"model {info.name} does not say what data it was trained on")
+    )
+    raise DataError(f"{gone}: name a folder of normal images with --source")
+
+
+def find_references(root: Path, info: BundleInfo, defect: str | None) -> dict[str, tuple[Sample, ...]]:
+    """Real defective images by defect, from a folder in any layout or a flat one.
+
+    Args:
+        root: the folder. A flat one holds images of `defect`, or of the defect it is named after.
+        info: the model.
+        defect: the only defect that is wanted; None for all that are there.
+
+    Raises:
+        DataError: no folder, or no image of the wanted defect.
+        ConfigError: a defect that the model does not know.
+    """
+    if not root.is_dir():
+        raise DataError(f"--reference {root}: no such folder")
+    samples = _reference_samples(root, info, defect)
+    wanted = [sample for sample in samples if defect in (None, sample.defect)]
+    known = set(info.defects) - {info.normal}
+    for sample in wanted:
+        if sample.defect not in known:
+            raise ConfigError(
+                f"--reference {root}: model {info.name} does not know the defect '{sample.defect}'; "
+                f"{nearest(sample.defect, sorted(known))}"
+            )
+    if not wanted:
+        held = ", ".join(sorted({sample.defect for sample in samples})) or "none"
+        raise DataError(f"--reference {root}: no image of '{defect or 'a defect'}' (defects there: {held})")
+    wanted.sort(key=lambda sample: sample.defect)  # stable: the order of the files stays
+    return {name: tuple(group) for name, group in groupby(wanted, key=lambda sample: sample.defect)}
+
+
+def _reference_samples(root: Path, info: BundleInfo, defect: str | None) -> list[Sample]:
+    if has_own_images(root):
+        name = defect or nfc(root.resolve().name)
+        return [Sample(path, "", name, mask) for path, mask in images_with_masks(root)]
+    try:
+        index = index_folder(root)
+    except DataError:  # defective images alone make no data set to train on, but good references
+        hints = Hints()
+        samples = [
+            replace(sample, defect=nfc(sample.defect))
+            for sample in find_layout(root, hints).read(root, hints)
+            if not hints.is_normal(sample.defect)
+        ]
+    else:
+        samples = [sample for sample in index.samples if sample.defect != index.normal]
+    return [sample for sample in samples if sample.defect != info.normal]
+
+
+def usable(samples: Iterable[Sample], say: Say, *, side: int | None = None) -> tuple[Sample, ...]:
+    """The samples whose files have a readable header, and which are not smaller than the model's image.
+
+    Args:
+        samples: what to look at.
+        say: takes lines about what is left out.
+        side: edge of the model's square; an image with both edges below it holds too little. None: any size.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    samples = tuple(samples)
+    with ThreadPoolExecutor(4) as pool:
+        reasons = tuple(pool.map(lambda sample: unfit(sample.path, side), samples))
+    bad = [reason for reason in reasons if reason]
+    if samples and len(bad) == len(samples):
+        more = f" (the same for all {len(bad)} images)" if len(bad) > 1 else ""
+        raise DataError(f"{bad[0]}{more}")
+    for reason in bad[:_NAMED_FILES]:
+        say(f"skipped: {reason}")
+    if len(bad) > _NAMED_FILES:
+        say(f"skipped: {len(bad)} images in all")
+    return tuple(sample for sample, reason in zip(samples, reasons, strict=True) if not reason)
+
+
+def unfit(path: Path, side: int | None) -> str | None:
+    """Why an image cannot be painted on, or None if it can."""
+    try:
+        width, height = probe(path).size
+    except DataError as error:
+        return str(error)
+    if side is not None and max(width, height) < side:
+        return (
+            f"{path}: {width}x{height} pixels are fewer than the model's {side}x{side}; "
+            f"use larger images or a model trained with a smaller --image-size"
+        )
+    return None
+
+
+def by_cell(samples: Iterable[Sample]) -> dict[Cell, tuple[Sample, ...]]:
+    """Samples of each product and class, in the order of the files."""
+    cells: dict[Cell, list[Sample]] = {}
+    for sample in samples:
+        cells.setdefault((sample.product, sample.defect), []).append(sample)
+    return {cell: tuple(cells[cell]) for cell in sorted(cells)}
+
+
+def normals_by_product(
+    cells: Mapping[Cell, tuple[Sample, ...]], normal: str
+) -> dict[str, tuple[Sample, ...]]:
+    """The normal images of each product."""
+    return {product: samples for (product, defect), samples in cells.items() if defect == normal}
+
+
+def known_name(option: str, name: str, known: Iterable[str], where: str) -> str:
+    """`name` as it is written in `known`.
+
+    Raises:
+        ConfigError: it is not there; the message lists what is, the nearest first.
+    """
+    known = list(known)
+    if nfc(name) in known:
+        return nfc(name)
+    advice = nearest(name, known)
+    listed = f"; known: {', '.join(known) or 'none'}" if not advice.startswith("known") else ""
+    raise ConfigError(f"{option} {name}: not in {where}; {advice}{listed}")
+
+
+def _flat_source(source: Path, info: BundleInfo, product: str | None) -> tuple[Sample, ...]:
+    product = product or (info.products[0] if len(info.products) == 1 else None)
+    if product is None:
+        raise ConfigError(f"--source {source}: holds images, no folders; name with --product what they show")
+    reason = check_folder_name(product)
+    if reason:
+        raise ConfigError(f"--product '{product}' {reason}; it becomes the name of a folder")
+    return tuple(Sample(path, nfc(product), info.normal, mask) for path, mask in images_with_masks(source))

@@ -1,0 +1,94 @@
+"""The part of an image that the network sees: all of it, or a square at native scale. NumPy only."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectaug.synthesis.compose import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of an image, in pixels from its top left corner."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    def cut(self, pixels: NDArray) -> NDArray:
+        """The pixels inside, (height, width) or (height, width, 3)."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def spread(self, change: Floats, size: tuple[int, int]) -> Floats:
+        """A change of this window as one of the whole image: zero outside."""
+        if self.size == size:
+            return change
+        whole = np.zeros((*size, *change.shape[2:]), change.dtype)
+        self.cut(whole)[...] = change
+        return whole
+
+
+def whole(size: tuple[int, int]) -> Window:
+    """The window that is the image, height and width `size`."""
+    return Window(0, 0, *size)
+
+
+def square(size: tuple[int, int], side: int, centre: tuple[float, float]) -> Window:
+    """The square nearest to `centre` (row, column) that lies in the image; smaller where the image is."""
+    side = min(side, *size)
+    top, left = (
+        round(min(max(at - side / 2, 0), edge - side)) for at, edge in zip(centre, size, strict=True)
+    )
+    return Window(top, left, side, side)
+
+
+def random_square(size: tuple[int, int], side: int, seed: int) -> Window:
+    """A square anywhere in the image, evenly."""
+    side = min(side, *size)
+    rng = random.Random(seed)
+    return Window(rng.randint(0, size[0] - side), rng.randint(0, size[1] - side), side, side)
+
+
+def square_on(mask: NDArray[np.bool_], side: int, seed: int) -> Window:
+    """A square around a random pixel of a mask that is not empty, as crops are taken in training."""
+    rows, columns = np.nonzero(mask)
+    chosen = random.Random(seed).randrange(len(rows))
+    return square((mask.shape[0], mask.shape[1]), side, (float(rows[chosen]), float(columns[chosen])))
+
+
+def tiles(size: tuple[int, int], side: int) -> list[Window]:
+    """Squares that cover the image, neighbours overlapping by a quarter or more."""
+    side = min(side, *size)
+    tops, lefts = (_starts(edge, side) for edge in size)
+    return [Window(top, left, side, side) for top in tops for left in lefts]
+
+
+def _starts(edge: int, side: int) -> list[int]:
+    count = 1 if edge <= side else int(np.ceil((edge - side) / (0.75 * side))) + 1
+    return [round(at) for at in np.linspace(0, edge - side, count)]
+
+
+def join(changes: list[Floats], windows: list[Window], size: tuple[int, int]) -> Floats:
+    """One change of the whole image from those of overlapping tiles, faded into one another."""
+    total = np.zeros((*size, *changes[0].shape[2:]), np.float32)
+    weights = np.zeros(size, np.float32)
+    for change, window in zip(changes, windows, strict=True):
+        fade = np.minimum.outer(_ramp(window.height), _ramp(window.width))
+        window.cut(total)[...] += change * (fade if change.ndim == 2 else fade[..., None])
+        window.cut(weights)[...] += fade
+    total /= weights if total.ndim == 2 else weights[..., None]
+    return total
+
+
+def _ramp(length: int) -> Floats:
+    steps = np.arange(length, dtype=np.float32)
+    return np.asarray(np.minimum(steps, steps[::-1]) + 1, np.float32)

@@ -1,0 +1,88 @@
+"""Which device and number format to compute with: found out, not asked."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from defectaug.errors import ConfigError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and the precision of the convolutions on it; statistics and losses are always fp32."""
+
+    device: torch.device
+    bf16: bool
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context in which networks run."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+    def describe(self) -> str:
+        """For example "cpu (2 threads), fp32"."""
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        elif self.device.type == "cpu":
+            name = f"cpu ({torch.get_num_threads()} threads)"
+        else:
+            name = self.device.type
+        return f"{name}, {'bf16' if self.bf16 else 'fp32'}"
+
+
+def choose(device: str = "auto", precision: str = "auto") -> Compute:
+    """Resolves ``--device`` and ``--precision``.
+
+    Raises:
+        ConfigError: an unknown name, or a device that is not there.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"--precision {precision}: must be one of {', '.join(PRECISIONS)}.")
+    chosen = _device(device)
+    if precision == "auto":
+        return Compute(chosen, _bf16_pays(chosen))
+    return Compute(chosen, precision == "bf16")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: must be one of {', '.join(DEVICES)}, or cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: no CUDA GPU is usable here; use --device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, numbered from 0.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"--device {name}: not available here; use --device cpu.")
+    return device
+
+
+def _bf16_pays(device: torch.device) -> bool:
+    """On a GPU: whether it supports bf16. On a CPU: whether a matrix product is at least 1.5 times as fast; without
+    AMX or AVX512-BF16 it is several times slower, and CPU names do not tell what a virtual machine passes on."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type != "cpu":
+        return False
+    return _seconds(torch.float32) > 1.5 * _seconds(torch.bfloat16)
+
+
+def _seconds(dtype: torch.dtype, size: int = 512, runs: int = 5) -> float:
+    a = torch.ones(size, size, dtype=dtype)
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,0 +1,79 @@
+"""Metrics of a run: a CSV that any tool reads, and TensorBoard events beside it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from defectaug.errors import OutputError
+
+
+class MetricLog:
+    """Appends rows to ``metrics.csv``; columns may grow, the file is then rewritten whole.
+
+    Args:
+        folder: the run's folder.
+        step: rows after this step are dropped: a resumed run writes them again.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        self.path = folder / "metrics.csv"
+        self.rows: list[dict[str, Any]] = []
+        self.columns: list[str] = ["step"]
+        if self.path.exists():
+            self._read(step)
+        self.events = _events(folder, step)
+
+    def _read(self, step: int) -> None:
+        with self.path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            self.rows = [row for row in reader if (row.get("step") or "").isdigit() and int(row["step"]) <= step]
+            self.columns = list(reader.fieldnames or ["step"])
+        self._rewrite()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """One row: the step and its values."""
+        row = {"step": step} | {name: f"{value:.6g}" for name, value in values.items()}
+        self.rows.append(row)
+        new = [name for name in row if name not in self.columns]
+        if new or not self.path.exists():
+            self.columns += new
+            self._rewrite()
+        else:
+            self._append(row)
+        if self.events is not None:
+            for name, value in values.items():
+                self.events.add_scalar(name, value, step)
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror}).") from error
+
+    def _rewrite(self) -> None:
+        fresh = self.path.with_suffix(".csv.part")
+        try:
+            with fresh.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.columns)
+                writer.writeheader()
+                writer.writerows(self.rows)
+            fresh.replace(self.path)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror}).") from error
+
+    def close(self) -> None:
+        """Flushes the events."""
+        if self.events is not None:
+            self.events.close()
+
+
+def _events(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=step or None)

@@ -1,0 +1,184 @@
+"""The training loop, read from top to bottom: batch, step, log, score, save."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from defectaug.bundle import write_weights
+from defectaug.config import RunConfig
+from defectaug.data.batches import BalancedBatches, Batch
+from defectaug.errors import OutputError
+from defectaug.training.log import MetricLog
+from defectaug.training.protocol import Method
+from defectaug.training.state import load_state, save_state
+
+STATE = "state"
+Say = Callable[[str], None]
+Show = Callable[[int, int], None]
+
+
+@dataclass
+class Progress:
+    """Where a run is; all of it is saved."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = float("inf")
+    best_step: int = 0
+
+
+@dataclass
+class Loop:
+    """One run.
+
+    Args:
+        method: what is trained.
+        batches: training batches, a pure function of the step.
+        examples: fixed images for sample sheets.
+        validation: fixed images for scores.
+        folder: the model folder.
+        run: rhythm of the run.
+        minutes: end after so many minutes instead of ``run.steps``.
+        say, show: lines for the user, and (step, steps) for a progress bar.
+    """
+
+    method: Method
+    batches: BalancedBatches
+    examples: Batch
+    validation: Batch
+    folder: Path
+    run: RunConfig
+    minutes: float | None = None
+    say: Say = print
+    show: Show | None = None
+    at: Progress = field(default_factory=Progress)
+
+    def resume(self) -> None:
+        """Takes up a saved run.
+
+        Raises:
+            BundleError: nothing saved, or a state of other settings.
+        """
+        numbers = load_state(self.folder / STATE, self.method.modules, self.method.optimizers)
+        self.at = Progress(**{k: numbers[k] for k in vars(self.at)})
+        self.say(f"resuming at step {self.at.step}")
+
+    def done(self) -> float:
+        """Share of the run that is over, 0 to 1; by time where minutes were given."""
+        share = self.at.step / self.run.steps
+        return min(1.0, self.at.seconds / (60 * self.minutes)) if self.minutes else min(1.0, share)
+
+    def go(self) -> None:
+        """Trains to the end. On Ctrl-C or SIGTERM saves and raises KeyboardInterrupt.
+
+        Raises:
+            TrainingError: not finite, or collapsed.
+            OutputError: the folder cannot be written.
+            KeyboardInterrupt: interrupted; the state is saved.
+        """
+        log = MetricLog(self.folder, self.at.step)
+        try:
+            with termination_as_interrupt() as interrupted:
+                while self.done() < 1 and not interrupted.is_set():
+                    self._step(log)
+                stopped = interrupted.is_set()
+            self._save()
+            if stopped:
+                raise KeyboardInterrupt
+            self._finish(log)
+        finally:
+            log.close()
+
+    def _step(self, log: MetricLog) -> None:
+        start = time.monotonic()
+        at, run = self.at, self.run
+        if at.step == run.warmup:
+            self.method.begin_validation()
+        values = self.method.step(self.batches.batch(at.step), at.step, self.done())
+        at.step += 1
+        at.seconds += time.monotonic() - start
+        if at.step % run.log_every == 0 or at.step == 1:
+            log.write(at.step, values | {"images_per_second": at.step * run.batch_size / at.seconds})
+        if at.step % run.sample_every == 0:
+            self._sample()
+        if at.step % run.validate_every == 0 and at.step > run.warmup:
+            self._validate(log)
+        if at.step % run.save_every == 0:
+            self._save()
+        if self.show:
+            expected = int(at.step / max(self.done(), 1e-9)) if self.minutes else run.steps
+            self.show(at.step, max(expected, at.step))
+
+    def _sample(self) -> None:
+        write_sheet(self.folder / "samples" / f"step_{self.at.step:06d}.png", self.method.grid(self.examples))
+
+    def _validate(self, log: MetricLog) -> None:
+        scores = self.method.score(self.validation)
+        log.write(self.at.step, scores)
+        score = scores.get("score", 0.0)
+        # Early averages lag far behind: only the second half of a run competes.
+        if score < self.at.best and self.done() >= 0.5:
+            self.at.best, self.at.best_step = score, self.at.step
+            write_weights(self.folder, self.method.weights())
+
+    def _save(self) -> None:
+        save_state(self.folder / STATE, self.method.modules, self.method.optimizers, vars(self.at))
+        if not self.at.best_step:
+            write_weights(self.folder, self.method.weights())
+
+    def _finish(self, log: MetricLog) -> None:
+        if self.at.step > self.run.warmup:
+            self._validate(log)
+        self._sample()
+        self._save()
+        kept = f"; the bundle holds step {self.at.best_step}, the best score" if self.at.best_step else ""
+        self.say(f"trained {self.at.step} steps in {self.at.seconds / 60:.1f} min{kept}")
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[threading.Event]:
+    """Within, Ctrl-C and SIGTERM set the event, so that a step is never cut in half; a second Ctrl-C gives up."""
+    event = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        event.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals reach the main thread alone
+        return
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def write_sheet(path: Path, sheet: Tensor) -> None:
+    """Writes (C, H, W) in [-1, 1] as PNG.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    pixels = ((sheet + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+    fresh = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(fresh, format="PNG")
+        fresh.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error

@@ -1,0 +1,64 @@
+"""What ``train --dry-run`` tells."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from defectaug.data.index import DataIndex
+from defectaug.data.survey import Survey
+
+if TYPE_CHECKING:
+    from defectaug.training.run import Prepared
+
+
+def describe_data(index: DataIndex, found: Survey) -> Iterator[str]:
+    """A table of counts, then the problems."""
+    width = max(len(name) for name in (*index.products, "product"))
+    columns = [max(len(name), 6) for name in index.defects]
+    yield "  ".join(["product".ljust(width), *(n.rjust(c) for n, c in zip(index.defects, columns, strict=True))])
+    for product in index.products:
+        counts = [found.counts.get((product, defect), 0) for defect in index.defects]
+        yield "  ".join([product.ljust(width), *(str(n).rjust(c) for n, c in zip(counts, columns, strict=True))])
+    for problem in found.problems:
+        yield f"note: {problem}"
+
+
+def describe_plan(ready: Prepared, minutes: float | None) -> Iterator[str]:
+    """Device, precision, steps, and time and memory as measured on a few real steps."""
+    run, net = ready.config.run, ready.config.network
+    seconds = _seconds_a_step(ready)
+    steps = run.steps if minutes is None else max(1, int(60 * minutes / seconds))
+    yield f"recipe {ready.config.recipe}: {net.generator} output, {net.image_size} x {net.image_size}, {net.channels} channel(s)"
+    yield f"device {ready.compute.describe()}"
+    yield f"{steps:,} steps of {run.batch_size} images, {run.batch_size / seconds:.1f} images a second here"
+    yield f"expected time {_clock(steps * seconds)}, memory {_memory_mb(ready):,.0f} MB"
+
+
+def _seconds_a_step(ready: Prepared, tries: int = 4) -> float:
+    method, batches = ready.method(), ready.batches()
+    first = ready.config.run.warmup + 1  # no warm-up, and no R1 every time
+    times = []
+    for number in range(tries):
+        batch = batches.batch(number)
+        start = time.perf_counter()
+        method.step(batch, first + number, 0.0)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _memory_mb(ready: Prepared) -> float:
+    if ready.compute.device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(ready.compute.device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _clock(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{max(minutes, 1)} min"

@@ -1,0 +1,18 @@
+"""Schedules as pure functions of the step, so that a resumed run needs no state for them."""
+
+from __future__ import annotations
+
+
+def linear_to_zero(step: int, steps: int) -> float:
+    """1 at step 0, falling evenly to 0 at ``steps``."""
+    return max(0.0, 1.0 - step / steps)
+
+
+def ema_decay(step: int, decay: float) -> float:
+    """Decay of a moving average that trusts its start less: (1 + step) / (10 + step), at most ``decay``."""
+    return min(decay, (1 + step) / (10 + step))
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Seed of the random numbers of one step: the same after a resume."""
+    return (seed * 1_000_003 + step * 2_654_435_761) % (1 << 63)

@@ -1,0 +1,250 @@
+"""What users type: exit codes, one-line errors, what is printed where, and a `--help` that is quick."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tomllib
+from fake_model import FakeModel, data, defective, info, save, surface
+
+import defectaug
+from defectaug.cli.main import main
+from defectaug.cli.progress import Progress, duration
+from defectaug.errors import DataError
+
+HEAVY = ("torch", "torchvision", "numpy", "PIL", "scipy", "pydantic")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process: exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder, and a stand-in model that was trained on it."""
+    folder = data(tmp_path / "data")
+    for module in ("api", "transfer"):
+        monkeypatch.setattr(
+            f"defectaug.synthesis.{module}.loaded", lambda model, device: FakeModel(info(folder))
+        )
+    return folder
+
+
+def one_error(err: str) -> str:
+    """The single line of an error, after nothing but lines of other kinds."""
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, err
+    assert err.rstrip().endswith(errors[0])
+    assert "Traceback" not in err
+    return errors[0]
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["synthesize"], ["transfer"], ["evaluate"]])
+def test_help_imports_nothing_heavy(command: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from defectaug.cli.main import main\n"
+        "try:\n"
+        f"    main({[*command, '--help']!r})\n"
+        "except SystemExit as left:\n"
+        f"    print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules], left.code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: defectaug" in done.stdout
+    assert "HEAVY [] 0" in done.stdout
+
+
+def test_import_of_the_package_is_light() -> None:
+    code = f"import sys, defectaug; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_module_and_exit_code_in_a_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "defectaug"]
+    done = subprocess.run([*command, "evaluate", str(tmp_path / "no")], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    one_error(done.stderr)
+
+
+def test_version(run: Run) -> None:
+    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert run("--version") == (0, f"defectaug {pyproject['project']['version']}\n", "")
+    assert defectaug.__version__ == pyproject["project"]["version"]
+
+
+def test_public_names() -> None:
+    assert set(defectaug.__all__) <= set(dir(defectaug))
+    assert defectaug.synthesize.__name__ == "synthesize"
+    with pytest.raises(AttributeError):
+        defectaug.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["synthesize", "--foo"], "--foo"),
+        (["synthesize", "--n", "x"], "--n"),
+        (["synthesize", "--n", "0"], "--n"),
+        (["synthesize", "--shard", "5/2"], "--shard"),
+        (["transfer", "a"], "REF"),
+        (["paint"], "paint"),
+        (["train", "x", "--steps", "5", "--minutes", "1"], "--minutes"),
+        (["evaluate", "x", "--report", "r.html"], "--report"),
+        (["transfer", "no.png", "nor.png"], "no.png"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(run: Run, arguments: list[str], said: str) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert said in one_error(err)
+    assert len(err.splitlines()) == 1
+
+
+def test_no_command_shows_the_help(run: Run) -> None:
+    code, _, _ = run()
+    assert code == 2
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def function(*arguments: object, **options: object) -> None:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (DataError("a.png: cannot be read\nat all"), 2, "error: a.png: cannot be read at all"),
+        (PermissionError(13, "Permission denied", "x/y"), 2, "error: Permission denied: x/y"),
+        (OSError(28, "No space left on device", "x"), 2, "No space left"),
+        (KeyboardInterrupt(), 130, "error: interrupted"),
+        (ZeroDivisionError("oops"), 1, "defect of defectaug"),
+        (FileNotFoundError(2, "No such file", "x"), 1, "defect of defectaug"),
+    ],
+)
+def test_exit_codes(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
+) -> None:
+    monkeypatch.setattr("defectaug.evaluation.api.evaluate", raising(error))
+    got, out, err = run("evaluate", "x")
+    assert (got, out) == (code, "")
+    assert said in one_error(err)
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "evaluate", "x"], ["evaluate", "x", "--debug"]])
+def test_debug_shows_the_traceback(run: Run, arguments: list[str]) -> None:
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("error: ")
+
+
+def test_train_passes_on_what_was_given(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: dict[str, object] = {}
+
+    class Module:
+        @staticmethod
+        def train(data: Path, **options: object) -> Path:
+            seen.update(options, data=data)
+            return tmp_path / "model"
+
+    monkeypatch.setitem(sys.modules, "defectaug.training.run", Module)  # type: ignore[misc]
+    code, out, _ = run("train", "d", "--image-size", 64, "--minutes", "0.5", "--map", "m.yaml", "--dry-run")
+    assert (code, out) == (0, f"{tmp_path / 'model'}\n")
+    assert callable(seen.pop("say"))
+    assert callable(seen.pop("show"))
+    assert seen == {
+        "data": Path("d"),
+        "resume": False,
+        "dry_run": True,
+        "strict": False,
+        "image_size": 64,
+        "minutes": 0.5,
+        "class_map": Path("m.yaml"),
+    }
+
+
+def test_synthesize(run: Run, root: Path, tmp_path: Path) -> None:
+    out_folder = tmp_path / "out"
+    arguments = ["synthesize", "--product", "A", "--defect", "spot", "--n", 3, "--masks", "--out", out_folder]
+    code, out, err = run(*arguments)
+    assert (code, out) == (0, f"{out_folder}\n")
+    assert "native layout: 2 products, 2 defects, 15 images" in err
+    assert "3 synthetic images" in err
+    assert len(list(out_folder.rglob("*.png"))) == len(list((tmp_path / "out.masks").rglob("*.png"))) == 3
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert "not empty" in one_error(err)
+
+
+def test_synthesize_balances_by_itself(
+    run: Run, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run("synthesize", "--seed", 2)
+    assert (code, out) == (0, "out/fake-balanced-seed2\n")
+    assert len(list((tmp_path / "out/fake-balanced-seed2").rglob("*.png"))) == 5 * 5 + 4
+
+
+def test_synthesize_names_the_known_defects(run: Run, root: Path, tmp_path: Path) -> None:
+    code, _, err = run("synthesize", "--defect", "dent", "--out", tmp_path / "out")
+    assert code == 2
+    assert "scratch, spot" in one_error(err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_transfer(run: Run, root: Path, tmp_path: Path) -> None:
+    source = save(tmp_path / "s.png", surface(1))
+    reference = save(tmp_path / "spot" / "r.png", defective(2))
+    mask = tmp_path / "m.png"
+    code, out, _ = run(
+        "transfer", source, reference, "--out", tmp_path / "o.png", "--mask", mask, "--n-styles", 2
+    )
+    assert code == 0
+    assert [Path(line).name for line in out.splitlines()] == ["o_style00.png", "o_style01.png"]
+    assert (tmp_path / "m_style01.png").exists()
+
+
+def test_evaluate(run: Run, root: Path, tmp_path: Path) -> None:
+    run("synthesize", "--product", "A", "--n", 2, "--out", tmp_path / "out")
+    code, out, err = run("evaluate", root, tmp_path / "out", "--json", tmp_path / "r.json")
+    assert code == 0
+    assert "A/spot" in out
+    assert "reading 15 real images" in err
+    assert (tmp_path / "r.json").exists()
+
+
+def test_progress_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("work", every=0.0) as progress:
+        progress(10, 30)
+        progress(20, 30)
+        progress(30, 30)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(",")[0] for line in err.splitlines()] == ["work: 10/30", "work: 20/30", "work: 30/30"]
+    with Progress("work") as progress:
+        progress(0, 30)
+        progress(1, 30)
+    assert capsys.readouterr().err == ""
+
+
+def test_duration() -> None:
+    assert [duration(s) for s in (4.4, 185, 7800)] == ["4 s", "3 min 05 s", "2 h 10 min"]

@@ -1,0 +1,312 @@
+"""From a (stand-in) model to images: pixels, masks, sources, references, balance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_model import FakeModel, contents, data, defective, info, lines, save, surface
+from PIL import Image
+
+from defectaug.data.images import NativeImage, read_image
+from defectaug.errors import ConfigError, DataError
+from defectaug.synthesis import windows
+from defectaug.synthesis.api import synthesize
+from defectaug.synthesis.compose import compose, defect_mask, native_change
+from defectaug.synthesis.plan import derive_seed
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return data(tmp_path / "data")
+
+
+@pytest.fixture
+def model(root: Path) -> FakeModel:
+    return FakeModel(info(root))
+
+
+# Adding the change
+
+
+def test_change_is_enlarged_and_noise_dropped() -> None:
+    delta = np.zeros((1, 8, 8), np.float32)
+    delta[0, 2:6, 2:6] = 1.0  # half of the white level
+    delta[0, 7, 7] = 1 / 255  # half a grey level
+    change = native_change(delta, (32, 64), 1)
+    assert change.shape == (32, 64)
+    assert change[16, 32] == pytest.approx(0.5)
+    assert (change[-3:, -3:] == 0).all()
+    assert defect_mask(change)[16, 32]
+    assert not defect_mask(change)[0, 0]
+
+
+def test_change_of_a_colour_model_on_grey_and_the_reverse() -> None:
+    colour = np.zeros((3, 4, 4), np.float32)
+    colour[1] = 1.0
+    assert native_change(colour, (4, 4), 1) == pytest.approx(0.587 / 2, abs=1e-3)
+    assert native_change(np.ones((1, 4, 4), np.float32), (4, 4), 3).shape == (4, 4, 3)
+
+
+def test_compose_keeps_depth_alpha_and_what_is_above_white() -> None:
+    pixels = np.array([[100, 4000], [5000, 0]], np.uint16)
+    alpha = np.array([[1, 2], [3, 4]], np.uint16)
+    change = np.array([[0.5, 0.5], [0.5, -0.5]], np.float32)
+    result = compose(NativeImage(pixels, alpha), change, white=4095)
+    assert result.pixels.dtype == np.uint16
+    assert result.pixels.tolist() == [[2148, 4095], [5000, 0]]
+    assert result.alpha is alpha
+
+
+# Windows
+
+
+def test_windows_stay_inside() -> None:
+    for seed in range(50):
+        window = windows.random_square((40, 70), 32, seed)
+        assert 0 <= window.top <= 8
+        assert 0 <= window.left <= 38
+        assert window.size == (32, 32)
+    assert windows.square((40, 70), 32, (39, 0)) == windows.Window(8, 0, 32, 32)
+    assert windows.square((20, 70), 32, (10, 35)).size == (20, 20)
+
+
+def test_tiles_cover_the_image_and_join_to_it() -> None:
+    rng = np.random.default_rng(0)
+    whole = rng.random((75, 110)).astype(np.float32)
+    parts = windows.tiles((75, 110), 32)
+    assert np.allclose(windows.join([part.cut(whole) for part in parts], parts, (75, 110)), whole, atol=1e-6)
+    assert windows.tiles((20, 20), 32) == [windows.Window(0, 0, 20, 20)]
+
+
+# Cells
+
+
+def test_a_cell_at_native_size_with_masks_and_manifest(model: FakeModel, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    summary = synthesize(model=model, product="A", defect="scratch", n=7, out=out, masks=True, batch_size=3)
+    assert (summary.synthetic, summary.real, summary.faint, summary.complete) == (7, 0, 0, True)
+    files = sorted((out / "A" / "scratch").glob("*.png"))
+    assert len(files) == 7
+    for line, index in zip(lines(out), range(7), strict=True):
+        assert line["index"] == index
+        assert (line["product"], line["defect"], line["synthetic"]) == ("A", "scratch", True)
+        assert (line["guide"], line["reference"], line["seed"]) == ("latent", None, 0)
+        assert line["model"] == "0" * 64
+        source, image = (np.asarray(Image.open(path)) for path in (line["source"], out / line["file"]))
+        mask_image = Image.open(tmp_path / "out.masks" / line["file"])
+        mask = np.asarray(mask_image)
+        assert mask_image.mode == "L"
+        assert set(np.unique(mask)) == {0, 255}
+        assert image.shape == source.shape == mask.shape == (48, 64)
+        difference = np.abs(image.astype(int) - source)
+        assert difference[mask == 255].mean() > 30
+        assert difference[mask == 0].mean() < 2
+        assert (difference == 0).mean() > 0.8  # the background is the source's own
+    assert not (out / ".defectaug-run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixels"),
+    [
+        ("RGB", surface(1, (40, 50), 3)),
+        ("RGBA", np.dstack([surface(1, (40, 50), 3), surface(2, (40, 50))])),
+        ("I;16", surface(1, (40, 50)).astype(np.uint16) * 10),
+    ],
+)
+def test_colour_mode_and_depth_are_kept(tmp_path: Path, mode: str, pixels: np.ndarray) -> None:
+    save(tmp_path / "data" / "A" / "normal" / "0.png", pixels)
+    model = FakeModel(info(white=4095 if mode == "I;16" else 255))
+    out = tmp_path / "out"
+    synthesize(model=model, source=tmp_path / "data", product="A", defect="spot", n=1, out=out)
+    before, after = read_image(tmp_path / "data/A/normal/0.png"), read_image(out / lines(out)[0]["file"])
+    assert Image.open(out / lines(out)[0]["file"]).mode == mode
+    assert after.pixels.shape == before.pixels.shape
+    assert after.pixels.dtype == before.pixels.dtype
+    assert after.pixels.max() > 1.3 * before.pixels.max()
+    if mode == "I;16":
+        assert after.pixels.max() <= 4095
+    if before.alpha is not None and after.alpha is not None:
+        assert (after.alpha == before.alpha).all()
+
+
+def test_images_do_not_depend_on_batch_number_or_cell_list(model: FakeModel, tmp_path: Path) -> None:
+    for name, options in {
+        "a": {"n": 5, "batch_size": 1, "product": "A", "defect": "spot"},
+        "b": {"n": 9, "batch_size": 4, "product": "A", "defect": "spot"},
+        "c": {"n": 5, "batch_size": 16, "product": "A"},
+        "d": {"n": 5, "product": "A", "defect": "spot", "seed": 1},
+    }.items():
+        synthesize(model=model, out=tmp_path / name, **options)
+    a, b, c = (contents(tmp_path / name / "A" / "spot") for name in "abc")
+    d = contents(tmp_path / "d" / "A" / "spot")
+    assert len(a) == 5
+    assert a == c
+    assert a == {file: b[file] for file in a}
+    assert not set(a.values()) & set(d.values())
+
+
+def test_product_alone_makes_all_defects_and_defect_alone_all_products(
+    model: FakeModel, tmp_path: Path
+) -> None:
+    synthesize(model=model, product="B", n=2, out=tmp_path / "p")
+    synthesize(model=model, defect="spot", n=2, out=tmp_path / "d")
+    assert {(line["product"], line["defect"]) for line in lines(tmp_path / "p")} == {
+        ("B", "scratch"),
+        ("B", "spot"),
+    }
+    assert {(line["product"], line["defect"]) for line in lines(tmp_path / "d")} == {
+        ("A", "spot"),
+        ("B", "spot"),
+    }
+
+
+def test_invisible_defects_are_drawn_again(root: Path, tmp_path: Path) -> None:
+    first = [derive_seed(derive_seed("item", 0, "A", "spot", k), 0) for k in range(6)]
+    model = FakeModel(info(root), blind=lambda seed: seed in first[:3])
+    summary = synthesize(model=model, product="A", defect="spot", n=6, out=tmp_path / "out")
+    assert summary.faint == 0
+    assert [line.get("redraws", 0) for line in lines(tmp_path / "out")] == [1, 1, 1, 0, 0, 0]
+    blind = synthesize(
+        model=FakeModel(info(root), blind=lambda seed: True),
+        product="A",
+        defect="spot",
+        n=2,
+        out=tmp_path / "b",
+    )
+    assert blind.faint == 2
+    assert "no visible defect" in blind.describe()
+
+
+def test_unreadable_and_small_sources_are_named_and_skipped(
+    model: FakeModel, root: Path, tmp_path: Path
+) -> None:
+    (root / "A/normal/000.png").write_bytes(b"no image")
+    whole = (root / "A/normal/001.png").read_bytes()
+    (root / "A/normal/001.png").write_bytes(whole[: len(whole) // 2])  # its header is sound
+    save(root / "A/normal/002.png", surface(0, (20, 20)))
+    said: list[str] = []
+    synthesize(model=model, product="A", defect="spot", n=6, out=tmp_path / "out", say=said.append)
+    used = {Path(line["source"]).name for line in lines(tmp_path / "out")}
+    assert used == {"003.png", "004.png"}
+    for name in ("000.png", "001.png", "002.png"):
+        assert sum(name in line for line in said) == 1, said
+
+
+def test_all_sources_too_small_is_an_error(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="64x48 pixels are fewer"):
+        synthesize(model=FakeModel(info(root, image_size=128)), product="A", n=1, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_crops_change_one_window_at_native_scale(root: Path, tmp_path: Path) -> None:
+    model = FakeModel(info(root, framing="crop", image_size=32))
+    synthesize(model=model, product="A", defect="spot", n=4, out=tmp_path / "out", masks=True)
+    for line in lines(tmp_path / "out"):
+        top, left, height, width = line["window"]
+        assert (height, width) == (32, 32)
+        changed = np.asarray(Image.open(tmp_path / "out" / line["file"])) != np.asarray(
+            Image.open(line["source"])
+        )
+        outside = changed.copy()
+        outside[top : top + 32, left : left + 32] = False
+        assert changed.any()
+        assert not outside.any()
+
+
+# Sources and references
+
+
+def test_a_flat_folder_of_a_new_product(model: FakeModel, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "flat" / f"{number}.png", surface(number))
+    said: list[str] = []
+    synthesize(
+        model=model,
+        source=tmp_path / "flat",
+        product="C",
+        defect="spot",
+        n=2,
+        out=tmp_path / "out",
+        say=said.append,
+    )
+    assert len(list((tmp_path / "out/C/spot").glob("*.png"))) == 2
+    assert any("C is new to model fake" in line for line in said)
+
+
+def test_data_that_are_gone_ask_for_a_source(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="--source"):
+        synthesize(model=FakeModel(info(tmp_path / "gone")), product="A", n=1, out=tmp_path / "out")
+
+
+def test_sources_that_ship_with_a_bundle_stand_in(tmp_path: Path) -> None:
+    data(tmp_path / "bundle" / "sources", {"A/normal": 2})
+    model = FakeModel(info(tmp_path / "gone", path=tmp_path / "bundle"))
+    assert synthesize(model=model, product="A", n=1, out=tmp_path / "out").synthetic == 2
+
+
+def test_wrong_names_list_the_known_ones(model: FakeModel, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match=r"did you mean 'scratch'\?; known: scratch, spot"):
+        synthesize(model=model, product="A", defect="scrach", n=1, out=out)
+    with pytest.raises(ConfigError, match=r"--product Z.*known: A, B"):
+        synthesize(model=model, product="Z", n=1, out=out)
+    with pytest.raises(ConfigError, match="not synthesised"):
+        synthesize(model=model, product="A", defect="normal", n=1, out=out)
+    assert not out.exists()
+
+
+def test_references_of_another_product(model: FakeModel, tmp_path: Path) -> None:
+    save(tmp_path / "refs" / "spot" / "r.png", defective(7))
+    synthesize(
+        model=model, product="A", defect="spot", n=3, reference=tmp_path / "refs", out=tmp_path / "out"
+    )
+    for line in lines(tmp_path / "out"):
+        assert line["guide"] == "reference"
+        assert Path(line["reference"]).name == "r.png"
+        changed = np.asarray(Image.open(tmp_path / "out" / line["file"])).astype(int) - np.asarray(
+            Image.open(line["source"])
+        )
+        assert changed[18, 24] > 90  # in the reference's square
+        assert changed[40, 10] == 0
+
+
+def test_references_in_a_data_tree_and_flat(model: FakeModel, root: Path, tmp_path: Path) -> None:
+    synthesize(model=model, product="A", defect="spot", n=2, reference=root, out=tmp_path / "a")
+    assert {Path(line["reference"]).parent.name for line in lines(tmp_path / "a")} == {"spot"}
+    synthesize(
+        model=model, product="A", defect="spot", n=2, reference=root / "B" / "scratch", out=tmp_path / "b"
+    )
+    assert {Path(line["reference"]).parent.name for line in lines(tmp_path / "b")} == {"scratch"}
+
+
+def test_references_of_an_unknown_defect(model: FakeModel, tmp_path: Path) -> None:
+    save(tmp_path / "refs" / "dent" / "r.png", defective(7))
+    with pytest.raises(ConfigError, match=r"does not know the defect 'dent'; known: scratch, spot"):
+        synthesize(model=model, product="A", n=1, reference=tmp_path / "refs", out=tmp_path / "out")
+    with pytest.raises(DataError, match=r"no image of 'spot'.*dent"):
+        synthesize(
+            model=model, product="A", defect="spot", n=1, reference=tmp_path / "refs", out=tmp_path / "out"
+        )
+
+
+# Balance
+
+
+def test_balance_gives_back_the_real_images_and_fills_the_cells(
+    model: FakeModel, root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    summary = synthesize(model=model, out=out, masks=True)
+    assert summary.real == 15
+    counts = {f"{p.parent.parent.name}/{p.parent.name}": 0 for p in out.rglob("*.png")}
+    for path in out.rglob("*.png"):
+        counts[f"{path.parent.parent.name}/{path.parent.name}"] += 1
+    assert counts == {"A/normal": 5, "A/scratch": 5, "A/spot": 5, "B/normal": 4, "B/scratch": 5, "B/spot": 5}
+    for line in lines(out):
+        if not line["synthetic"]:
+            assert (out / line["file"]).read_bytes() == Path(line["source"]).read_bytes()
+            assert (line["seed"], line["guide"], line["reference"]) == (None, None, None)
+    assert not np.asarray(Image.open(tmp_path / "out.masks/A/normal/000.png")).any()
+    assert [line["index"] for line in lines(out)] == list(range(len(lines(out))))

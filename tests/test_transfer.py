@@ -1,0 +1,108 @@
+"""A defect moved from one image to another, by a stand-in model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_model import FakeModel, data, defective, info, save, surface
+from PIL import Image
+
+from defectaug.errors import ConfigError, OutputError
+from defectaug.synthesis.transfer import transfer
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return data(tmp_path / "data")
+
+
+@pytest.fixture
+def model(root: Path) -> FakeModel:
+    return FakeModel(info(root))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    return save(tmp_path / "s.png", surface(1, (60, 80))), save(tmp_path / "spot" / "r.png", defective(2))
+
+
+def test_transfer_puts_the_defect_at_its_place(
+    model: FakeModel, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out, mask = tmp_path / "o.png", tmp_path / "m.png"
+    assert transfer(*pair, model=model, out=out, mask=mask) == [out]
+    source, image, where = (np.asarray(Image.open(path)).astype(int) for path in (pair[0], out, mask))
+    truth = np.zeros((60, 80), bool)
+    truth[15:30, 20:40] = True  # the reference's square, scaled to the source
+    found = where == 255
+    assert (found & truth).sum() / (found | truth).sum() > 0.6
+    assert np.abs(image - source)[~found].mean() < 2
+    assert (image - source)[20:28, 26:36].min() > 60
+
+
+def test_transfer_finds_the_defect_out(model: FakeModel, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    reference = save(tmp_path / "somewhere" / "r.png", defective(3))
+    said: list[str] = []
+    transfer(pair[0], reference, model=model, out=tmp_path / "o.png", say=said.append)
+    assert any("taken for 'spot'" in line for line in said)
+    plain = save(tmp_path / "somewhere" / "plain.png", surface(4))
+    with pytest.raises(ConfigError, match="shows no defect"):
+        transfer(pair[0], plain, model=model, out=tmp_path / "p.png")
+    assert not (tmp_path / "p.png").exists()
+
+
+def test_transfer_to_normal_restores(model: FakeModel, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    source = pair[1]
+    transfer(source, pair[0], model=model, defect="normal", out=tmp_path / "o.png")
+    before, after = (np.asarray(Image.open(path)) for path in (source, tmp_path / "o.png"))
+    assert before[13:23, 17:31].min() == 240
+    assert after[14:22, 18:30].max() < 130
+
+
+def test_transfer_styles(model: FakeModel, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    written = transfer(*pair, model=model, out=tmp_path / "o.png", n_styles=3)
+    assert [path.name for path in written] == ["o_style00.png", "o_style01.png", "o_style02.png"]
+    assert len({path.read_bytes() for path in written}) == 3
+
+
+def test_transfer_of_folders(model: FakeModel, tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "src" / f"{number}.png", surface(number))
+    for number in range(2):
+        save(tmp_path / "spot" / f"r{number}.png", defective(number))
+    written = transfer(
+        tmp_path / "src", tmp_path / "spot", model=model, out=tmp_path / "o", mask=tmp_path / "m"
+    )
+    assert [path.name for path in written] == ["0__r0.png", "1__r1.png", "2__r0.png"]
+    assert len(list((tmp_path / "m").glob("*.png"))) == 3
+    with pytest.raises(ConfigError, match="must be a folder"):
+        transfer(tmp_path / "src", tmp_path / "spot", model=model, out=tmp_path / "x.png")
+
+
+def test_transfer_never_replaces_unasked(model: FakeModel, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    out = save(tmp_path / "o.png", surface(9))
+    with pytest.raises(OutputError, match="--overwrite"):
+        transfer(*pair, model=model, out=out)
+    with pytest.raises(OutputError, match="SRC or REF"):
+        transfer(*pair, model=model, out=pair[0], overwrite=True)
+    transfer(*pair, model=model, out=out, overwrite=True)
+
+
+def test_transfer_default_name_and_unknown_defect(
+    model: FakeModel, pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert transfer(*pair, model=model) == [Path("s__r.png")]
+    with pytest.raises(ConfigError, match="known: normal, scratch, spot"):
+        transfer(*pair, model=model, defect="hole", out="other.png")
+
+
+def test_transfer_of_crops_takes_the_place_over(root: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    model = FakeModel(info(root, framing="crop", image_size=32))
+    transfer(*pair, model=model, out=tmp_path / "o.png", mask=tmp_path / "m.png")
+    rows, columns = np.nonzero(np.asarray(Image.open(tmp_path / "m.png")))
+    centre = 18 * 60 / 48, 24 * 80 / 64  # of the reference's square, on the source
+    assert abs(rows.mean() - centre[0]) < 5
+    assert abs(columns.mean() - centre[1]) < 5
