@@ -1,11 +1,11 @@
-"""Model folders: written whole or not at all, read and verified. Only safe YAML and safetensors; no pickle."""
+"""Model folders: written whole or not at all, read and verified. Safe YAML and safetensors; no pickle."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,9 @@ def find_bundle(path: Path | str | None = None, store: Path = STORE) -> Path:
         raise BundleError(f"{given}: no bundle there (no {CONFIG}){_listed(store)}.")
     found = _bundles(store)
     if not found:
-        raise BundleError(f"{store}: no trained model there; run 'defectaug train DATA', or name one with --model DIR.")
+        raise BundleError(
+            f"{store}: no trained model there; run 'defectaug train DATA', or name one with --model DIR."
+        )
     if len(found) == 1:
         return found[0]
     times = [(folder / WEIGHTS).stat().st_mtime for folder in found]
@@ -161,7 +163,9 @@ def _trained_on(raw: dict[str, Any]) -> TrainedOn:
         raise ValueError("it needs a product, the normal class and a defect")
     texts = {key: None if raw.get(key) is None else str(raw[key]) for key in ("root", "class_map", "normal")}
     counts = {str(k): int(v) for k, v in dict(raw.get("counts") or {}).items()}
-    return TrainedOn(products, defects, counts, str(raw.get("layout", "")), int(raw.get("white", 255)), **texts)
+    return TrainedOn(
+        products, defects, counts, str(raw.get("layout", "")), int(raw.get("white", 255)), **texts
+    )
 
 
 def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
@@ -214,8 +218,8 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         channels=config.network.channels,
         white=data.white,
         framing=config.data.framing,
-        data_root=data.root,
-        class_map=data.class_map,
+        data_root=_resolved(data.root, folder),
+        class_map=_resolved(data.class_map, folder),
         normal_name=data.normal,
         weights_sha256=digest,
     )
@@ -226,6 +230,6 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         raise BundleError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {reason}") from error
 
 
-def with_root(data: TrainedOn, root: Path | None) -> TrainedOn:
-    """The same data, found elsewhere."""
-    return replace(data, root=None if root is None else str(root))
+def _resolved(path: str | None, folder: Path) -> str | None:
+    """A path of the bundle; relative ones start at its folder."""
+    return None if path is None else os.path.normpath(folder / path)

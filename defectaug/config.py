@@ -48,6 +48,7 @@ class NetworkConfig:
     noise: bool = True
     defect_classifier: bool = True
     product_classifier: bool = True
+    shape_critic: bool = True  # layered form only
 
     @property
     def code_size(self) -> int:
@@ -70,6 +71,7 @@ class LossConfig:
     direct: float = 0.0  # G(x, E(x)) = x
     area: float = 0.0  # layered: a defect layer is small
     mask: float = 0.0  # layered: what was painted is found again
+    shape: float = 0.0  # layered: latent defects are shaped as encoded ones
     fill: float = 0.0  # layered: the fill is the normal image
 
 
@@ -88,8 +90,8 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How images become batches. ``framing``: ``whole`` squeezes the image to the model's size; ``crop`` takes
-    windows at native scale, the defective ones around true masks."""
+    """How images become batches. ``framing``: ``whole`` squeezes the image to the model's size; ``crop``
+    takes windows at native scale, the defective ones around true masks."""
 
     framing: Literal["whole", "crop"] = "whole"
     flips: Literal["none", "h", "v", "hv"] = "h"
@@ -196,7 +198,9 @@ def resolve(
     if file is not None:
         settings = overlay(settings, read_yaml(file))
     settings = overlay(settings, _given(flags or {}))
-    return check(from_mapping(Config, settings | {"recipe": preset}, str(file) if file else f"recipe {preset}"))
+    return check(
+        from_mapping(Config, settings | {"recipe": preset}, str(file) if file else f"recipe {preset}")
+    )
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,23 +260,52 @@ def check(config: Config) -> Config:
     Raises:
         ConfigError: names the setting, its value and what is possible.
     """
+    _check_ranges(config)
     net, run = config.network, config.run
+    if not net.encoder_widths or len(net.discriminator_widths) < 2:
+        raise ConfigError("network.encoder_widths needs a width, network.discriminator_widths two.")
     depth = max(len(net.encoder_widths), len(net.generator_widths), len(net.discriminator_widths))
     unit = net.fold * 2 ** (depth - 1)
-    if net.image_size < 32 or net.image_size % unit or net.image_size > 1024:
+    least = max(32, 4 * unit)  # D halves its last maps once more, and normalises them
+    if net.image_size < least or net.image_size % unit or net.image_size > 1024:
         raise ConfigError(
-            f"--image-size {net.image_size}: must be a multiple of {max(unit, 8)} from 32 to 1024 for this recipe."
+            f"--image-size {net.image_size}: must be a multiple of {max(unit, 8)} from {least} to 1024 "
+            "for this recipe."
+        )
+    if net.generator in ("separate", "joint") and net.code_channels >= net.generator_widths[-1]:
+        raise ConfigError(
+            f"network.code_channels is {net.code_channels}; it must be less than the last of "
+            f"network.generator_widths, {net.generator_widths[-1]}, which it is a part of."
         )
     if len(net.encoder_widths) != len(net.generator_widths):
-        raise ConfigError("network.encoder_widths and network.generator_widths must be of one length: c is swapped.")
+        raise ConfigError(
+            "network.encoder_widths and network.generator_widths must be of one length: c is swapped."
+        )
     if net.channels not in (1, 3):
         raise ConfigError(f"network.channels is {net.channels}; it must be 1 or 3.")
-    for name, value in (("run.steps", run.steps), ("run.batch_size", run.batch_size)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}; it must be at least 1.")
     if run.batch_size < 2:
-        raise ConfigError("run.batch_size is 1; it must be at least 2: half of a batch is guided by references.")
+        raise ConfigError(
+            "run.batch_size is 1; it must be at least 2: half of a batch is guided by references."
+        )
     return config
+
+
+_FROM_ZERO = {"seed", "warmup", "encoder_blocks", "generator_blocks", "cache_mb"}
+_SHARES = {"beta1", "beta2", "ema", "normal_target"}
+
+
+def _check_ranges(config: Config) -> None:
+    """Whole numbers are at least 1, others finite and not negative, but for those named above."""
+    for section in ("network", "loss", "optimizer", "data", "run"):
+        for name, value in vars(getattr(config, section)).items():
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, (bool, str)):
+                    continue
+                least = 0 if isinstance(number, float) or name in _FROM_ZERO else 1
+                if name in _SHARES and not 0 <= number < 1:
+                    raise ConfigError(f"{section}.{name} is {number}; it must be at least 0 and below 1.")
+                if not least <= number < float("inf"):
+                    raise ConfigError(f"{section}.{name} is {number}; it must be at least {least}.")
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

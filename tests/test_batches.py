@@ -201,6 +201,23 @@ def test_crops_are_cut_at_native_scale_and_anywhere(tmp_path: Path) -> None:
     assert corners.min(axis=0).tolist() == [0, 0] and corners.max(axis=0).tolist() == [14, 24]
 
 
+def test_normal_crops_show_the_border_about_as_often_as_defective_ones(tmp_path: Path) -> None:
+    index = cropped(tmp_path, 60, 60)  # every defect lies in the bottom right corner
+    store = CropStore(index.samples, 16, 1, normal=index.normal)
+    ramp = np.add.outer(60 * np.arange(60), np.arange(60))  # a pixel's value tells its place
+    store._kept = [ramp.astype(np.uint16)] * len(index.samples)  # type: ignore[assignment]
+    rng = np.random.default_rng(0)
+
+    def at_the_corner(defect: str) -> float:
+        number = next(i for i, sample in enumerate(index.samples) if sample.defect == defect)
+        windows = [store.get(number, rng) for _ in range(400)]
+        last = [round((window[0, -1, -1].item() + 1) / 2 * 65535) for window in windows]
+        return float(np.mean([value // 60 >= 58 and value % 60 >= 58 for value in last]))
+
+    assert at_the_corner("dent") > 0.5
+    assert at_the_corner("good") > 0.6 * at_the_corner("dent")
+
+
 def test_crops_in_batches_are_reproducible(tmp_path: Path) -> None:
     index = cropped(tmp_path, 30, 40)
     store = CropStore(index.samples, 16, 3, normal=index.normal)

@@ -9,7 +9,7 @@ import pytest
 from fake_model import FakeModel, contents, data, info, lines, save, surface
 from PIL import Image
 
-from defectaug.errors import OutputError
+from defectaug.errors import DataError, OutputError
 from defectaug.synthesis.api import synthesize
 
 
@@ -121,6 +121,30 @@ def test_shards_join_to_the_whole_in_any_order(model: FakeModel, tmp_path: Path)
     summaries = [synthesize(model=model, out=tmp_path / "parts", n=7, shard=f"{k}/3") for k in (3, 1, 2)]
     assert [summary.complete for summary in summaries] == [False, False, True]
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_a_run_that_fails_before_its_first_image_leaves_nothing(
+    model: FakeModel, root: Path, tmp_path: Path
+) -> None:
+    for path in (root / "A/normal").iterdir():
+        path.write_bytes(path.read_bytes()[:200])
+    for existing in (False, True):
+        if existing:
+            (tmp_path / "out").mkdir()
+        with pytest.raises(DataError, match="cannot be read"):
+            synthesize(model=model, product="A", n=1, out=tmp_path / "out")
+        assert (tmp_path / "out").exists() is existing
+        assert not existing or contents(tmp_path / "out") == {}
+
+
+def test_a_second_run_beside_the_first_is_refused(model: FakeModel, tmp_path: Path) -> None:
+    def second(done: int, total: int) -> None:
+        if done == 2:
+            with pytest.raises(OutputError, match="another run is writing"):
+                synthesize(model=model, product="A", n=4, out=tmp_path / "out")
+
+    assert synthesize(model=model, product="A", n=4, out=tmp_path / "out", progress=second).complete
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A", "manifest.jsonl"]
 
 
 def test_no_permission_is_one_line(model: FakeModel, tmp_path: Path) -> None:

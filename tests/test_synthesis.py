@@ -185,7 +185,7 @@ def test_unreadable_and_small_sources_are_named_and_skipped(
     (root / "A/normal/000.png").write_bytes(b"no image")
     whole = (root / "A/normal/001.png").read_bytes()
     (root / "A/normal/001.png").write_bytes(whole[: len(whole) // 2])  # its header is sound
-    save(root / "A/normal/002.png", surface(0, (20, 20)))
+    save(root / "A/normal/002.png", surface(0, (15, 40)))
     said: list[str] = []
     synthesize(model=model, product="A", defect="spot", n=6, out=tmp_path / "out", say=said.append)
     used = {Path(line["source"]).name for line in lines(tmp_path / "out")}
@@ -195,7 +195,7 @@ def test_unreadable_and_small_sources_are_named_and_skipped(
 
 
 def test_all_sources_too_small_is_an_error(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="64x48 pixels are fewer"):
+    with pytest.raises(DataError, match="64x48 pixels are less than half"):
         synthesize(model=FakeModel(info(root, image_size=128)), product="A", n=1, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -233,6 +233,17 @@ def test_a_flat_folder_of_a_new_product(model: FakeModel, tmp_path: Path) -> Non
     )
     assert len(list((tmp_path / "out/C/spot").glob("*.png"))) == 2
     assert any("C is new to model fake" in line for line in said)
+
+
+def test_a_folder_of_one_product_under_another_name(tmp_path: Path) -> None:
+    source = data(tmp_path / "copy_of_A", {"normal": 3, "spot": 1})
+    synthesize(model=FakeModel(info()), source=source, product="A", defect="spot", n=2, out=tmp_path / "a")
+    assert {line["product"] for line in lines(tmp_path / "a")} == {"A"}
+    single = FakeModel(info(source, products=("tile",)))
+    synthesize(model=single, n=2, out=tmp_path / "b")
+    assert {line["product"] for line in lines(tmp_path / "b")} == {"tile"}
+    with pytest.raises(ConfigError, match="known: A, B, copy_of_A"):
+        synthesize(model=FakeModel(info()), source=source, product="Z", n=2, out=tmp_path / "c")
 
 
 def test_data_that_are_gone_ask_for_a_source(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from types import TracebackType
 from typing import Any
 
@@ -16,8 +17,8 @@ class Progress:
         self._every = every
         self._unit = unit
         self._bar: Any = None
-        self._first: int | None = None
-        self._start = self._said = 0.0
+        self._recent: deque[tuple[float, int]] = deque(maxlen=100)
+        self._said = 0.0
 
     def __enter__(self) -> Progress:
         return self
@@ -50,13 +51,13 @@ class Progress:
 
     def _show_line(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if self._first is None:
-            # A run that is taken up again starts above 0: what was there does not count for the speed.
-            self._first, self._start, self._said = done, now, now
-        if now - self._said < self._every and done < total:
+        self._recent.append((now, done))
+        if now - self._said < self._every and done < total and self._said:
             return
         self._said = now
-        rate = (done - self._first) / max(now - self._start, 1e-9)
+        (before, then), *_ = self._recent
+        # The speed of late: the first steps of a job are seldom like the rest.
+        rate = (done - then) / max(now - before, 1e-9)
         left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
         print(f"{self._what}: {done}/{total}{left}", file=sys.stderr, flush=True)
 

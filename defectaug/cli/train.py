@@ -18,7 +18,6 @@ from defectaug.cli.options import (
     given,
 )
 from defectaug.cli.progress import Progress
-from defectaug.cli.progress import Progress
 from defectaug.errors import ConfigError
 
 _LENGTH_PANEL = "Length of the training"
@@ -98,7 +97,6 @@ def train(
     from defectaug.training.run import train as run
 
     with Progress("training", unit="step") as progress:
-        with Progress("train", unit="step") as progress:
         folder = run(
             data,
             resume=resume,

@@ -24,6 +24,7 @@ from defectaug.data.sample import Sample
 from defectaug.errors import DataError
 
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold
+AIMED = 0.0  # share of normal windows that lie where windows of defective images lie
 
 
 class Store(Protocol):
@@ -74,9 +75,11 @@ class ImageStore:
 
 
 class CropStore:
-    """Square windows at native scale: anywhere in normal images, around the defect in the others.
+    """Square windows at native scale: around the defect in defective images, and in most normal ones where a
+    defect of their product could lie, in the rest anywhere.
 
-    Images smaller than the window are enlarged to it. Arguments as of `ImageStore`.
+    Defects keep to certain places, often near the part's border. Were normal windows drawn evenly, the border
+    would tell the two apart. Images smaller than the window are enlarged to it. Arguments as of `ImageStore`.
 
     Args:
         normal: name of the normal class.
@@ -99,6 +102,10 @@ class CropStore:
         defective = [number for number, sample in enumerate(samples) if sample.defect != normal]
         _check_masks([samples[number] for number in defective])
         self._points = {number: _mask_points(samples[number]) for number in defective}
+        self._cells: dict[str, dict[str, list[int]]] = {}  # defective images by product and defect
+        for number in defective:
+            of_product = self._cells.setdefault(samples[number].product, {})
+            of_product.setdefault(samples[number].defect, []).append(number)
         self._kept = _Recent(self._decode, max_bytes)
 
     def __len__(self) -> int:
@@ -108,8 +115,8 @@ class CropStore:
         """(C, S, S) float32 in [-1, 1], the window drawn with `rng`."""
         kept = self._kept[number]
         height, width = kept.shape[:2]
-        if number in self._points:
-            points = self._points[number]
+        points = self._aims(number, rng)
+        if points is not None:
             aim = points[rng.integers(len(points))] * (height, width)
             corner = np.rint(aim + rng.uniform(-0.75, -0.25, 2) * self.size).astype(int)
         else:
@@ -117,6 +124,16 @@ class CropStore:
         top, left = np.clip(corner, 0, (height - self.size, width - self.size))
         window = as_channels(kept[top : top + self.size, left : left + self.size], self.channels)
         return torch.from_numpy(window.transpose(2, 0, 1) * np.float32(2 / np.iinfo(kept.dtype).max) - 1)
+
+    def _aims(self, number: int, rng: np.random.Generator) -> NDArray[np.float64] | None:
+        """Points to aim a window at, as shares of (height, width); None for a window anywhere."""
+        if number in self._points:
+            return self._points[number]
+        cells = list(self._cells.get(self.samples[number].product, {}).values())
+        if not cells or rng.random() >= AIMED:
+            return None
+        cell = cells[rng.integers(len(cells))]  # defects alike, however many images they have, as in batches
+        return self._points[cell[rng.integers(len(cell))]]
 
     def _decode(self, number: int) -> NDArray:
         image = read_image(self.samples[number].path)

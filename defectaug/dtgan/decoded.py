@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -26,9 +28,7 @@ class PlainDecoder(nn.Module):
         super().__init__()
         widths = net.generator_widths[::-1]
         self.blocks = nn.ModuleList([ResBlock(c_in, widths[0], norm=True)])
-        self.blocks.extend(
-            ResBlock(a, b, "up", norm=True) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.blocks.extend(ResBlock(a, b, "up", norm=True) for a, b in pairwise(widths))
 
     def forward(self, h: Tensor) -> Tensor:
         for block in self.blocks:
@@ -43,9 +43,7 @@ class StyleDecoder(nn.Module):
         super().__init__()
         widths = net.generator_widths[::-1]
         self.blocks = nn.ModuleList([StyledResBlock(c_in, widths[0], net.style_dim)])
-        self.blocks.extend(
-            StyledResBlock(a, b, net.style_dim, "up") for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.blocks.extend(StyledResBlock(a, b, net.style_dim, "up") for a, b in pairwise(widths))
 
     def forward(self, h: Tensor, s: Tensor) -> Tensor:
         for block in self.blocks:
@@ -57,7 +55,8 @@ class DecodedGenerator(Generator):
     """Encoder, depth-wise split at the bottleneck, and one of three ways to decode.
 
     ``separate``: c and background are decoded apart, only c with the style, then joined by a 1x1 convolution
-    (section 3.1). ``joint``: both through one styled decoder. ``styled``: no split, the style alone (StarGAN v2).
+    (section 3.1). ``joint``: both through one styled decoder. ``styled``: no split, the style alone (StarGAN
+    v2).
     """
 
     def __init__(self, net: NetworkConfig) -> None:

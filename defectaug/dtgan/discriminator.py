@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
-from defectaug.nn.blocks import activate, pool_max_mean, ResBlock, Trunk
+from defectaug.nn.blocks import ResBlock, Trunk, activate, pool_max_mean
 from defectaug.nn.branches import pick
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What D says of a batch: ``real`` (N, K) a logit per domain; ``defect`` (N, K) and ``product`` (N, P) class
-    logits, or None where the recipe has no such classifier."""
+    """What D says of a batch: ``real`` (N, K) a logit per domain; ``defect`` (N, K) and ``product`` (N, P)
+    class logits, or None where the recipe has no such classifier."""
 
     real: Tensor
     defect: Tensor | None
     product: Tensor | None
 
     def __getitem__(self, rows: slice | Tensor) -> Verdict:
-        parts = (self.real, self.defect, self.product)
-        return Verdict(*(p if p is None else p[rows] for p in parts))
+        defect, product = (part if part is None else part[rows] for part in (self.defect, self.product))
+        return Verdict(self.real[rows], defect, product)
 
     def of(self, domain: Tensor) -> Tensor:
         """Logits (N,) of the given domains' branches."""
@@ -31,8 +30,8 @@ class Verdict:
 
 
 class PooledHead(nn.Module):
-    """Residual block, pooling by maximum and mean, linear layer. A flat 4x4 head stays at chance: a defect is 3 %
-    of the pixels."""
+    """Residual block, pooling by maximum and mean, linear layer. A flat 4x4 head stays at chance: a defect is
+    3 % of the pixels."""
 
     def __init__(self, width: int, classes: int, *, norm: bool = False) -> None:
         super().__init__()
@@ -46,8 +45,8 @@ class PooledHead(nn.Module):
 class Discriminator(nn.Module):
     """A shared trunk, an adversarial branch per domain, and the two classifiers.
 
-    CHOICE: the defect classifier reads the trunk's second level, a quarter of the image's size with folding: on
-    smaller maps small defects are lost, and until D can tell the defects, nothing is learnt. With instance
+    CHOICE: the defect classifier reads the trunk's second level, a quarter of the image's size with folding:
+    on smaller maps small defects are lost, and until D can tell the defects, nothing is learnt. With instance
     normalisation it gets there in a third of the steps. The adversarial branches read both that level and the
     deepest: the one sees stripes and edges, the other shapes and how many there are.
     """
@@ -64,7 +63,9 @@ class Discriminator(nn.Module):
         # With one product there is nothing to tell apart.
         self.product = PooledHead(widths[-1], products) if net.product_classifier and products > 1 else None
         self.defect = (
-            PooledHead(widths[self.LEVEL], domains, norm=net.discriminator_norm) if net.defect_classifier else None
+            PooledHead(widths[self.LEVEL], domains, norm=net.discriminator_norm)
+            if net.defect_classifier
+            else None
         )
 
     def forward(self, x: Tensor) -> Verdict:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.anchor import anchored
 from defectaug.dtgan.codes import Codes
-from defectaug.nn.blocks import activate, AdaIN, conv3, NoiseInjection
+from defectaug.nn.blocks import AdaIN, NoiseInjection, activate, conv3, linear
 from defectaug.nn.branches import BranchedLinear, Branches
 
 START = 4  # CHOICE: height and width of the map that a shape grows from
@@ -30,14 +30,23 @@ class Latent:
         return Latent(self.z[rows], [n[rows] for n in self.noise])
 
 
+def map_sizes(code_size: int) -> list[int]:
+    """Heights of a growing map, coarse to fine: from START, or a little more, doubling to the code's."""
+    sizes = [code_size]
+    while sizes[0] >= 2 * START:
+        sizes.insert(0, -(-sizes[0] // 2))
+    return sizes
+
+
 class ShapeHead(nn.Module):
-    """Grows a shape map from ``w``: a level of noise injection and AdaIN per size, from START to the code's."""
+    """Grows a shape map from ``w``: noise injection and AdaIN at every size, from START to the code's."""
 
     def __init__(self, net: NetworkConfig) -> None:
         super().__init__()
         width = net.defect_width
-        levels = int(math.log2(net.code_size // START)) + 1
-        self.start = nn.Linear(net.mapping_width, width * START * START)
+        self.sizes = map_sizes(net.code_size)
+        levels = len(self.sizes)
+        self.start = nn.Linear(net.mapping_width, width * self.sizes[0] ** 2)
         self.convs = nn.ModuleList(conv3(width, width) for _ in range(levels))
         self.noises = nn.ModuleList(NoiseInjection(width, 0.3) for _ in range(levels) if net.noise)
         self.norms = nn.ModuleList(AdaIN(width, net.mapping_width) for _ in range(levels))
@@ -46,10 +55,10 @@ class ShapeHead(nn.Module):
 
     def forward(self, w: Tensor, noise: list[Tensor]) -> Tensor:
         """w (N, mapping_width) and noise maps to c (N, code_channels, code_size, code_size) in (-1, 1)."""
-        h = self.start(w).unflatten(1, (-1, START, START))
-        for level, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+        h = self.start(w).unflatten(1, (-1, self.sizes[0], self.sizes[0]))
+        for level, (size, conv, norm) in enumerate(zip(self.sizes, self.convs, self.norms, strict=True)):
             if level:
-                h = F.interpolate(h, scale_factor=2.0, mode="bilinear", align_corners=False)
+                h = F.interpolate(h, size=(size, size), mode="bilinear", align_corners=False)
             h = conv(h)
             if self.noises:
                 h = self.noises[level](h, noise[level])
@@ -66,7 +75,7 @@ class MappingNetwork(nn.Module):
         layers: list[nn.Module] = []
         size = net.latent_dim
         for _ in range(net.mapping_layers):
-            layers += [nn.Linear(size, net.mapping_width), nn.SiLU()]
+            layers += [linear(size, net.mapping_width, gain=math.sqrt(2)), nn.LeakyReLU(0.2)]
             size = net.mapping_width
         self.shared = nn.Sequential(*layers)
         self.style = BranchedLinear(net.mapping_width, net.style_dim, domains)
@@ -74,8 +83,7 @@ class MappingNetwork(nn.Module):
 
     def noise_sizes(self) -> list[int]:
         """Heights of the noise maps, coarse to fine."""
-        levels = int(math.log2(self.net.code_size // START)) + 1
-        return [START * 2**level for level in range(levels)]
+        return map_sizes(self.net.code_size)
 
     def draw(self, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Latent:
         """``count`` latents from one generator (on the CPU, so that every device draws the same)."""

@@ -62,9 +62,13 @@ class DTGANMethod:
         return {
             "generator_optimizer": Adam(groups, **shared),  # type: ignore[arg-type]
             "discriminator_optimizer": Adam(
-                model.discriminator.parameters(), lr=o.discriminator_rate, **shared  # type: ignore[arg-type]
+                self._opponents(), lr=o.discriminator_rate, **shared  # type: ignore[arg-type]
             ),
         }
+
+    def _opponents(self) -> list[nn.Parameter]:
+        critic = self.model.critic
+        return [*self.model.discriminator.parameters(), *(critic.parameters() if critic is not None else ())]
 
     # --- one step --------------------------------------------------------------------------------------------
 
@@ -112,13 +116,17 @@ class DTGANMethod:
         loss = self.objective.total(theirs)
         if step % self.config.run.r1_every == 0 and self.config.loss.r1:
             penalty = self.objective.r1_term(self.model, rows, generator)
+            if self.model.critic is not None:
+                penalty = penalty + self.objective.shape_r1_term(self.model, made)
             loss = loss + self.config.run.r1_every * self.config.loss.r1 * penalty
         self._descend("discriminator_optimizer", loss)
-        self.model.discriminator.requires_grad_(False)
+        for parameter in self._opponents():
+            parameter.requires_grad_(False)
         with self.compute.autocast():
             ours = self.objective.generator_terms(self.model, rows, made, generator)
         self._descend("generator_optimizer", self.objective.total(ours, 1 - done))
-        self.model.discriminator.requires_grad_(True)
+        for parameter in self._opponents():
+            parameter.requires_grad_(True)
         return theirs | ours | self._watch(made, step)
 
     def _descend(self, name: str, loss: Tensor) -> None:
@@ -149,8 +157,9 @@ class DTGANMethod:
     # --- what the loop saves and shows -----------------------------------------------------------------------
 
     def weights(self) -> dict[str, Tensor]:
-        """Averaged weights of all four networks."""
-        return dict(self.average.shadow.state_dict())
+        """Averaged weights of the four networks; the shape critic has nothing to do after training."""
+        weights = self.average.shadow.state_dict()
+        return {name: value for name, value in weights.items() if not name.startswith("critic.")}
 
     def begin_validation(self) -> None:
         """Keeps D as the warm-up left it: scores stay comparable through the run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from defectaug.config import NetworkConfig
+from defectaug.dtgan.critic import ShapeCritic
 from defectaug.dtgan.decoded import DecodedGenerator
 from defectaug.dtgan.discriminator import Discriminator
 from defectaug.dtgan.encoder import Encoder
@@ -34,3 +35,5 @@ class DTGAN(nn.Module):
         self.encoder = Encoder(net, domains)
         self.generator = make_generator(net)
         self.discriminator = Discriminator(net, domains, products)
+        layered = net.generator == "layered"
+        self.critic = ShapeCritic(net, domains) if layered and net.shape_critic else None

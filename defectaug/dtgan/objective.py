@@ -111,7 +111,27 @@ class Objective:
         terms = {
             "d_adversarial": losses.adversarial_d(real.of(batch.defect), fake.of(self._aims(batch, made)))
         }
-        return terms | self.class_terms(real, batch.defect, batch.product, "d_")
+        terms |= self.class_terms(real, batch.defect, batch.product, "d_")
+        if model.critic is not None:
+            latent, encoded = self._shapes(model, made, generator, learn=False)
+            terms["d_shape"] = losses.adversarial_d(encoded, latent)
+        return terms
+
+    @staticmethod
+    def _shapes(
+        model: DTGAN, made: Pass, generator: torch.Generator, *, learn: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The critic's logits of latent codes and of encoded ones; of the latter none where M, E, G ``learn``."""
+        assert model.critic is not None and made.fake.opacity is not None
+        opacity, codes = made.fake.opacity, made.codes
+        half = len(made.latent.z)
+        if learn:
+            return model.critic.judge(opacity[:half], codes.s[:half], codes.defect[:half], generator), opacity
+        latent, encoded = (
+            model.critic.judge(opacity[rows].detach(), codes.s[rows].detach(), codes.defect[rows], generator)
+            for rows in (slice(half), slice(half, None))
+        )
+        return latent, encoded
 
     def class_terms(self, verdict: Verdict, defect: Tensor, product: Tensor, prefix: str = "") -> Terms:
         """Eqs. (6) and (7) where D has the classifier."""
@@ -126,6 +146,13 @@ class Objective:
         """R1 on augmented real images, in full precision."""
         x = self.seen(batch.image, generator).detach().requires_grad_(True)
         return losses.r1(model.discriminator(x).of(batch.defect), x)
+
+    def shape_r1_term(self, model: DTGAN, made: Pass) -> Tensor:
+        """R1 of the critic at encoded shapes."""
+        assert model.critic is not None and made.fake.opacity is not None
+        rows = slice(len(made.latent.z), None)
+        opacity = made.fake.opacity[rows].detach().requires_grad_(True)
+        return losses.r1(model.critic(opacity, made.codes.s[rows].detach(), made.codes.defect[rows]), opacity)
 
     @staticmethod
     def _aims(batch: TrainingBatch, made: Pass) -> Tensor:
@@ -143,6 +170,8 @@ class Objective:
         products = torch.cat([batch.product, batch.product[made.rows]])
         terms = {"adversarial": losses.adversarial_g(verdict.of(aims))}
         terms |= self.class_terms(verdict, aims, products)
+        if model.critic is not None:
+            terms["shape"] = losses.adversarial_g(self._shapes(model, made, generator, learn=True)[0])
         terms |= self._consistency_terms(model, batch, made)
         return terms | (self._diversity_terms(model, made) if self.weights.diversity else {})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,12 +34,11 @@ class Painter:
         Raises:
             RuntimeError: the weights do not fit.
         """
-        networks = DTGAN(net, len(info.defects), len(info.products))
+        networks = DTGAN(replace(net, shape_critic=False), len(info.defects), len(info.products))
         networks.load_state_dict(dict(weights))
         networks.eval().requires_grad_(False)
-        return Painter(
-            info, networks.to(compute.device, memory_format=torch.channels_last), compute  # type: ignore[call-overload]
-        )
+        networks.to(compute.device).to(memory_format=torch.channels_last)
+        return Painter(info, networks, compute)
 
     @property
     def device(self) -> torch.device:

@@ -15,8 +15,8 @@ GAP = 2
 def sample_sheet(model: DTGAN, rows: TrainingBatch, seed: int) -> Tensor:
     """One column an example, (C, H, W) in [-1, 1].
 
-    From top to bottom: source, latent-guided, real image of that defect (the reference), reference-guided, the
-    reference rebuilt from its own code, the reference with its defect removed.
+    From top to bottom: source, latent-guided, real image of that defect (the reference), reference-guided,
+    the reference rebuilt from its own code, the reference with its defect removed.
     """
     generator = torch.Generator().manual_seed(seed)
     latent = model.mapping.draw(len(rows.image), generator, rows.image.device)

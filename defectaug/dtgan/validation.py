@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from defectaug.nn.blocks import pool_max_mean
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Unbiased squared maximum mean discrepancy of pooled features with a cubic kernel, as in the Kernel Inception
-    Distance (Binkowski et al. 2018), but in other features: not comparable with a KID.
+    """Unbiased squared maximum mean discrepancy of pooled features with a cubic kernel, as in the Kernel
+    Inception Distance (Binkowski et al. 2018), but in other features: not comparable with a KID.
 
     Args:
         a, b: feature maps (N, C, h, w) and (M, C, h, w), N and M at least 2.

@@ -1,5 +1,5 @@
-"""Differentiable augmentation of what D sees (Zhao et al. 2020): real and generated images alike, so that D cannot
-learn tens of defect images by heart."""
+"""Differentiable augmentation of what D sees (Zhao et al. 2020): real and generated images alike, so that D
+cannot learn tens of defect images by heart."""
 
 from __future__ import annotations
 
@@ -9,35 +9,40 @@ from torch import Tensor
 
 
 def differentiable_augment(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
-    """Random mirror images, brightness, contrast and a shift of at most ``shift`` of the side, per image.
+    """Random mirror images, a shift of at most ``shift`` of the side, brightness and contrast, per image.
 
     Args:
         x: (N, C, S, S) in [-1, 1].
         generator: on the CPU.
 
-    CHOICE: no cut-out: it would hide the defects; edges are mirrored when shifted, not filled with a constant.
+    CHOICE: no cut-out: it would hide the defects.
     """
-    count, size = len(x), x.shape[-1]
-    draw = torch.rand(count, 4, generator=generator).to(x.device)
-    x = _mirror(x, draw[:, 0] < 0.5, draw[:, 1] < 0.5)
-    reach = int(size * shift)
-    offsets = torch.randint(0, 2 * reach + 1, (count, 2), generator=generator).to(x.device)
-    x = _shift(x, offsets, reach)
-    brightness = (draw[:, 2] - 0.5)[:, None, None, None] * 0.4
-    contrast = 0.75 + 0.5 * draw[:, 3][:, None, None, None]
+    x = mirror_and_shift(x, generator, shift)
+    draw = torch.rand(len(x), 2, generator=generator).to(x.device)[:, :, None, None, None]
+    brightness, contrast = (draw[:, 0] - 0.5) * 0.4, 0.75 + 0.5 * draw[:, 1]
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     return (x - mean) * contrast + mean + brightness
 
 
-def _mirror(x: Tensor, sideways: Tensor, upside: Tensor) -> Tensor:
-    x = torch.where(sideways[:, None, None, None], x.flip(3), x)
-    return torch.where(upside[:, None, None, None], x.flip(2), x)
+def mirror_and_shift(
+    x: Tensor, generator: torch.Generator, shift: float = 0.125, outside: str = "reflect", together: bool = False
+) -> Tensor:
+    """Random mirror images both ways and shifts; what lies ``outside`` as of ``F.pad``.
+
+    Args:
+        together: the whole batch alike, so that its images stay as different as they were, and no more.
+    """
+    draws, reach = 1 if together else len(x), int(x.shape[-1] * shift)
+    coins = torch.rand(draws, 2, generator=generator).to(x.device) < 0.5
+    x = torch.where(coins[:, :1, None, None], x.flip(3), x)
+    x = torch.where(coins[:, 1:, None, None], x.flip(2), x)
+    offsets = torch.randint(0, 2 * reach + 1, (draws, 2), generator=generator).to(x.device).expand(len(x), 2)
+    return _shift(F.pad(x, (reach, reach, reach, reach), mode=outside), offsets, x.shape[-1])
 
 
-def _shift(x: Tensor, offsets: Tensor, reach: int) -> Tensor:
-    size = x.shape[-1]
-    padded = F.pad(x, (reach, reach, reach, reach), mode="reflect")
-    rows = offsets[:, :1] + torch.arange(size, device=x.device)
-    columns = offsets[:, 1:] + torch.arange(size, device=x.device)
-    picked = padded.gather(2, rows[:, None, :, None].expand(-1, x.shape[1], -1, padded.shape[3]))
-    return picked.gather(3, columns[:, None, None, :].expand(-1, x.shape[1], size, -1))
+def _shift(padded: Tensor, offsets: Tensor, size: int) -> Tensor:
+    rows = offsets[:, :1] + torch.arange(size, device=padded.device)
+    columns = offsets[:, 1:] + torch.arange(size, device=padded.device)
+    channels, width = padded.shape[1], padded.shape[3]
+    picked = padded.gather(2, rows[:, None, :, None].expand(-1, channels, -1, width))
+    return picked.gather(3, columns[:, None, None, :].expand(-1, channels, size, -1))

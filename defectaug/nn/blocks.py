@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -22,9 +23,18 @@ def conv3(c_in: int, c_out: int, bias: bool = True) -> nn.Conv2d:
     """3x3 convolution that keeps the size, He-initialised."""
     conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=bias)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    if bias:
+    if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return conv
+
+
+def linear(c_in: int, c_out: int, gain: float = 1.0) -> nn.Linear:
+    """Linear layer that keeps the variance (times ``gain`` squared); PyTorch's own start shrinks it threefold, and a
+    few such layers make all latents alike."""
+    layer = nn.Linear(c_in, c_out)
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(c_in))
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def resample(h: Tensor, how: Resample) -> Tensor:
@@ -57,12 +67,8 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(c_in, c_out, 1, bias=False) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = activate(self.norm1(x))
-        if self.how == "up":
-            # The narrow convolution runs before the size doubles: a quarter of the work.
-            h = resample(self.conv1(h), "up")
-        else:
-            h = resample(self.conv1(h), self.how)
+        # The narrow convolution runs before the size doubles: a quarter of the work.
+        h = resample(self.conv1(activate(self.norm1(x))), self.how)
         h = self.conv2(activate(self.norm2(h)))
         shortcut = resample(x, "down") if self.how == "down" else x
         shortcut = self.skip(shortcut)
@@ -138,9 +144,7 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = Stem(channels, widths[0], fold)
-        self.downs = nn.ModuleList(
-            ResBlock(a, b, "down", norm=norm) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.downs = nn.ModuleList(ResBlock(a, b, "down", norm=norm) for a, b in pairwise(widths))
         self.blocks = nn.ModuleList(ResBlock(widths[-1], widths[-1], norm=norm) for _ in range(blocks))
 
     def levels(self, x: Tensor) -> list[Tensor]:

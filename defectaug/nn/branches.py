@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from defectaug.nn.blocks import linear
+
 PAD = 4
 """Rows of a branch are filled up to a multiple of this: every new shape costs oneDNN a tenth of a second of
 compiling per convolution."""
@@ -25,7 +27,8 @@ class BranchedConv1x1(nn.Module):
         self.shape = (domains, c_out)
         self.conv = nn.Conv2d(c_in, domains * c_out, 1)
         nn.init.normal_(self.conv.weight, std=gain / c_in**0.5)
-        nn.init.zeros_(self.conv.bias)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         return pick(self.conv(x).unflatten(1, self.shape), domain)
@@ -37,7 +40,7 @@ class BranchedLinear(nn.Module):
     def __init__(self, c_in: int, c_out: int, domains: int) -> None:
         super().__init__()
         self.shape = (domains, c_out)
-        self.linear = nn.Linear(c_in, domains * c_out)
+        self.linear = linear(c_in, domains * c_out)
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         return pick(self.linear(x).unflatten(1, self.shape), domain)

@@ -153,10 +153,9 @@ def synthesize(
         "seed": seed,
         "masks": masks,
         "shards": part[1],
-        "normal": info.normal,
     }
     started = time.monotonic()
-    folder = OutputFolder(target, Request(settings, plan, part, masks), overwrite=overwrite)
+    folder = OutputFolder(target, Request(settings, plan, info.normal, part, masks), overwrite=overwrite)
     try:
         counts = _fill(folder, painter, plan, part, seed, batch_size, progress or _silent, say)
         complete = folder.finish()
@@ -214,8 +213,8 @@ def _details(rendered: Rendered, info: BundleInfo, seed: int) -> dict[str, Any]:
     """What a manifest line tells of a synthetic image beyond its cell."""
     item, window = rendered.item, rendered.window
     details: dict[str, Any] = {
-        "source": str(rendered.source.path),
-        "reference": str(rendered.reference.path) if rendered.reference else None,
+        "source": str(rendered.source.path.absolute()),
+        "reference": str(rendered.reference.path.absolute()) if rendered.reference else None,
         "guide": "reference" if rendered.reference else "latent",
         "seed": seed,
         "item_seed": item.seed,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from defectaug.data.class_map import check_folder_name, nearest
 from defectaug.data.files import has_own_images, images_with_masks, nfc
 from defectaug.data.images import probe
-from defectaug.data.index import index_folder
+from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, DataError
@@ -41,7 +41,7 @@ def find_samples(
     Args:
         info: the model.
         source: a folder in any layout, one with normal images alone, or one that holds just images of
-            `product`; None for the data the model was trained on.
+            a product; None for the data the model was trained on.
         class_map, normal: as for training.
         product: name of the product where the folders do not tell.
         say: takes lines for the user.
@@ -57,17 +57,28 @@ def find_samples(
         if own:
             class_map = class_map or info.class_map
             normal = normal or info.normal_name
-            product = product or (info.products[0] if len(info.products) == 1 else None)
     if not source.is_dir():
         raise DataError(f"--source {source}: no such folder")
     if has_own_images(source):
         return source, _flat_source(source, info, product)
-    index = index_folder(source, class_map=class_map, normal=normal, product=product, require_defects=False)
+    index = index_folder(source, class_map=class_map, normal=normal, require_defects=False)
     say(index.describe())
+    name = _product_of_root(index, info, product)
     return source, tuple(
-        replace(sample, defect=info.normal) if sample.defect == index.normal else sample
+        replace(
+            sample,
+            product=name or sample.product,
+            defect=info.normal if sample.defect == index.normal else sample.defect,
+        )
         for sample in index.training().samples
     )
+
+
+def _product_of_root(index: DataIndex, info: BundleInfo, product: str | None) -> str | None:
+    """What a folder shows that names its one product by its own name alone, which may have changed since."""
+    wanted = product or (info.products[0] if len(info.products) == 1 else None)
+    named_by_root = index.products == (nfc(index.root.resolve().name),)
+    return nfc(wanted) if named_by_root and wanted and nfc(wanted) in info.products else None
 
 
 def default_source(info: BundleInfo) -> tuple[Path, bool]:
@@ -140,12 +151,13 @@ def _reference_samples(root: Path, info: BundleInfo, defect: str | None) -> list
 
 
 def usable(samples: Iterable[Sample], say: Say, *, side: int | None = None) -> tuple[Sample, ...]:
-    """The samples whose files have a readable header, and which are not smaller than the model's image.
+    """The samples whose files have a readable header, and which are not much smaller than the model's image.
 
     Args:
         samples: what to look at.
         say: takes lines about what is left out.
-        side: edge of the model's square; an image with both edges below it holds too little. None: any size.
+        side: edge of the model's square; an image with an edge below half of it holds too little, as it would
+            in training. None: any size.
 
     Raises:
         DataError: nothing is left.
@@ -170,9 +182,9 @@ def unfit(path: Path, side: int | None) -> str | None:
         width, height = probe(path).size
     except DataError as error:
         return str(error)
-    if side is not None and max(width, height) < side:
+    if side is not None and 2 * min(width, height) < side:
         return (
-            f"{path}: {width}x{height} pixels are fewer than the model's {side}x{side}; "
+            f"{path}: {width}x{height} pixels are less than half of the model's {side}x{side}; "
             f"use larger images or a model trained with a smaller --image-size"
         )
     return None

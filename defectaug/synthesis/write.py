@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from defectaug.data.images import NativeImage, read_image, read_mask, write_atomic, write_mask, write_png
+from defectaug.data.images import NativeImage, probe, read_mask, write_atomic, write_mask, write_png
 from defectaug.errors import OutputError
 from defectaug.synthesis import manifest
 from defectaug.synthesis.plan import Item, Plan
@@ -35,12 +35,14 @@ class Request:
     Args:
         settings: what the user asked for, by option; shown where an interrupted run asked for something else.
         plan: all items of all shards.
+        normal: name of the normal class.
         shard: this run's part, from 1, and the number of parts.
         masks: whether masks are written.
     """
 
     settings: Mapping[str, Any]
     plan: Plan
+    normal: str
     shard: tuple[int, int] = (1, 1)
     masks: bool = False
 
@@ -68,9 +70,11 @@ class OutputFolder:
         self.masks = mask_folder(out)
         self._request = request
         self._lock = threading.Lock()
+        self._created = not out.exists()
         self._part = out / manifest.part_name(*request.shard)
         with _explained(out):
             self._open(overwrite)
+            self._guard = _lock(out / f".{self._part.name}.lock")
             done = [line for line in manifest.read_lines(self._part) if (out / line["file"]).is_file()]
             self.done = frozenset(line["file"] for line in done)
             if self.done or self._part.exists():
@@ -92,7 +96,7 @@ class OutputFolder:
         """Copies a real image byte for byte, and writes the mask that is known: the true one, or for normal
         images an empty one."""
         if self._request.masks:
-            mask = _true_mask(item, normal=self._request.settings.get("normal"))
+            mask = _true_mask(item, self._request.normal)
             if mask is not None:
                 write_mask(self.masks / _mask_file(item), mask)
         copy_file(item.source.path, self.out / item.file)
@@ -116,7 +120,16 @@ class OutputFolder:
         return not (self.out / RECORD).exists()
 
     def close(self) -> None:
+        """Closes the manifest and gives the folder free. Where a run failed before its first image, nothing of it stays."""
         self._lines.close()
+        Path(self._guard.name).unlink(missing_ok=True)
+        self._guard.close()
+        if self._part.exists() and self._part.stat().st_size == 0:
+            self._part.unlink()
+            if not any(_MANIFEST.fullmatch(path.name) for path in self.out.iterdir()):
+                (self.out / RECORD).unlink(missing_ok=True)
+                if self._created and not _has_entries(self.out):
+                    self.out.rmdir()
 
     def _add(self, item: Item, details: Mapping[str, Any]) -> None:
         line = {
@@ -124,7 +137,7 @@ class OutputFolder:
             "product": item.product,
             "defect": item.defect,
             "synthetic": item.synthetic,
-            "source": str(item.source.path),
+            "source": str(item.source.path.absolute()),
             "reference": None,
             "guide": None,
             "seed": None,
@@ -157,6 +170,25 @@ class OutputFolder:
         write_atomic(self.out / RECORD, lambda file: file.write(content))
 
 
+def _lock(path: Path) -> TextIO:
+    """Holds a lock while the file is open, also if the process is killed: two runs would mix their lines.
+
+    Raises:
+        OutputError: another run holds it.
+    """
+    file = path.open("w")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise OutputError(f"--out {path.parent}: another run is writing there; wait for its end") from error
+    except (ImportError, OSError):
+        pass  # a system or a network drive without locks: the user must see to it
+    return file
+
+
 def mask_folder(out: Path) -> Path:
     """The folder beside `out` that holds the masks."""
     return out.with_name(f"{out.name}.masks")
@@ -187,12 +219,12 @@ def _mask_file(item: Item) -> str:
     return str(PurePosixPath(item.file).with_suffix(".png"))
 
 
-def _true_mask(item: Item, normal: str | None) -> np.ndarray | None:
+def _true_mask(item: Item, normal: str) -> np.ndarray | None:
     if item.source.mask is not None:
         return read_mask(item.source.mask)
     if item.defect == normal:
-        pixels = read_image(item.source.path).pixels
-        return np.zeros(pixels.shape[:2], np.uint8)
+        width, height = probe(item.source.path).size
+        return np.zeros((height, width), np.uint8)
     return None
 
 

@@ -1,1 +1,1 @@
-"""The training loop and what it needs: device, schedules, moving averages, state, logs. Not tied to one method."""
+"""The training loop and what it needs: device, schedules, moving averages, state, logs. For any method."""

@@ -59,6 +59,8 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"--device {name}: must be one of {', '.join(DEVICES)}, or cuda:N.") from error
+    if device.type not in DEVICES:
+        raise ConfigError(f"--device {name}: must be one of {', '.join(DEVICES)}, or cuda:N.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"--device {name}: no CUDA GPU is usable here; use --device cpu.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -69,8 +71,9 @@ def _device(name: str) -> torch.device:
 
 
 def _bf16_pays(device: torch.device) -> bool:
-    """On a GPU: whether it supports bf16. On a CPU: whether a matrix product is at least 1.5 times as fast; without
-    AMX or AVX512-BF16 it is several times slower, and CPU names do not tell what a virtual machine passes on."""
+    """On a GPU: whether it supports bf16. On a CPU: whether a matrix product is at least 1.5 times as fast;
+    without AMX or AVX512-BF16 it is several times slower, and CPU names do not tell what a virtual machine
+    passes on."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     if device.type != "cpu":

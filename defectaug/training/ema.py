@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 
-class Average:
+class Average(Generic[M]):
     """Keeps ``shadow``, a copy of a module whose weights trail the live ones.
 
     Args:
         live: the module that is trained.
     """
 
-    def __init__(self, live: nn.Module) -> None:
+    def __init__(self, live: M) -> None:
         self.live = live
-        self.shadow = copy.deepcopy(live).requires_grad_(False).eval()
+        self.shadow: M = copy.deepcopy(live).requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
         """shadow = decay * shadow + (1 - decay) * live, in one pass over all weights."""
-        shadow, live = list(self.shadow.parameters()), list(self.live.parameters())
+        shadow: list[Tensor] = list(self.shadow.parameters())
+        live: list[Tensor] = list(self.live.parameters())
         torch._foreach_lerp_(shadow, live, 1 - decay)
         for ours, theirs in zip(self.shadow.buffers(), self.live.buffers(), strict=True):
             ours.copy_(theirs)

@@ -29,7 +29,9 @@ class MetricLog:
     def _read(self, step: int) -> None:
         with self.path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            self.rows = [row for row in reader if (row.get("step") or "").isdigit() and int(row["step"]) <= step]
+            self.rows = [
+                row for row in reader if (row.get("step") or "").isdigit() and int(row["step"]) <= step
+            ]
             self.columns = list(reader.fieldnames or ["step"])
         self._rewrite()
 

@@ -63,6 +63,7 @@ class Loop:
     say: Say = print
     show: Show | None = None
     at: Progress = field(default_factory=Progress)
+    pace: float = 0.0  # seconds a step, of late
 
     def resume(self) -> None:
         """Takes up a saved run.
@@ -107,7 +108,9 @@ class Loop:
             self.method.begin_validation()
         values = self.method.step(self.batches.batch(at.step), at.step, self.done())
         at.step += 1
-        at.seconds += time.monotonic() - start
+        took = time.monotonic() - start
+        at.seconds += took
+        self.pace = 0.9 * self.pace + 0.1 * took if self.pace else took
         if at.step % run.log_every == 0 or at.step == 1:
             log.write(at.step, values | {"images_per_second": at.step * run.batch_size / at.seconds})
         if at.step % run.sample_every == 0:
@@ -117,8 +120,13 @@ class Loop:
         if at.step % run.save_every == 0:
             self._save()
         if self.show:
-            expected = int(at.step / max(self.done(), 1e-9)) if self.minutes else run.steps
-            self.show(at.step, max(expected, at.step))
+            self.show(at.step, self._expected())
+
+    def _expected(self) -> int:
+        """Steps in all; where minutes were given, as many as the present pace makes of what is left of them."""
+        if not self.minutes:
+            return max(self.run.steps, self.at.step)
+        return self.at.step + int(max(0.0, 60 * self.minutes - self.at.seconds) / self.pace)
 
     def _sample(self) -> None:
         write_sheet(self.folder / "samples" / f"step_{self.at.step:06d}.png", self.method.grid(self.examples))
@@ -148,7 +156,7 @@ class Loop:
 
 @contextmanager
 def termination_as_interrupt() -> Iterator[threading.Event]:
-    """Within, Ctrl-C and SIGTERM set the event, so that a step is never cut in half; a second Ctrl-C gives up."""
+    """Within, Ctrl-C and SIGTERM set the event: no step is cut in half. A second Ctrl-C gives up."""
     event = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:

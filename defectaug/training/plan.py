@@ -19,10 +19,14 @@ def describe_data(index: DataIndex, found: Survey) -> Iterator[str]:
     """A table of counts, then the problems."""
     width = max(len(name) for name in (*index.products, "product"))
     columns = [max(len(name), 6) for name in index.defects]
-    yield "  ".join(["product".ljust(width), *(n.rjust(c) for n, c in zip(index.defects, columns, strict=True))])
+    yield "  ".join(
+        ["product".ljust(width), *(n.rjust(c) for n, c in zip(index.defects, columns, strict=True))]
+    )
     for product in index.products:
         counts = [found.counts.get((product, defect), 0) for defect in index.defects]
-        yield "  ".join([product.ljust(width), *(str(n).rjust(c) for n, c in zip(counts, columns, strict=True))])
+        yield "  ".join(
+            [product.ljust(width), *(str(n).rjust(c) for n, c in zip(counts, columns, strict=True))]
+        )
     for problem in found.problems:
         yield f"note: {problem}"
 
@@ -32,7 +36,8 @@ def describe_plan(ready: Prepared, minutes: float | None) -> Iterator[str]:
     run, net = ready.config.run, ready.config.network
     seconds = _seconds_a_step(ready)
     steps = run.steps if minutes is None else max(1, int(60 * minutes / seconds))
-    yield f"recipe {ready.config.recipe}: {net.generator} output, {net.image_size} x {net.image_size}, {net.channels} channel(s)"
+    size = f"{net.image_size} x {net.image_size}, {net.channels} channel(s)"
+    yield f"recipe {ready.config.recipe}: {net.generator} output, {size}"
     yield f"device {ready.compute.describe()}"
     yield f"{steps:,} steps of {run.batch_size} images, {run.batch_size / seconds:.1f} images a second here"
     yield f"expected time {_clock(steps * seconds)}, memory {_memory_mb(ready):,.0f} MB"

@@ -120,8 +120,8 @@ def train(
     recipe = "small" if preset == "auto" else preset
     settings = resolve(recipe, None if config is None else Path(config), flags)
     compute = devices.choose(device, precision)
-    ready = _prepare(Path(data), settings, compute, class_map, normal, product, strict, say)
     folder = Path(out) if out is not None else STORE / (Path(data).resolve().name or "model")
+    ready = _prepare(Path(data), folder, settings, compute, class_map, normal, product, strict, say)
     if dry_run:
         for line in [*describe_data(ready.index, ready.found), *describe_plan(ready, minutes)]:
             print(line)
@@ -152,6 +152,7 @@ def train(
 
 def _prepare(
     data: Path,
+    folder: Path,
     settings: Config,
     compute: devices.Compute,
     class_map: str | Path | None,
@@ -168,8 +169,9 @@ def _prepare(
     if min(found.smallest) * 2 < size and settings.data.framing == "whole":
         width, height = found.smallest
         raise DataError(
-            f"{data}: the smallest image is {width} x {height} pixels, less than half of the model's {size} x {size}; "
-            f"use --image-size {max(32, min(found.smallest) // 32 * 32)}, or take small images out."
+            f"{data}: the smallest image is {width} x {height} pixels, less than half of the model's "
+            f"{size} x {size}; use --image-size {max(32, min(found.smallest) // 32 * 32)}, "
+            "or take small images out."
         )
     channels = found.channels
     white = white_level(index.samples)
@@ -181,11 +183,20 @@ def _prepare(
         counts={f"{p}/{d}": n for (p, d), n in index.counts().items()},
         layout=index.layout,
         white=white,
-        root=str(data.resolve()),
-        class_map=None if class_map is None else str(Path(class_map).resolve()),
+        root=_portable(data, folder),
+        class_map=None if class_map is None else _portable(Path(class_map), folder),
         normal=normal,
     )
     return Prepared(config, index, found, store, trained_on, compute)
+
+
+def _portable(path: Path, folder: Path) -> str:
+    """A path as the model folder keeps it: relative to it where both lie in one project, so that they
+    move together."""
+    path, folder, here = path.resolve(), folder.resolve(), Path.cwd()
+    if path.is_relative_to(here) and folder.is_relative_to(here):
+        return Path(os.path.relpath(path, folder)).as_posix()
+    return str(path)
 
 
 def _store(index: DataIndex, config: Config, white: int) -> Store:
@@ -203,8 +214,8 @@ def _check_counts(ready: Prepared) -> None:
     for (product, defect), count in ready.found.counts.items():
         if 0 < count < least and defect != ready.index.normal:
             raise DataError(
-                f"{product}/{defect}: {count} image, at least {least} are needed; add images, drop the class in a class "
-                f"map, or allow it with 'data: {{min_images: {count}}}' in --config."
+                f"{product}/{defect}: {count} image, at least {least} are needed; add images, drop the class "
+                f"in a class map, or allow it with 'data: {{min_images: {count}}}' in --config."
             )
 
 
@@ -215,12 +226,16 @@ def _check_out(folder: Path, ready: Prepared, resume: bool) -> None:
             raise BundleError(f"{folder}: nothing to resume there; run without --resume.")
         config, trained_on = read_config(folder)
         if trained_on.products != ready.index.products or trained_on.defects != ready.index.defects:
-            raise BundleError(f"{folder}: was trained on other classes; resume with the same data and class map.")
+            raise BundleError(
+                f"{folder}: was trained on other classes; resume with the same data and class map."
+            )
         if config.network != ready.config.network or config.loss != ready.config.loss:
             raise BundleError(f"{folder}: was trained with other settings; resume with the same ones.")
         return
     if (folder / WEIGHTS).exists() or (folder / STATE).exists():
-        raise OutputError(f"{folder}: holds a model already; use --resume to go on, or --out for another folder.")
+        raise OutputError(
+            f"{folder}: holds a model already; use --resume to go on, or --out for another folder."
+        )
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name another folder with --out.")
 
@@ -232,7 +247,9 @@ def _only_run(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("w")
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); use --out for another folder.") from error
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror}); use --out for another folder."
+        ) from error
     with file:
         try:
             import fcntl
@@ -241,6 +258,8 @@ def _only_run(folder: Path) -> Iterator[None]:
         except ImportError:
             pass  # Windows: no advisory locks of this kind
         except OSError as error:
-            raise OutputError(f"{folder}: another run is writing there; wait for it, or use --out.") from error
+            raise OutputError(
+                f"{folder}: another run is writing there; wait for it, or use --out."
+            ) from error
         yield
         (folder / ".lock").unlink(missing_ok=True)

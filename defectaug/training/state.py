@@ -15,24 +15,34 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from defectaug.errors import BundleError, OutputError
+from defectaug.errors import BundleError, OutputError, TrainingError
 
 TENSORS, NUMBERS = "state.safetensors", "state.json"
 
 
 def save_state(
-    folder: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], numbers: Mapping[str, Any]
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, Optimizer],
+    numbers: Mapping[str, Any],
 ) -> None:
     """Writes ``folder`` whole or leaves the previous one.
 
     Raises:
         OutputError: no space or no permission.
+        TrainingError: values that are not finite, which would replace the last good state.
     """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
     for name, optimizer in optimizers.items():
         tensors |= {f"{name}/{key}": value for key, value in _moments(optimizer).items()}
+    bad = next((k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()), None)
+    if bad is not None:
+        raise TrainingError(
+            f"{bad} is not finite; try a lower optimizer.rate in --config, or another --seed; "
+            "the last good state is kept."
+        )
     fresh = folder.with_name(folder.name + ".part")
     old = folder.with_name(folder.name + ".old")
     try:
@@ -46,7 +56,9 @@ def save_state(
         os.replace(fresh, folder)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        raise OutputError(f"{folder}: the state cannot be saved ({error}); the last good one is kept.") from error
+        raise OutputError(
+            f"{folder}: the state cannot be saved ({error}); the last good one is kept."
+        ) from error
 
 
 def load_state(
@@ -65,7 +77,9 @@ def load_state(
     except FileNotFoundError as error:
         raise BundleError(f"{folder}: no saved state to resume from; run without --resume.") from error
     except (OSError, SafetensorError, ValueError) as error:
-        raise BundleError(f"{folder}: the saved state is damaged ({error}); delete it and start again.") from error
+        raise BundleError(
+            f"{folder}: the saved state is damaged ({error}); delete it and start again."
+        ) from error
     try:
         for name, module in modules.items():
             module.load_state_dict(_part(tensors, name))
@@ -73,7 +87,9 @@ def load_state(
             _set_moments(optimizer, _part(tensors, name))
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise BundleError(f"{folder}: the saved state is of a model with other settings ({reason}).") from error
+        raise BundleError(
+            f"{folder}: the saved state is of a model with other settings ({reason})."
+        ) from error
     return numbers
 
 

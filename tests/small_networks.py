@@ -1,0 +1,83 @@
+"""Small networks and batches for the tests; one thread, so that sums are taken in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from defectaug.config import Config, overlay, resolve
+from defectaug.data.batches import Batch
+from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.method import DTGANMethod
+from defectaug.dtgan.model import DTGAN
+from defectaug.training.device import Compute
+
+torch.set_num_threads(1)
+
+CPU = Compute(torch.device("cpu"), bf16=False)
+SIZE = 32
+SMALL: dict[str, Any] = {
+    "network": {
+        "image_size": SIZE,
+        "encoder_widths": [8, 16],
+        "encoder_blocks": 1,
+        "generator_widths": [8, 16],
+        "generator_blocks": 1,
+        "discriminator_widths": [8, 16, 16],
+        "code_channels": 4,
+        "style_dim": 8,
+        "latent_dim": 4,
+        "mapping_width": 16,
+        "mapping_layers": 2,
+        "defect_width": 8,
+    },
+    "run": {"batch_size": 6, "warmup": 0},
+}
+
+
+def small_config(recipe: str = "tiny", changes: Mapping[str, Any] | None = None) -> Config:
+    """A recipe with its widths shrunk."""
+    return resolve(recipe, flags=overlay(SMALL, changes or {}))
+
+
+def small_model(recipe: str = "tiny", domains: int = 3, products: int = 2, **network: Any) -> DTGAN:
+    """Freshly initialised networks, the same every time."""
+    torch.manual_seed(0)
+    return DTGAN(small_config(recipe, {"network": network}).network, domains, products)
+
+
+def small_method(config: Config, domains: int = 3, products: int = 2) -> DTGANMethod:
+    """The networks with their optimisers."""
+    return DTGANMethod(config, domains, products, CPU, seed=0)
+
+
+def images(count: int, seed: int = 0, size: int = SIZE, channels: int = 1) -> Tensor:
+    """Random images in [-1, 1]."""
+    return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def codes_like(model: DTGAN, defect: Tensor, seed: int = 0) -> Codes:
+    """Random codes of classes (N,), large enough to show."""
+    generator = torch.Generator().manual_seed(seed)
+    count, net = len(defect), model.net
+    c = torch.randn(count, net.code_channels, net.code_size, net.code_size, generator=generator).tanh()
+    return Codes(c, torch.randn(count, net.style_dim, generator=generator), defect)
+
+
+def training_batch(count: int = 6, domains: int = 3, products: int = 2, seed: int = 0) -> Batch:
+    """A batch of random images that has every class as source and every defect as target."""
+    rows = torch.arange(count)
+    target = 1 + rows % (domains - 1)
+    return Batch(
+        image=images(count, seed),
+        defect=rows % domains,
+        product=rows % products,
+        index=rows,
+        target=target,
+        reference=images(count, seed + 1),
+        reference_product=rows % products,
+        reference_index=rows,
+    )
