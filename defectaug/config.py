@@ -72,6 +72,7 @@ class LossConfig:
     area: float = 0.0  # layered: a defect layer is small
     mask: float = 0.0  # layered: what was painted is found again
     shape: float = 0.0  # layered: latent defects are shaped as encoded ones
+    spread: float = 0.0  # layered: latent defects differ as encoded ones do
     fill: float = 0.0  # layered: the fill is the normal image
 
 

@@ -60,8 +60,15 @@ class Painted:
 class DefectModel(Protocol):
     """A trained model. Images are (N, C, S, S) in [-1, 1], classes (N,) numbers into ``info.defects``."""
 
-    info: BundleInfo
-    device: torch.device
+    @property
+    def info(self) -> BundleInfo:
+        """What the bundle says of itself."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        ...
 
     def latent_codes(self, defect: Tensor, seeds: Sequence[int]) -> Codes:
         """Codes from latents; each depends on its own seed alone."""

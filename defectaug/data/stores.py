@@ -24,7 +24,7 @@ from defectaug.data.sample import Sample
 from defectaug.errors import DataError
 
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold
-AIMED = 0.0  # share of normal windows that lie where windows of defective images lie
+AIMED = 0.75  # share of normal windows that lie where windows of defective images lie
 
 
 class Store(Protocol):

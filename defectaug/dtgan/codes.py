@@ -9,6 +9,17 @@ import torch
 from torch import Tensor
 
 
+def normalised(h: Tensor) -> Tensor:
+    """Divides each map (N, C, h, w) or vector (N, S) of a batch by its root mean square.
+
+    CHOICE: a code's size means nothing, so it can neither fade nor saturate; through tanh, M's maps ended at plus or
+    minus one everywhere and all latents became one.
+    """
+    flat = h.flatten(1).float()
+    scale = torch.rsqrt(flat.square().mean(1) + 1e-6)
+    return h * scale.view(-1, *[1] * (h.dim() - 1)).to(h.dtype)
+
+
 @dataclass(frozen=True)
 class Codes:
     """A batch of defects: shape map ``c`` (N, C, h, w), style ``s`` (N, S), class ``defect`` (N,)."""

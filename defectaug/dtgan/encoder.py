@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.anchor import anchored
-from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.codes import Codes, normalised
 from defectaug.nn.blocks import ResBlock, Trunk, pool_max_mean
 from defectaug.nn.branches import BranchedConv1x1, BranchedLinear
 
@@ -30,7 +29,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, defect: Tensor) -> Codes:
         """Image (N, channels, S, S) and its class (N,) to codes."""
         h = self.trunk(x)
-        c = torch.tanh(self.shape(h, defect))
-        s = torch.tanh(self.style(pool_max_mean(self.style_trunk(h)), defect))
+        c = normalised(self.shape(h, defect))
+        s = normalised(self.style(pool_max_mean(self.style_trunk(h)), defect))
         codes = Codes(c, s, defect)
         return anchored(codes) if self.anchor else codes

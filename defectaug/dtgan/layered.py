@@ -160,7 +160,6 @@ class LayeredGenerator(Generator):
     def background(self, x: Tensor) -> Background:
         levels = self.trunk.levels(x)
         features, code = self.split(levels[-1]).split(self.parts, dim=1)
-        code = torch.tanh(code)
         removed, _ = self.opacity(code)
         fill = self.fill(levels, features, x, removed)
         clean = x + removed * (fill - x)

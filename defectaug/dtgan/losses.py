@@ -81,9 +81,14 @@ def mask_match(found: Tensor, truth: Tensor) -> Tensor:
     return (dice * there).mean() + (found - truth).abs().mean()
 
 
-def pairwise_similarity(h: Tensor) -> Tensor:
-    """Mean squared cosine between the rows of a batch, flattened: 1 where all codes are one, 0 where they differ."""
-    flat = F.normalize(h.flatten(1) - h.flatten(1).mean(0), dim=1)
-    gram = flat @ flat.T
-    off = gram - torch.diag(gram.diagonal())
-    return off.square().sum() / max(1, len(h) * (len(h) - 1))
+def likeness(h: Tensor) -> Tensor:
+    """Mean cosine between different rows of a batch (N, ...), flattened: 1 where all are one."""
+    rows = F.normalize(h.flatten(1), dim=1, eps=1e-4)
+    cosines = rows @ rows.T
+    return (cosines.sum() - cosines.diagonal().sum()) / max(1, len(h) * (len(h) - 1))
+
+
+def excess_likeness(latent: Tensor, encoded: Tensor) -> Tensor:
+    """By how much latent codes are more alike than the codes of real defects, 0 at least. With Eq. (4) alone global
+    noise, or one defect in many shades, passes for diversity."""
+    return F.relu(likeness(latent) - likeness(encoded).detach())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.anchor import anchored
-from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.codes import Codes, normalised
 from defectaug.nn.blocks import AdaIN, NoiseInjection, activate, conv3, linear
 from defectaug.nn.branches import BranchedLinear, Branches
 
@@ -54,7 +54,7 @@ class ShapeHead(nn.Module):
         nn.init.normal_(self.out.weight, std=1 / math.sqrt(9 * width))
 
     def forward(self, w: Tensor, noise: list[Tensor]) -> Tensor:
-        """w (N, mapping_width) and noise maps to c (N, code_channels, code_size, code_size) in (-1, 1)."""
+        """w (N, mapping_width) and noise maps to c (N, code_channels, code_size, code_size) of unit mean square."""
         h = self.start(w).unflatten(1, (-1, self.sizes[0], self.sizes[0]))
         for level, (size, conv, norm) in enumerate(zip(self.sizes, self.convs, self.norms, strict=True)):
             if level:
@@ -63,7 +63,7 @@ class ShapeHead(nn.Module):
             if self.noises:
                 h = self.noises[level](h, noise[level])
             h = activate(norm(h, w))
-        return torch.tanh(self.out(h))
+        return normalised(self.out(h))
 
 
 class MappingNetwork(nn.Module):
@@ -100,5 +100,5 @@ class MappingNetwork(nn.Module):
     def forward(self, latent: Latent, defect: Tensor) -> Codes:
         """Codes of the given target domains (N,)."""
         w = self.shared(latent.z)
-        codes = Codes(self.shape(defect, w, latent.noise), torch.tanh(self.style(w, defect)), defect)
+        codes = Codes(self.shape(defect, w, latent.noise), normalised(self.style(w, defect)), defect)
         return anchored(codes) if self.net.anchor else codes

@@ -170,10 +170,21 @@ class Objective:
         products = torch.cat([batch.product, batch.product[made.rows]])
         terms = {"adversarial": losses.adversarial_g(verdict.of(aims))}
         terms |= self.class_terms(verdict, aims, products)
+        if made.fake.opacity is not None:
+            terms["spread"] = self._spread(made, made.fake.opacity)
         if model.critic is not None:
             terms["shape"] = losses.adversarial_g(self._shapes(model, made, generator, learn=True)[0])
         terms |= self._consistency_terms(model, batch, made)
         return terms | (self._diversity_terms(model, made) if self.weights.diversity else {})
+
+    @staticmethod
+    def _spread(made: Pass, opacity: Tensor) -> Tensor:
+        """Places and styles of latent defects differ as much as those of encoded ones."""
+        half = len(made.latent.z)
+        places = F.adaptive_avg_pool2d(opacity, 16)
+        return losses.excess_likeness(places[:half], places[half:]) + losses.excess_likeness(
+            made.codes.s[:half], made.codes.s[half:]
+        )
 
     def _consistency_terms(self, model: DTGAN, batch: TrainingBatch, made: Pass) -> Terms:
         """Eqs. (2), (3), (5), G(x, E(x)) = x, and the layered form's terms."""

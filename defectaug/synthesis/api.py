@@ -159,6 +159,9 @@ def synthesize(
     try:
         counts = _fill(folder, painter, plan, part, seed, batch_size, progress or _silent, say)
         complete = folder.finish()
+    except KeyboardInterrupt:
+        say(f"{target}: not complete yet; the same command finishes it")
+        raise
     finally:
         folder.close()
     return SynthesisSummary(

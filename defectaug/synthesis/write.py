@@ -120,7 +120,7 @@ class OutputFolder:
         return not (self.out / RECORD).exists()
 
     def close(self) -> None:
-        """Closes the manifest and gives the folder free. Where a run failed before its first image, nothing of it stays."""
+        """Closes and unlocks the folder; of a run that failed before its first image nothing stays."""
         self._lines.close()
         Path(self._guard.name).unlink(missing_ok=True)
         self._guard.close()

@@ -1,0 +1,366 @@
+"""The structure of DT-GAN: what depends on what, and what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from small_networks import SIZE, codes_like, images, small_config, small_method, small_model, training_batch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from defectaug.config import recipe_names
+from defectaug.dtgan.anchor import NORMAL, anchor_like
+from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
+from defectaug.dtgan.model import DTGAN
+
+RECIPES = recipe_names()
+CLASSES = torch.tensor([0, 1, 2, 1])
+
+
+def painting(model: DTGAN) -> DTGAN:
+    """A layered model whose fresh decoders paint: with some opacity in most places."""
+    with torch.no_grad():
+        model.generator.opacity.out.conv.weight.mul_(20)  # type: ignore[union-attr, operator]
+    return model
+
+
+def latent_codes(model: DTGAN, defect: Tensor, first: int = 0) -> Codes:
+    return model.mapping(model.mapping.draw_seeded(range(first, first + len(defect))), defect)
+
+
+def watch(module: nn.Module) -> list[Tensor]:
+    """Collects what a module returns (of several values the first)."""
+    seen: list[Tensor] = []
+    module.register_forward_hook(lambda m, i, out: seen.append(out[0] if isinstance(out, tuple) else out))
+    return seen
+
+
+# Background and style
+
+
+@pytest.mark.parametrize(
+    ("recipe", "without", "with_style"),
+    [("tiny", ["trunk", "fill", "opacity"], "colour"), ("paper", ["trunk", "back"], "front")],
+)
+def test_background_has_no_gradient_from_the_style(recipe: str, without: list[str], with_style: str) -> None:
+    model = painting(small_model(recipe)) if recipe == "tiny" else small_model(recipe)
+    model.requires_grad_(False)
+    parts = {name: watch(getattr(model.generator, name)) for name in (*without, with_style)}
+    codes = codes_like(model, CLASSES)
+    codes.s.requires_grad_(True)
+    background = model.generator.background(images(4))
+    made = model.generator.render(background, codes)
+    for name in without:
+        assert parts[name] and not any(out.requires_grad for out in parts[name]), name
+    assert not any(t is not None and t.requires_grad for t in vars(background).values())
+    assert parts[with_style][0].requires_grad
+    made.image.sum().backward()
+    assert codes.s.grad is not None and codes.s.grad.abs().sum() > 0
+
+
+def test_style_does_not_reach_pixels_without_opacity() -> None:
+    model = small_model()
+    codes = codes_like(model, CLASSES)
+    codes.c[..., :, 4:] = 0  # code 8 wide: no defect on the right
+    codes.s.requires_grad_(True)
+    made = painting(model).generator(images(4), codes)
+    assert made.opacity is not None
+    bare = made.opacity.detach().eq(0).expand_as(made.image)
+    assert 0.05 < bare.float().mean() < 0.95
+    (gradient,) = torch.autograd.grad(made.image[bare].sum(), codes.s, retain_graph=True)
+    assert gradient.eq(0).all()
+    (gradient,) = torch.autograd.grad(made.image[~bare].sum(), codes.s)
+    assert gradient.abs().sum() > 0
+
+
+# Anchor
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "paper"])
+def test_normal_has_the_zero_map_from_both_guides(recipe: str) -> None:
+    model = small_model(recipe)
+    for guide in (
+        LatentGuide(model.mapping, model.mapping.draw_seeded(range(4))),
+        ReferenceGuide(model.encoder, images(4)),
+    ):
+        codes = guide.codes(CLASSES)
+        empty = codes.c.flatten(1).eq(0).all(1)
+        assert empty.tolist() == [True, False, False, False]
+    assert anchor_like(codes).c.eq(0).all()
+    assert anchor_like(codes).defect.eq(NORMAL).all()
+
+
+def test_without_anchor_normal_has_a_map() -> None:
+    model = small_model("ablation_d")
+    assert latent_codes(model, CLASSES).c[0].abs().sum() > 0
+    assert model.encoder(images(4), CLASSES).c[0].abs().sum() > 0
+
+
+def test_zero_map_paints_nothing_at_all() -> None:
+    model = painting(small_model())
+    codes = codes_like(model, CLASSES)
+    background = model.generator.background(images(4))
+    made = model.generator.render(background, anchor_like(codes))
+    assert made.opacity is not None and background.clean is not None
+    assert made.opacity.eq(0).all()
+    assert torch.equal(made.image, background.clean)
+    assert not torch.equal(model.generator.render(background, codes).image, background.clean)
+
+
+def test_what_is_not_removed_is_the_source_itself() -> None:
+    model, x = painting(small_model()), images(4)
+    background = model.generator.background(x)
+    assert background.removed is not None and background.clean is not None
+    kept = background.removed.eq(0)
+    assert kept.any()
+    assert torch.equal(background.clean[kept], x[kept])
+
+
+def test_layers_are_painted_again_on_another_background() -> None:
+    model = painting(small_model())
+    codes = codes_like(model, CLASSES)
+    first, second = (model.generator.background(images(4, seed)) for seed in (0, 1))
+    made = model.generator.render(first, codes)
+    again = model.generator.repaint(second, codes, made)
+    assert again.opacity is made.opacity and again.colour is made.colour
+    assert torch.equal(model.generator.repaint(first, codes, made).image, made.image)
+
+
+def test_reference_codes_are_held_unless_asked() -> None:
+    model = small_model()
+    assert not ReferenceGuide(model.encoder, images(4)).codes(CLASSES).c.requires_grad
+    assert ReferenceGuide(model.encoder, images(4), held=False).codes(CLASSES).c.requires_grad
+
+
+# Domains
+
+
+def shake(weight: Tensor, domain: int, domains: int = 3) -> None:
+    """Changes a domain's rows of a branched layer."""
+    with torch.no_grad():
+        weight.unflatten(0, (domains, -1))[domain].add_(0.5)
+
+
+def disturb(model: DTGAN, domain: int) -> None:
+    """Changes every branch of one domain: of M, of E, and of D's adversarial heads."""
+    with torch.no_grad():
+        for parameter in model.mapping.shape.branches[domain].parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(9)))
+    for weight in (
+        model.mapping.style.linear.weight,
+        model.encoder.shape.conv.weight,
+        model.encoder.style.linear.weight,
+        model.discriminator.real.linear.weight,
+        model.discriminator.real_fine.linear.weight,
+    ):
+        shake(weight, domain)
+
+
+def outputs(model: DTGAN, domain: int) -> list[Tensor]:
+    defect = torch.full((4,), domain)
+    made, read = latent_codes(model, defect), model.encoder(images(4), defect)
+    return [made.c, made.s, read.c, read.s, model.discriminator(images(4)).of(defect)]
+
+
+@pytest.mark.parametrize("changed", [1, 2])
+@torch.no_grad()
+def test_a_domains_branch_touches_no_other_domain(changed: int) -> None:
+    model = small_model()
+    before = [outputs(model, domain) for domain in range(3)]
+    disturb(model, changed)
+    for domain in range(3):
+        same = [torch.equal(a, b) for a, b in zip(before[domain], outputs(model, domain), strict=True)]
+        assert same == [domain != changed] * 5
+
+
+@torch.no_grad()
+def test_batch_of_one_equals_batch_of_four() -> None:
+    model, x = painting(small_model()).eval(), images(4)
+    together = latent_codes(model, CLASSES)
+    read = model.encoder(x, CLASSES)
+    made = model.generator(x, together)
+    verdict = model.discriminator(x)
+    for row in range(4):
+        one = slice(row, row + 1)
+        alone = latent_codes(model, CLASSES[one], first=row)
+        singles = [alone, model.encoder(x[one], CLASSES[one])]
+        for codes, batch in zip(singles, (together, read), strict=True):
+            assert torch.allclose(codes.c, batch.c[one], atol=1e-5)
+            assert torch.allclose(codes.s, batch.s[one], atol=1e-5)
+        assert torch.allclose(model.generator(x[one], alone).image, made.image[one], atol=1e-4)
+        assert torch.allclose(model.discriminator(x[one]).real, verdict.real[one], atol=1e-4)
+
+
+@torch.no_grad()
+def test_latents_of_seeds_are_independent_of_the_batch() -> None:
+    mapping = small_model().mapping
+    some, others = mapping.draw_seeded([5, 6]), mapping.draw_seeded([9, 6, 5])
+    for a, b in zip([some.z, *some.noise], [others.z, *others.noise], strict=True):
+        assert torch.equal(a[0], b[2]) and torch.equal(a[1], b[1]) and not torch.equal(a[0], b[0])
+
+
+@torch.no_grad()
+def test_noise_alone_changes_a_shape_and_never_the_style() -> None:
+    mapping, defect = small_model().mapping, torch.tensor([1, 1])
+    latent = mapping.draw_seeded([3, 4])
+    latent.z[1] = latent.z[0]
+    codes = mapping(latent, defect)
+    assert torch.equal(codes.s[0], codes.s[1])
+    assert not torch.equal(codes.c[0], codes.c[1])
+
+
+@pytest.mark.parametrize("size", [48, 96])
+@torch.no_grad()
+def test_sizes_that_are_no_power_of_two(size: int) -> None:
+    for recipe in ("tiny", "paper"):
+        model = small_model(recipe, image_size=size)
+        made = model.generator(images(4, size=size), latent_codes(model, CLASSES))
+        read = model.encoder(images(4, size=size), CLASSES)
+        assert made.image.shape == (4, 1, size, size)
+        assert read.c.shape == latent_codes(model, CLASSES).c.shape
+
+
+def test_no_product_classifier_for_one_product() -> None:
+    assert small_model(products=1).discriminator.product is None
+    assert small_model(products=2).discriminator.product is not None
+    ablated = small_model("ablation_a").discriminator
+    assert ablated.product is None and ablated.defect is None
+    with pytest.raises(ValueError, match="no defect classifier"):
+        ablated.name_defect(images(1))
+
+
+# Phases
+
+PLAYERS = ("mapping", "encoder", "generator")
+OPPONENTS = ("discriminator", "critic")
+
+
+def snapshot(model: DTGAN) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def changed_modules(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
+
+def on_step(optimizer: Optimizer, before: Callable[[], object], after: Callable[[], object]) -> None:
+    optimizer.register_step_pre_hook(lambda *_: before() and None)
+    optimizer.register_step_post_hook(lambda *_: after() and None)
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "paper"])
+@pytest.mark.parametrize("warmup", [0, 5])
+def test_a_phase_changes_its_own_modules_alone(recipe: str, warmup: int) -> None:
+    method = small_method(small_config(recipe, {"run": {"warmup": warmup}, "loss": {"direct": 1}}))
+    found: dict[str, set[str]] = {name: set() for name in method.optimizers}
+    states: list[dict[str, Tensor]] = []
+    for name, optimizer in method.optimizers.items():
+        on_step(
+            optimizer,
+            lambda: states.append(snapshot(method.model)),
+            lambda name=name: found[name].update(changed_modules(states[-1], snapshot(method.model))),
+        )
+    for step in range(2):
+        method.step(training_batch(seed=step), step, 0.0)
+    theirs = {"discriminator"} | ({"critic"} if recipe == "tiny" and not warmup else set())
+    assert found["discriminator_optimizer"] == theirs
+    assert found["generator_optimizer"] == ({"generator"} if warmup else set(PLAYERS))
+    assert all(parameter.requires_grad for parameter in method.model.parameters())
+
+
+def without_gradient(recipe: str, steps: int = 3) -> list[str]:
+    """Parameters that no phase of a few steps gives a gradient to."""
+    method = small_method(small_config(recipe))
+    if method.config.network.generator == "layered":
+        painting(method.model)
+    missing = {name: parameter for name, parameter in method.model.named_parameters()}
+
+    def strike_out() -> None:
+        for name in list(missing):
+            grad = missing[name].grad
+            if grad is not None and grad.abs().sum() > 0:
+                del missing[name]
+
+    for optimizer in method.optimizers.values():
+        on_step(optimizer, strike_out, lambda: None)
+    for step in range(steps):
+        batch = training_batch(seed=step)
+        batch.target[0] = NORMAL
+        method.step(batch, step, 0.0)
+    return sorted(missing)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_parameter_learns_in_some_phase(recipe: str) -> None:
+    idle = without_gradient(recipe)
+    if recipe == "ablation_a":  # no shape reaches G
+        allowed = "mapping.shape."
+    elif small_config(recipe).network.anchor:  # the zero map leaves M's normal shape head without effect
+        allowed = "mapping.shape.branches.0."
+    else:
+        allowed = "none"
+    assert [name for name in idle if not name.startswith(allowed)] == []
+
+
+# Recipes
+
+
+@pytest.mark.parametrize(
+    ("recipe", "domains", "products"),
+    [*((recipe, *sizes) for recipe in RECIPES for sizes in ((3, 2), (2, 1))), ("tiny", 3, 1), ("tiny", 2, 2)],
+)
+def test_recipes_take_steps(recipe: str, domains: int, products: int) -> None:
+    method = small_method(small_config(recipe), domains, products)
+    for step in range(2):
+        values = method.step(training_batch(4, domains, products, step), step, step / 2)
+    assert all(torch.tensor(value).isfinite() for value in values.values())
+    wanted = {"adversarial", "d_adversarial", "code", "cycle", "diversity"}
+    if recipe not in ("ablation_a", "ablation_b"):
+        wanted |= {"defect_class", "d_defect_class"}
+        wanted |= {"product_class", "d_product_class"} if products > 1 else set()
+    if recipe != "ablation_a":
+        wanted.add("split")
+    if recipe in ("tiny", "small"):
+        wanted |= {"direct", "area", "mask", "fill", "shape", "d_shape", "painted", "removed"}
+    assert set(values) == wanted
+    assert method.grid(training_batch(2, domains, products)).shape[0] == 1
+    assert "score" in method.score(training_batch(8, domains, products))
+
+
+@pytest.mark.parametrize("normal", [0, 6])
+def test_batches_of_normal_or_of_defective_images_alone(normal: int) -> None:
+    batch = training_batch()
+    batch.defect[:] = torch.tensor([0] * normal + [1] * (6 - normal))
+    for recipe in ("tiny", "paper"):
+        for warmup in (0, 1):
+            method = small_method(small_config(recipe, {"run": {"warmup": warmup}, "loss": {"direct": 1}}))
+            values = method.step(batch, 0, 0.0)
+            assert all(torch.tensor(value).isfinite() for value in values.values())
+
+
+def test_normal_targets_have_no_diversity() -> None:
+    batch = training_batch()
+    batch.target[:] = NORMAL
+    assert "diversity" not in small_method(small_config("paper")).step(batch, 0, 0.0)
+
+
+def test_image_size_of_the_helpers() -> None:
+    assert small_config().network.image_size == SIZE
+
+
+# Learning
+
+
+@pytest.mark.slow
+def test_a_small_model_overfits_a_few_images() -> None:
+    settings = {"loss": {"adversarial": 0, "defect_class": 0, "product_class": 0, "shape": 0, "r1": 0}}
+    method = small_method(small_config("tiny", settings | {"run": {"augment": False}}))
+    batch = training_batch()
+    batch.image[:, :, 10:18, 12:16] = torch.where(batch.defect > 0, 1.0, 0.0)[:, None, None, None]
+    first = method.step(batch, 0, 0.0)["direct"]
+    for step in range(1, 200):
+        last = method.step(batch, step, 0.0)["direct"]
+    assert last < first / 2
