@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,8 @@ def _write_whole(path: Path, content: bytes) -> None:
         fresh.write_bytes(content)
         os.replace(fresh, path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # there may be no such folder
+            fresh.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -73,6 +74,7 @@ class LossConfig:
     mask: float = 0.0  # layered: what was painted is found again
     shape: float = 0.0  # layered: latent defects are shaped as encoded ones
     spread: float = 0.0  # layered: latent defects differ as encoded ones do
+    cover: float = 0.0  # layered: no encoded defect is far from every latent one
     fill: float = 0.0  # layered: the fill is the normal image
 
 
@@ -86,6 +88,7 @@ class OptimizerConfig:
     beta1: float = 0.0
     beta2: float = 0.99
     weight_decay: float = 1e-4
+    cooldown: float = 0.0  # last share of the run, in which all rates fall to 0
     ema: float = 0.999
 
 
@@ -130,6 +133,9 @@ class Config:
 
 
 T = TypeVar("T")
+BRIEF = reprlib.Repr()
+"""How wrong values are shown: YAML's aliases let a short file stand for gigabytes."""
+BRIEF.maxlevel = 2
 
 
 def recipe_names() -> list[str]:
@@ -235,11 +241,11 @@ def _value(hint: Any, value: Any, where: str, name: str) -> Any:
     if origin is Literal:
         if value not in typing.get_args(hint):
             known = ", ".join(map(str, typing.get_args(hint)))
-            raise ConfigError(f"{where}: '{name}' is {value!r}; it must be one of {known}.")
+            raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be one of {known}.")
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}: '{name}' is {value!r}; it must be a list.")
+            raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be a list.")
         return tuple(_value(typing.get_args(hint)[0], v, where, name) for v in value)
     if origin is types.UnionType:
         if value is None:
@@ -252,7 +258,7 @@ def _value(hint: Any, value: Any, where: str, name: str) -> Any:
             pass
     elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where}: '{name}' is {value!r}; it must be of kind {hint.__name__}.")
+    raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be of kind {hint.__name__}.")
 
 
 def check(config: Config) -> Config:

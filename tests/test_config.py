@@ -133,10 +133,10 @@ def test_yaml_that_refers_to_itself_or_is_too_deep(tmp_path: Path, text: str) ->
 
 
 def test_yaml_that_grows_when_shown(tmp_path: Path) -> None:
-    lines = ["  encoder_widths:", "    - &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
-    lines += [f"    - &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    levels = [f"&a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 6)]
+    text = f"network: {{image_size: [&a0 [1, 1, 1], {', '.join(levels)}]}}"
     with pytest.raises(ConfigError) as error:
-        resolve("tiny", write(tmp_path / "c.yaml", "\n".join(["network:", *reversed(lines[:0]), *lines])))
+        resolve("tiny", write(tmp_path / "c.yaml", text))
     assert len(str(error.value)) < 1000
 
 

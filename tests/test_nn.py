@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from small_networks import images
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from defectaug.dtgan.layered import LEAK, THRESHOLD, FineConv, soft_threshold
 from defectaug.dtgan.mapping import map_sizes
 from defectaug.nn.augment import differentiable_augment, mirror_and_shift
-from defectaug.nn.blocks import AdaIN, NoiseInjection, ResBlock, Resample, Trunk, blur3, pool_max_mean
+from defectaug.nn.blocks import AdaIN, NoiseInjection, Resample, ResBlock, Trunk, blur3, pool_max_mean
 from defectaug.nn.branches import PAD, BranchedConv1x1, BranchedLinear, Branches, pick
 
 
@@ -105,13 +107,14 @@ def test_branched_layers_are_a_layer_per_domain(kind: str) -> None:
     if kind == "conv":
         layer: nn.Module = BranchedConv1x1(4, 5, 3)
         x, weight = features(), layer.conv.weight.flatten(1)  # type: ignore[union-attr]
-        alone = [torch.einsum("oc,chw->ohw", weight[5 * d : 5 * d + 5], row) for d, row in zip(domain, x)]
+        mine = [weight[5 * d : 5 * d + 5] for d in domain.tolist()]
+        alone = [torch.einsum("oc,chw->ohw", w, row) for w, row in zip(mine, x, strict=True)]
     else:
         layer = BranchedLinear(4, 5, 3)
         x, linear = features().mean((2, 3)), layer.linear
         alone = [
             linear.weight[5 * d : 5 * d + 5] @ row + linear.bias[5 * d : 5 * d + 5]  # type: ignore[union-attr]
-            for d, row in zip(domain, x)
+            for d, row in zip(domain, x, strict=True)
         ]
     assert torch.allclose(layer(x, domain), torch.stack(alone), atol=1e-5)
 
@@ -153,7 +156,7 @@ def test_padded_rows_add_no_gradient() -> None:
 def test_maps_grow_by_doubling_to_the_codes_size(code_size: int) -> None:
     sizes = map_sizes(code_size)
     assert sizes[-1] == code_size
-    assert all(b in (2 * a, 2 * a - 1) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    assert all(b in (2 * a, 2 * a - 1) for a, b in pairwise(sizes))
     assert sizes[0] < 8
 
 

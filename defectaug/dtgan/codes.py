@@ -9,15 +9,11 @@ import torch
 from torch import Tensor
 
 
-def normalised(h: Tensor) -> Tensor:
-    """Divides each map (N, C, h, w) or vector (N, S) of a batch by its root mean square.
-
-    CHOICE: a code's size means nothing, so it can neither fade nor saturate; through tanh, M's maps ended at plus or
-    minus one everywhere and all latents became one.
-    """
-    flat = h.flatten(1).float()
-    scale = torch.rsqrt(flat.square().mean(1) + 1e-6)
-    return h * scale.view(-1, *[1] * (h.dim() - 1)).to(h.dtype)
+def normalised(style: Tensor) -> Tensor:
+    """Divides each style (N, S) by its root mean square: a style has a direction but no size, so it can neither fade
+    nor saturate (CHOICE)."""
+    scale = torch.rsqrt(style.float().square().mean(1, keepdim=True) + 1e-6)
+    return style * scale.to(style.dtype)
 
 
 @dataclass(frozen=True)

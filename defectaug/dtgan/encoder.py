@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
@@ -29,7 +30,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, defect: Tensor) -> Codes:
         """Image (N, channels, S, S) and its class (N,) to codes."""
         h = self.trunk(x)
-        c = normalised(self.shape(h, defect))
+        c = torch.tanh(self.shape(h, defect))
         s = normalised(self.style(pool_max_mean(self.style_trunk(h)), defect))
         codes = Codes(c, s, defect)
         return anchored(codes) if self.anchor else codes

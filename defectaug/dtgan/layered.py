@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.generator import Background, Generator, Rendered
-from defectaug.nn.blocks import activate, blur3, conv3, ResBlock, StyledResBlock, Trunk
+from defectaug.nn.blocks import ResBlock, StyledResBlock, Trunk, activate, blur3, conv3
 
 THRESHOLD = 0.1  # CHOICE: a weaker response paints nothing at all, so that most pixels are exactly untouched
 LEAK = 0.1  # CHOICE: see SoftThreshold
@@ -160,6 +160,7 @@ class LayeredGenerator(Generator):
     def background(self, x: Tensor) -> Background:
         levels = self.trunk.levels(x)
         features, code = self.split(levels[-1]).split(self.parts, dim=1)
+        code = torch.tanh(code)
         removed, _ = self.opacity(code)
         fill = self.fill(levels, features, x, removed)
         clean = x + removed * (fill - x)

@@ -54,7 +54,7 @@ class ShapeHead(nn.Module):
         nn.init.normal_(self.out.weight, std=1 / math.sqrt(9 * width))
 
     def forward(self, w: Tensor, noise: list[Tensor]) -> Tensor:
-        """w (N, mapping_width) and noise maps to c (N, code_channels, code_size, code_size) of unit mean square."""
+        """w (N, mapping_width) and noise maps to c (N, code_channels, code_size, code_size) in (-1, 1)."""
         h = self.start(w).unflatten(1, (-1, self.sizes[0], self.sizes[0]))
         for level, (size, conv, norm) in enumerate(zip(self.sizes, self.convs, self.norms, strict=True)):
             if level:
@@ -63,7 +63,7 @@ class ShapeHead(nn.Module):
             if self.noises:
                 h = self.noises[level](h, noise[level])
             h = activate(norm(h, w))
-        return normalised(self.out(h))
+        return torch.tanh(self.out(h))
 
 
 class MappingNetwork(nn.Module):

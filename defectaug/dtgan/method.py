@@ -19,7 +19,7 @@ from defectaug.dtgan.validation import kernel_distance
 from defectaug.errors import TrainingError
 from defectaug.training.device import Compute
 from defectaug.training.ema import Average
-from defectaug.training.schedule import ema_decay, linear_to_zero, step_seed
+from defectaug.training.schedule import ema_decay, step_seed
 
 ADVICE = "try --precision fp32, a lower optimizer.rate in --config, or another --seed; the last good state is kept"
 
@@ -76,6 +76,7 @@ class DTGANMethod:
         """One step of D and one of M, E, G (in warm-up each on its own easy task)."""
         rows = self._ready(batch)
         generator = torch.Generator().manual_seed(step_seed(self.seed, step))
+        self._set_rates(cooling(done, self.config.optimizer.cooldown))
         if step < self.config.run.warmup:
             terms = self._warmup(rows, generator)
         else:
@@ -86,6 +87,15 @@ class DTGANMethod:
         if bad:
             raise TrainingError(f"step {step}: {', '.join(bad)} not finite; {ADVICE}.")
         return values
+
+    def _set_rates(self, factor: float) -> None:
+        o = self.config.optimizer
+        for group, rate in zip(
+            self.optimizers["generator_optimizer"].param_groups, (o.rate, o.mapping_rate), strict=True
+        ):
+            group["lr"] = rate * factor
+        for group in self.optimizers["discriminator_optimizer"].param_groups:
+            group["lr"] = o.discriminator_rate * factor
 
     def _ready(self, batch: Batch) -> TrainingBatch:
         def image(x: Tensor) -> Tensor:

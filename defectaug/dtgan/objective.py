@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from defectaug.config import LossConfig
-from defectaug.dtgan import losses
+from defectaug.dtgan import losses, prior
 from defectaug.dtgan.anchor import NORMAL, anchor_like, is_defective
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.discriminator import Verdict
@@ -113,25 +113,18 @@ class Objective:
         }
         terms |= self.class_terms(real, batch.defect, batch.product, "d_")
         if model.critic is not None:
-            latent, encoded = self._shapes(model, made, generator, learn=False)
-            terms["d_shape"] = losses.adversarial_d(encoded, latent)
+            latent, encoded = self._halves(made)
+            terms["d_shape"] = losses.adversarial_d(
+                prior.critic_logits(model, made, generator, encoded, detached=True),
+                prior.critic_logits(model, made, generator, latent, detached=True),
+            )
         return terms
 
     @staticmethod
-    def _shapes(
-        model: DTGAN, made: Pass, generator: torch.Generator, *, learn: bool
-    ) -> tuple[Tensor, Tensor]:
-        """The critic's logits of latent codes and of encoded ones; of the latter none where M, E, G ``learn``."""
-        assert model.critic is not None and made.fake.opacity is not None
-        opacity, codes = made.fake.opacity, made.codes
+    def _halves(made: Pass) -> tuple[slice, slice]:
+        """Rows that are guided by latents, and by references."""
         half = len(made.latent.z)
-        if learn:
-            return model.critic.judge(opacity[:half], codes.s[:half], codes.defect[:half], generator), opacity
-        latent, encoded = (
-            model.critic.judge(opacity[rows].detach(), codes.s[rows].detach(), codes.defect[rows], generator)
-            for rows in (slice(half), slice(half, None))
-        )
-        return latent, encoded
+        return slice(half), slice(half, None)
 
     def class_terms(self, verdict: Verdict, defect: Tensor, product: Tensor, prefix: str = "") -> Terms:
         """Eqs. (6) and (7) where D has the classifier."""
@@ -170,21 +163,23 @@ class Objective:
         products = torch.cat([batch.product, batch.product[made.rows]])
         terms = {"adversarial": losses.adversarial_g(verdict.of(aims))}
         terms |= self.class_terms(verdict, aims, products)
-        if made.fake.opacity is not None:
-            terms["spread"] = self._spread(made, made.fake.opacity)
-        if model.critic is not None:
-            terms["shape"] = losses.adversarial_g(self._shapes(model, made, generator, learn=True)[0])
+        terms |= self._prior_terms(model, made, generator)
         terms |= self._consistency_terms(model, batch, made)
         return terms | (self._diversity_terms(model, made) if self.weights.diversity else {})
 
-    @staticmethod
-    def _spread(made: Pass, opacity: Tensor) -> Tensor:
-        """Places and styles of latent defects differ as much as those of encoded ones."""
-        half = len(made.latent.z)
-        places = F.adaptive_avg_pool2d(opacity, 16)
-        return losses.excess_likeness(places[:half], places[half:]) + losses.excess_likeness(
-            made.codes.s[:half], made.codes.s[half:]
-        )
+    def _prior_terms(self, model: DTGAN, made: Pass, generator: torch.Generator) -> Terms:
+        if made.fake.opacity is None:
+            return {}
+        terms: Terms = {}
+        if self.weights.spread:
+            terms["spread"] = prior.spread(made)
+        if self.weights.cover:
+            terms["cover"] = prior.cover(model, made, generator)
+        if model.critic is not None and self.weights.shape:
+            latent, _ = self._halves(made)
+            logits = prior.critic_logits(model, made, generator, latent, detached=False)
+            terms["shape"] = losses.adversarial_g(logits)
+        return terms
 
     def _consistency_terms(self, model: DTGAN, batch: TrainingBatch, made: Pass) -> Terms:
         """Eqs. (2), (3), (5), G(x, E(x)) = x, and the layered form's terms."""

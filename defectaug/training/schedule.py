@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-def linear_to_zero(step: int, steps: int) -> float:
-    """1 at step 0, falling evenly to 0 at ``steps``."""
-    return max(0.0, 1.0 - step / steps)
+def cooling(done: float, cooldown: float) -> float:
+    """1 until the last ``cooldown`` share of a run, then falling evenly to 0."""
+    return 1.0 if cooldown <= 0 else min(1.0, max(0.0, 1.0 - done) / cooldown)
 
 
 def ema_decay(step: int, decay: float) -> float:

@@ -68,19 +68,22 @@ def write(index: DataIndex, out: Path) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise OutputError(f"{out}: is there already and not an empty folder; name another one")
     for sample in index.samples:
-        try:
-            content = sample.path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{sample.path}: cannot be read ({error.strerror})") from error
         cell = Path(sample.product, sample.defect)
-        copy = out / f"{sample.split}" / cell / sample.path.name
-        write_atomic(copy, lambda file, data=content: file.write(data))
+        _copy(sample.path, out / f"{sample.split}" / cell / sample.path.name)
         if sample.defect == index.normal:
             continue
         if sample.mask is None:
             raise DataError(f"{sample.path}: no mask; MTD has it as PNG beside the image")
         # MTD's masks are blurred by compression: written anew, they are what every reader takes them for
         write_mask(out / f"{sample.split}.masks" / cell / f"{sample.path.stem}.png", read_mask(sample.mask))
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror})") from error
+    write_atomic(target, lambda file: file.write(content))
 
 
 def describe(index: DataIndex, groups: Sequence[int]) -> str:
