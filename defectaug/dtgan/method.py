@@ -19,7 +19,7 @@ from defectaug.dtgan.validation import kernel_distance
 from defectaug.errors import TrainingError
 from defectaug.training.device import Compute
 from defectaug.training.ema import Average
-from defectaug.training.schedule import ema_decay, step_seed
+from defectaug.training.schedule import cooling, ema_decay, step_seed
 
 ADVICE = "try --precision fp32, a lower optimizer.rate in --config, or another --seed; the last good state is kept"
 
