@@ -7,6 +7,7 @@ Every form reads a source once (:meth:`Generator.background`) and then paints an
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -34,13 +35,8 @@ class Background:
     fill: Tensor | None = None
 
     def __getitem__(self, rows: slice | Tensor) -> Background:
-        values = (getattr(self, f.name) for f in fields(self))
-        return Background(*(v if v is None else v[rows] for v in values))
-
-    def detach(self) -> Background:
-        """The same values, cut from the graph."""
-        values = (getattr(self, f.name) for f in fields(self))
-        return Background(*(v if v is None else v.detach() for v in values))
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Background(**{name: v if v is None else v[rows] for name, v in values.items()})
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ the opacity a and fill R that G reads from the source's own code FG_G(x):
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ class OpacityDecoder(nn.Module):
         self.first = conv3(net.code_channels, widths[0], bias=False)
         self.block = ResBlock(widths[0], widths[0], bias=False)
         self.ups = nn.ModuleList(
-            ResBlock(a, b, "up", bias=False) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            ResBlock(a, b, "up", bias=False) for a, b in pairwise(widths)
         )
         self.out = FineConv(widths[-1], 1, net.fold, bias=False, std=0.1)
 
@@ -125,7 +126,7 @@ class FillDecoder(nn.Module):
         fine, pixels = widths[-1], net.channels * net.fold**2
         self.fold = net.fold
         self.context = nn.Sequential(ResBlock(widths[0], widths[0], "down"), ResBlock(widths[0], widths[0], "up"))
-        self.ups = nn.ModuleList(ResBlock(a, b, "up") for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.ups = nn.ModuleList(ResBlock(a, b, "up") for a, b in pairwise(widths))
         self.merges = nn.ModuleList(nn.Conv2d(2 * b, b, 1) for b in widths[1:])
         self.merge = nn.Conv2d(fine + pixels + net.fold**2, fine, 1)
         self.out = FineConv(fine, net.channels, net.fold)
