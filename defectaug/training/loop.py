@@ -96,6 +96,7 @@ class Loop:
                 stopped = interrupted.is_set()
             self._save()
             if stopped:
+                self.say(f"interrupted at step {self.at.step}; the state is saved, --resume goes on from there")
                 raise KeyboardInterrupt
             self._finish(log)
         finally:
