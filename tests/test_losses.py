@@ -67,9 +67,7 @@ def test_weighted_l1() -> None:
 
 
 def test_classification_of_even_logits() -> None:
-    assert losses.classification(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])).item() == pytest.approx(
-        math.log(3)
-    )
+    assert losses.classification(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])).item() == pytest.approx(math.log(3))
 
 
 def square(edge: int, level: float = 1.0) -> Tensor:

@@ -84,14 +84,10 @@ class Objective:
         own = model.encoder(batch.image, batch.defect)
         defective = is_defective(batch.defect)
         # Always as many rows: a new shape costs the CPU's convolution library a compilation.
-        rows = (~defective).to(torch.uint8).argsort(stable=True)[:half]
-        restored = self._restored(model, background, own, rows)
+        # Decoded forms paint normal targets like any other, as the paper has it; they need no such rows.
+        rows = (~defective).to(torch.uint8).argsort(stable=True)[: half if background.clean is not None else 0]
+        restored = batch.image[rows] if background.clean is None else background.clean[rows]
         return Pass(background, codes, fake, own, restored, rows, defective, latent)
-
-    def _restored(self, model: DTGAN, background: Background, own: Codes, rows: Tensor) -> Tensor:
-        if background.clean is not None:
-            return background.clean[rows]
-        return model.generator.render(background[rows], anchor_like(own[rows])).image
 
     def seen(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """An image as D sees it."""
@@ -278,4 +274,4 @@ class Objective:
                 weight = -weight * diversity_left
             if weight:
                 parts.append(weight * value)
-        return torch.stack(parts).sum()
+        return torch.stack(parts).sum() if parts else torch.zeros((), requires_grad=True)

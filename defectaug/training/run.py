@@ -229,7 +229,8 @@ def _check_out(folder: Path, ready: Prepared, resume: bool) -> None:
             raise BundleError(
                 f"{folder}: was trained on other classes; resume with the same data and class map."
             )
-        if config.network != ready.config.network or config.loss != ready.config.loss:
+        same = ("network", "loss", "optimizer")
+        if any(getattr(config, part) != getattr(ready.config, part) for part in same):
             raise BundleError(f"{folder}: was trained with other settings; resume with the same ones.")
         return
     if (folder / WEIGHTS).exists() or (folder / STATE).exists():
