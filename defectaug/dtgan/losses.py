@@ -81,14 +81,15 @@ def mask_match(found: Tensor, truth: Tensor) -> Tensor:
     return (dice * there).mean() + (found - truth).abs().mean()
 
 
-def likeness(h: Tensor) -> Tensor:
-    """Mean cosine between different rows of a batch (N, ...), flattened: 1 where all are one."""
+def likeness(h: Tensor, group: Tensor) -> Tensor:
+    """Mean cosine between different rows (N, ...) of one group (N,): 1 where all are one; 0 without pairs."""
     rows = F.normalize(h.flatten(1), dim=1, eps=1e-4)
-    cosines = rows @ rows.T
-    return (cosines.sum() - cosines.diagonal().sum()) / max(1, len(h) * (len(h) - 1))
+    pairs = (group[:, None] == group[None]).to(rows.dtype)
+    pairs = pairs - torch.diag(pairs.diagonal())
+    return (rows @ rows.T * pairs).sum() / pairs.sum().clamp(min=1)
 
 
-def excess_likeness(latent: Tensor, encoded: Tensor) -> Tensor:
-    """By how much latent codes are more alike than the codes of real defects, 0 at least. With Eq. (4) alone global
-    noise, or one defect in many shades, passes for diversity."""
-    return F.relu(likeness(latent) - likeness(encoded).detach())
+def excess_likeness(latent: Tensor, latent_group: Tensor, encoded: Tensor, encoded_group: Tensor) -> Tensor:
+    """By how much latent codes of a class are more alike than those of real defects, 0 at least. With Eq. (4) alone
+    global noise, or one defect in many shades, passes for diversity."""
+    return F.relu(likeness(latent, latent_group) - likeness(encoded, encoded_group).detach())

@@ -167,10 +167,9 @@ class Objective:
         if made.fake.opacity is None:
             return {}
         terms: Terms = {}
-        if self.weights.spread:
-            terms["spread"] = prior.spread(made)
-        if self.weights.cover:
-            terms["cover"] = prior.cover(model, made, generator)
+        if self.weights.spread or self.weights.cover:
+            pool = prior.match(model, made, generator)
+            terms |= {"spread": prior.spread(pool), "cover": prior.cover(pool)}
         if model.critic is not None and self.weights.shape:
             latent, _ = self._halves(made)
             logits = prior.critic_logits(model, made, generator, latent, detached=False)

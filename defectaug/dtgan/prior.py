@@ -8,6 +8,7 @@ and they look the same to a critic (:func:`critic_logits`). No gradient reaches 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from defectaug.dtgan import losses
-from defectaug.dtgan.mapping import Latent
+from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.model import DTGAN
 
 if TYPE_CHECKING:
@@ -25,33 +26,52 @@ PLACES = 16  # size of the map on which places are compared
 CANDIDATES = 4  # CHOICE: latents drawn for each encoded defect, of which the nearest learns
 
 
-def spread(made: Pass) -> Tensor:
-    """Places and styles of latent defects differ as much as those of encoded ones."""
+@dataclass(frozen=True)
+class Match:
+    """Encoded defects of a batch, and a pool of latent ones of the same classes.
+
+    Attributes:
+        target, truth: codes of the references (N, ...) and their opacities (N, 1, S, S).
+        codes, opacity: the same of the pool (CANDIDATES N, ...).
+    """
+
+    target: Codes
+    truth: Tensor
+    codes: Codes
+    opacity: Tensor
+
+
+def match(model: DTGAN, made: Pass, generator: torch.Generator) -> Match:
+    """Draws the pool."""
     assert made.fake.opacity is not None
     half = len(made.latent.z)
-    places = F.adaptive_avg_pool2d(made.fake.opacity, PLACES)
-    return losses.excess_likeness(places[:half], places[half:]) + losses.excess_likeness(
-        made.codes.s[:half], made.codes.s[half:]
+    target = made.codes[half:].detach()
+    latent = model.mapping.draw(CANDIDATES * len(target), generator, target.c.device)
+    codes = model.mapping(latent, target.defect.repeat(CANDIDATES))
+    opacity, _ = model.generator.opacity(codes.c)  # type: ignore[operator]
+    return Match(target, made.fake.opacity[half:].detach(), codes, opacity)
+
+
+def spread(m: Match) -> Tensor:
+    """Places and styles of latent defects of a class differ as much as those of encoded ones."""
+    places, true_places = (F.adaptive_avg_pool2d(o, PLACES) for o in (m.opacity, m.truth))
+    groups = m.codes.defect, m.target.defect
+    return losses.excess_likeness(places, groups[0], true_places, groups[1]) + losses.excess_likeness(
+        m.codes.s, groups[0], m.target.s, groups[1]
     )
 
 
-def cover(model: DTGAN, made: Pass, generator: torch.Generator) -> Tensor:
-    """Every encoded defect has a latent near it: of some latents the nearest one moves towards it (implicit maximum
+def cover(m: Match) -> Tensor:
+    """Every encoded defect has a latent near it: of the pool the nearest one moves towards it (implicit maximum
     likelihood, Li and Malik 2018), which leaves no mode of the data out, as an adversary may."""
-    assert made.fake.opacity is not None
-    half = len(made.latent.z)
-    target, truth = made.codes[half:].detach(), made.fake.opacity[half:].detach()
     with torch.no_grad():
-        pool = model.mapping.draw(CANDIDATES * len(target), generator, truth.device)
-        codes = model.mapping(pool, target.defect.repeat(CANDIDATES))
-        opacity, _ = model.generator.opacity(codes.c)  # type: ignore[operator]
-        near = _distances(truth, opacity) + 0.1 * torch.cdist(target.s, codes.s).square() / target.s.shape[1]
-        strange = target.defect[:, None] != codes.defect[None]
+        near = _distances(m.truth, m.opacity)
+        near = near + 0.1 * torch.cdist(m.target.s, m.codes.s).square() / m.target.s.shape[1]
+        strange = m.target.defect[:, None] != m.codes.defect[None]
         chosen = near.masked_fill(strange, float("inf")).argmin(1)
-    moved = model.mapping(Latent(pool.z[chosen], [n[chosen] for n in pool.noise]), target.defect)
-    painted, _ = model.generator.opacity(moved.c)  # type: ignore[operator]
-    support = losses.emphasis(F.adaptive_max_pool2d(truth, target.c.shape[-1]))
-    return losses.code_reconstruction(target, moved, support) + losses.mask_match(painted, truth)
+    support = losses.emphasis(F.adaptive_max_pool2d(m.truth, m.target.c.shape[-1]))
+    rebuilt = losses.code_reconstruction(m.target, m.codes[chosen], support)
+    return rebuilt + losses.mask_match(m.opacity[chosen], m.truth)
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:

@@ -136,8 +136,8 @@ class Loop:
         scores = self.method.score(self.validation)
         log.write(self.at.step, scores)
         score = scores.get("score", 0.0)
-        # Early averages lag far behind: only the second half of a run competes.
-        if score < self.at.best and self.done() >= 0.5:
+        # Averages lag behind, and rates cool at the end: only the last third of a run competes.
+        if score < self.at.best and self.done() >= 2 / 3:
             self.at.best, self.at.best_step = score, self.at.step
             write_weights(self.folder, self.method.weights())
 
