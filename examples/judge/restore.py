@@ -1,6 +1,6 @@
 """Take the defects away from every defective image of a folder, under the same names.
 
-    python examples/mtd/restore.py DATA OUT [--model DIR] [--device auto]
+    python examples/judge/restore.py DATA OUT [--model DIR] [--device auto]
 
 DATA is a folder <product>/<class>/*; written are OUT/<product>/<class>/NAME.png, which
 examples/judge/restoration.py compares with the images themselves.
