@@ -112,6 +112,7 @@ class RunConfig:
     steps: int = 100_000
     batch_size: int = 8
     warmup: int = 0
+    mapping_share: float = 0.0  # layered: last share of the run, in which M alone is trained
     r1_every: int = 16
     sample_every: int = 500
     save_every: int = 500

@@ -76,11 +76,16 @@ class DTGANMethod:
         """One step of D and one of M, E, G (in warm-up each on its own easy task)."""
         rows = self._ready(batch)
         generator = torch.Generator().manual_seed(step_seed(self.seed, step))
-        self._set_rates(cooling(done, self.config.optimizer.cooldown))
+        play = 1 - self.config.run.mapping_share
         if step < self.config.run.warmup:
+            self._set_rates(1.0)
             terms = self._warmup(rows, generator)
+        elif done >= play:
+            self._set_rates(cooling((done - play) / (1 - play), 0.5))
+            terms = self._map(rows, generator)
         else:
-            terms = self._play(rows, generator, step, done)
+            self._set_rates(cooling(done / play, self.config.optimizer.cooldown))
+            terms = self._play(rows, generator, step, done / play)
         self.average.update(ema_decay(step, self.config.optimizer.ema))
         values = {name: float(value.detach()) for name, value in terms.items()}
         bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
@@ -119,6 +124,29 @@ class DTGANMethod:
             self._descend("generator_optimizer", self.objective.total(ours))
         return theirs | ours
 
+    def _map(self, rows: TrainingBatch, generator: torch.Generator) -> Terms:
+        """M and the critic alone; nothing else is stepped."""
+        with self.compute.autocast():
+            theirs, ours = self.objective.mapping_terms(self.model, rows, generator)
+        mapping = list(self.model.mapping.parameters())
+        opponents = [p for p in self._opponents() if theirs and p.requires_grad]
+        # Both gradients before both steps: M's runs through the critic as it is now.
+        self._assign(mapping, self.objective.total(ours))
+        if theirs:
+            self._assign(opponents, self.objective.total(theirs))
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return theirs | ours
+
+    @staticmethod
+    def _assign(parameters: list[nn.Parameter], loss: Tensor) -> None:
+        """Gradients of ``loss`` for these parameters alone."""
+        for parameter, gradient in zip(
+            parameters, torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True), strict=True
+        ):
+            parameter.grad = gradient
+
     def _play(self, rows: TrainingBatch, generator: torch.Generator, step: int, done: float) -> Terms:
         with self.compute.autocast():
             made = self.objective.run(self.model, rows, generator)
@@ -126,8 +154,6 @@ class DTGANMethod:
         loss = self.objective.total(theirs)
         if step % self.config.run.r1_every == 0 and self.config.loss.r1:
             penalty = self.objective.r1_term(self.model, rows, generator)
-            if self.model.critic is not None:
-                penalty = penalty + self.objective.shape_r1_term(self.model, made)
             loss = loss + self.config.run.r1_every * self.config.loss.r1 * penalty
         self._descend("discriminator_optimizer", loss)
         for parameter in self._opponents():

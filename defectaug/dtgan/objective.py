@@ -48,6 +48,7 @@ class Pass:
     rows: Tensor  # half of the sources, the defective ones first
     defective: Tensor  # (N,) booleans
     latent: Latent
+    pool: prior.Match | None  # layered: latent codes beside encoded ones
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,27 @@ class Objective:
         # Decoded forms paint normal targets like any other, as the paper has it; they need no such rows.
         rows = (~defective).to(torch.uint8).argsort(stable=True)[: half if background.clean is not None else 0]
         restored = batch.image[rows] if background.clean is None else background.clean[rows]
-        return Pass(background, codes, fake, own, restored, rows, defective, latent)
+        pool = None
+        if fake.opacity is not None and (self.weights.spread or self.weights.cover or self.weights.shape):
+            pool = prior.match(model, codes[half:], fake.opacity[half:], generator)
+        return Pass(background, codes, fake, own, restored, rows, defective, latent, pool)
+
+    def prior_terms(self, model: DTGAN, pool: prior.Match, generator: torch.Generator) -> Terms:
+        """What fits M's codes to E's."""
+        terms = {"spread": prior.spread(pool), "cover": prior.cover(pool)}
+        if model.critic is not None:
+            terms["shape"] = prior.shape_loss(model, pool, generator)
+        return terms
+
+    def mapping_terms(self, model: DTGAN, batch: TrainingBatch, generator: torch.Generator) -> tuple[Terms, Terms]:
+        """The last phase, of the layered form: the critic's terms and M's, which alone learns to draw as E reads; a
+        fraction of the work of a full step."""
+        with torch.no_grad():
+            encoded = model.encoder(batch.reference, batch.target)
+            opacity, _ = model.generator.opacity(encoded.c)  # type: ignore[operator]
+        pool = prior.match(model, encoded, opacity, generator)
+        theirs = {} if model.critic is None else {"d_shape": prior.critic_loss(model, pool, generator)}
+        return theirs, self.prior_terms(model, pool, generator)
 
     def seen(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """An image as D sees it."""
@@ -108,19 +129,9 @@ class Objective:
             "d_adversarial": losses.adversarial_d(real.of(batch.defect), fake.of(self._aims(batch, made)))
         }
         terms |= self.class_terms(real, batch.defect, batch.product, "d_")
-        if model.critic is not None:
-            latent, encoded = self._halves(made)
-            terms["d_shape"] = losses.adversarial_d(
-                prior.critic_logits(model, made, generator, encoded, detached=True),
-                prior.critic_logits(model, made, generator, latent, detached=True),
-            )
+        if made.pool is not None and model.critic is not None:
+            terms["d_shape"] = prior.critic_loss(model, made.pool, generator)
         return terms
-
-    @staticmethod
-    def _halves(made: Pass) -> tuple[slice, slice]:
-        """Rows that are guided by latents, and by references."""
-        half = len(made.latent.z)
-        return slice(half), slice(half, None)
 
     def class_terms(self, verdict: Verdict, defect: Tensor, product: Tensor, prefix: str = "") -> Terms:
         """Eqs. (6) and (7) where D has the classifier."""
@@ -135,13 +146,6 @@ class Objective:
         """R1 on augmented real images, in full precision."""
         x = self.seen(batch.image, generator).detach().requires_grad_(True)
         return losses.r1(model.discriminator(x).of(batch.defect), x)
-
-    def shape_r1_term(self, model: DTGAN, made: Pass) -> Tensor:
-        """R1 of the critic at encoded shapes."""
-        assert model.critic is not None and made.fake.opacity is not None
-        rows = slice(len(made.latent.z), None)
-        opacity = made.fake.opacity[rows].detach().requires_grad_(True)
-        return losses.r1(model.critic(opacity, made.codes.s[rows].detach(), made.codes.defect[rows]), opacity)
 
     @staticmethod
     def _aims(batch: TrainingBatch, made: Pass) -> Tensor:
@@ -159,22 +163,10 @@ class Objective:
         products = torch.cat([batch.product, batch.product[made.rows]])
         terms = {"adversarial": losses.adversarial_g(verdict.of(aims))}
         terms |= self.class_terms(verdict, aims, products)
-        terms |= self._prior_terms(model, made, generator)
+        if made.pool is not None:
+            terms |= self.prior_terms(model, made.pool, generator)
         terms |= self._consistency_terms(model, batch, made)
         return terms | (self._diversity_terms(model, made) if self.weights.diversity else {})
-
-    def _prior_terms(self, model: DTGAN, made: Pass, generator: torch.Generator) -> Terms:
-        if made.fake.opacity is None:
-            return {}
-        terms: Terms = {}
-        if self.weights.spread or self.weights.cover:
-            pool = prior.match(model, made, generator)
-            terms |= {"spread": prior.spread(pool), "cover": prior.cover(pool)}
-        if model.critic is not None and self.weights.shape:
-            latent, _ = self._halves(made)
-            logits = prior.critic_logits(model, made, generator, latent, detached=False)
-            terms["shape"] = losses.adversarial_g(logits)
-        return terms
 
     def _consistency_terms(self, model: DTGAN, batch: TrainingBatch, made: Pass) -> Terms:
         """Eqs. (2), (3), (5), G(x, E(x)) = x, and the layered form's terms."""

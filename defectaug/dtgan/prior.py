@@ -3,13 +3,12 @@
 Not in the paper. E learns place, shape and style of real defects within a few hundred steps, since every real defect
 has to be rebuilt; M, taught by D alone, paints one smear for all latents. So the codes that E finds in the references
 of a batch are the example: latent ones may not be more alike (:func:`spread`), none may be missing (:func:`cover`),
-and they look the same to a critic (:func:`critic_logits`). No gradient reaches E from here.
+and they look the same to a critic (:func:`critic_loss`). No gradient reaches E from here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +17,6 @@ from torch import Tensor
 from defectaug.dtgan import losses
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.model import DTGAN
-
-if TYPE_CHECKING:
-    from defectaug.dtgan.objective import Pass
 
 PLACES = 16  # size of the map on which places are compared
 CANDIDATES = 4  # CHOICE: latents drawn for each encoded defect, of which the nearest learns
@@ -41,15 +37,12 @@ class Match:
     opacity: Tensor
 
 
-def match(model: DTGAN, made: Pass, generator: torch.Generator) -> Match:
-    """Draws the pool."""
-    assert made.fake.opacity is not None
-    half = len(made.latent.z)
-    target = made.codes[half:].detach()
+def match(model: DTGAN, target: Codes, truth: Tensor, generator: torch.Generator) -> Match:
+    """Draws the pool for encoded codes and their opacities."""
     latent = model.mapping.draw(CANDIDATES * len(target), generator, target.c.device)
     codes = model.mapping(latent, target.defect.repeat(CANDIDATES))
     opacity, _ = model.generator.opacity(codes.c)  # type: ignore[operator]
-    return Match(target, made.fake.opacity[half:].detach(), codes, opacity)
+    return Match(target.detach(), truth.detach(), codes, opacity)
 
 
 def spread(m: Match) -> Tensor:
@@ -80,12 +73,20 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(p, q).square() / p.square().sum(1, keepdim=True).clamp(min=1e-4)
 
 
-def critic_logits(
-    model: DTGAN, made: Pass, generator: torch.Generator, rows: slice, *, detached: bool
+def critic_loss(model: DTGAN, m: Match, generator: torch.Generator) -> Tensor:
+    """What the critic minimises: as many latent codes of the pool as there are encoded ones, against these."""
+    encoded = _judge(model, m.target, m.truth, generator)
+    latent = _judge(model, m.codes.detach(), m.opacity.detach(), generator, rows=slice(len(m.target)))
+    return losses.adversarial_d(encoded, latent)
+
+
+def shape_loss(model: DTGAN, m: Match, generator: torch.Generator) -> Tensor:
+    """What M minimises against the critic."""
+    return losses.adversarial_g(_judge(model, m.codes, m.opacity, generator, rows=slice(len(m.target))))
+
+
+def _judge(
+    model: DTGAN, codes: Codes, opacity: Tensor, generator: torch.Generator, rows: slice = slice(None)
 ) -> Tensor:
-    """The critic's logits (N,) of some rows of a pass: latent codes come first, encoded ones after."""
-    assert model.critic is not None and made.fake.opacity is not None
-    opacity, style = made.fake.opacity[rows], made.codes.s[rows]
-    if detached:
-        opacity, style = opacity.detach(), style.detach()
-    return model.critic.judge(opacity, style, made.codes.defect[rows], generator)
+    assert model.critic is not None
+    return model.critic.judge(opacity[rows], codes.s[rows], codes.defect[rows], generator)
