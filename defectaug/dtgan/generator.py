@@ -35,8 +35,11 @@ class Background:
     fill: Tensor | None = None
 
     def __getitem__(self, rows: slice | Tensor) -> Background:
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Background(**{name: v if v is None else v[rows] for name, v in values.items()})
+        picked: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            picked[f.name] = None if value is None else value[rows]
+        return Background(**picked)
 
 
 @dataclass(frozen=True)
