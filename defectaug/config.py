@@ -295,11 +295,13 @@ def check(config: Config) -> Config:
         raise ConfigError(
             "run.batch_size is 1; it must be at least 2: half of a batch is guided by references."
         )
+    if run.mapping_share and net.generator != "layered":
+        raise ConfigError(f"run.mapping_share is {run.mapping_share}; it must be 0 for generator '{net.generator}'.")
     return config
 
 
 _FROM_ZERO = {"seed", "warmup", "encoder_blocks", "generator_blocks", "cache_mb"}
-_SHARES = {"beta1", "beta2", "ema", "normal_target"}
+_SHARES = {"beta1", "beta2", "ema", "normal_target", "mapping_share", "cooldown"}
 
 
 def _check_ranges(config: Config) -> None:

@@ -152,3 +152,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"--preset huge: .*paper, small, tiny"):
         resolve("huge")
+
+
+def test_only_layers_have_a_phase_for_the_mapping_alone() -> None:
+    with pytest.raises(ConfigError, match="mapping_share"):
+        resolve("paper", flags={"run": {"mapping_share": 0.1}})
+    with pytest.raises(ConfigError, match="mapping_share"):
+        resolve("small", flags={"run": {"mapping_share": 1.5}})
