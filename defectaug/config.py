@@ -49,6 +49,7 @@ class NetworkConfig:
     noise: bool = True
     defect_classifier: bool = True
     product_classifier: bool = True
+    product_branches: bool = True  # D judges each defect on each product by a branch of its own
     shape_critic: bool = True  # layered form only
 
     @property
@@ -65,6 +66,7 @@ class LossConfig:
     code: float = 1.0  # Eq. 2
     split: float = 1.0  # Eq. 3
     diversity: float = 1.0  # Eq. 4, falls linearly to 0
+    to_mapping: float = 1.0  # share of the gradient of painted images that reaches M
     cycle: float = 1.0  # Eq. 5
     defect_class: float = 1.0  # Eq. 6
     product_class: float = 1.0  # Eq. 7

@@ -14,10 +14,12 @@ from defectaug.config import recipe_names
 from defectaug.dtgan.anchor import NORMAL, anchor_like
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
+from defectaug.dtgan.layered import dilated
 from defectaug.dtgan.model import DTGAN
 
 RECIPES = recipe_names()
 CLASSES = torch.tensor([0, 1, 2, 1])
+PRODUCTS = 2  # of small_model
 
 
 def painting(model: DTGAN) -> DTGAN:
@@ -114,7 +116,7 @@ def test_what_is_not_removed_is_the_source_itself() -> None:
     model, x = painting(small_model()), images(4)
     background = model.generator.background(x)
     assert background.removed is not None and background.clean is not None
-    kept = background.removed.eq(0)
+    kept = dilated(background.removed).eq(0)
     assert kept.any()
     assert torch.equal(background.clean[kept], x[kept])
 
@@ -138,10 +140,10 @@ def test_reference_codes_are_held_unless_asked() -> None:
 # Domains
 
 
-def shake(weight: Tensor, domain: int, domains: int = 3) -> None:
-    """Changes a domain's rows of a branched layer."""
+def shake(weight: Tensor, domain: int, shape: tuple[int, ...] = (3, -1)) -> None:
+    """Changes a domain's rows of a branched layer, whose rows unfold to ``shape``; the domains' axis is the one of 3."""
     with torch.no_grad():
-        weight.unflatten(0, (domains, -1))[domain].add_(0.5)
+        weight.unflatten(0, shape).movedim(shape.index(3), 0)[domain].add_(0.5)
 
 
 def disturb(model: DTGAN, domain: int) -> None:
@@ -153,16 +155,16 @@ def disturb(model: DTGAN, domain: int) -> None:
         model.mapping.style.linear.weight,
         model.encoder.shape.conv.weight,
         model.encoder.style.linear.weight,
-        model.discriminator.real.linear.weight,
-        model.discriminator.real_fine.linear.weight,
     ):
         shake(weight, domain)
+    for head in (model.discriminator.real, model.discriminator.real_fine):
+        shake(head.linear.weight, domain, (PRODUCTS, 3, -1))
 
 
 def outputs(model: DTGAN, domain: int) -> list[Tensor]:
     defect = torch.full((4,), domain)
     made, read = latent_codes(model, defect), model.encoder(images(4), defect)
-    return [made.c, made.s, read.c, read.s, model.discriminator(images(4)).of(defect)]
+    return [made.c, made.s, read.c, read.s, model.discriminator(images(4)).of(defect, defect % PRODUCTS)]
 
 
 @pytest.mark.parametrize("changed", [1, 2])
@@ -174,6 +176,29 @@ def test_a_domains_branch_touches_no_other_domain(changed: int) -> None:
     for domain in range(3):
         same = [torch.equal(a, b) for a, b in zip(before[domain], outputs(model, domain), strict=True)]
         assert same == [domain != changed] * 5
+
+
+@torch.no_grad()
+def test_each_product_has_branches_of_its_own_where_the_recipe_says_so() -> None:
+    product = torch.tensor([0, 1, 0, 1])
+    for apart in (True, False):
+        head = small_model(product_branches=apart).discriminator
+        before = head(images(4)).of(CLASSES, product)
+        head.real.linear.bias[: 3 if apart else None] += 1  # those of the first product
+        moved = head(images(4)).of(CLASSES, product) - before
+        assert torch.allclose(moved, torch.tensor([1.0, 0, 1, 0] if apart else [1.0] * 4), atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_share_of_painted_images_gradient_that_reaches_m(share: float) -> None:
+    mapping = small_model().mapping
+    latent, defect = mapping.draw(3, torch.Generator().manual_seed(0)), torch.tensor([1, 2, 1])
+    weight = mapping.style.linear.weight
+    whole, part = (LatentGuide(mapping, latent, s).codes(defect) for s in (1.0, share))
+    assert torch.allclose(part.c, whole.c) and part.c.requires_grad == (share > 0)
+    if share:
+        full, less = (torch.autograd.grad(codes.s[:, 0].sum(), weight)[0] for codes in (whole, part))
+        assert full.any() and torch.allclose(less, share * full, atol=1e-6)
 
 
 @torch.no_grad()

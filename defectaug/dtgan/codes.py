@@ -12,8 +12,7 @@ from torch import Tensor
 def normalised(style: Tensor) -> Tensor:
     """Divides each style (N, S) by its root mean square: a style has a direction but no size, so it can neither fade
     nor saturate (CHOICE)."""
-    scale = torch.rsqrt(style.float().square().mean(1, keepdim=True) + 1e-6)
-    return style * scale.to(style.dtype)
+    return style * torch.rsqrt(style.square().mean(1, keepdim=True) + 1e-6)
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,13 @@ class Codes:
     def detach(self) -> Codes:
         """The same values, cut from the graph."""
         return Codes(self.c.detach(), self.s.detach(), self.defect)
+
+    def scale_gradient(self, share: float) -> Codes:
+        """The same values; this share of their gradient passes back."""
+        if share == 1:
+            return self
+        held = self.detach()
+        return held if share == 0 else Codes(held.c.lerp(self.c, share), held.s.lerp(self.s, share), self.defect)
 
     def with_style(self, other: Codes) -> Codes:
         """These shapes with the styles of ``other``."""

@@ -93,4 +93,4 @@ class DecodedGenerator(Generator):
             h = self.front(background.features, codes.s)
         for _ in range(self.fold // 2):
             h = resample(h, "up")
-        return Rendered(torch.tanh(self.image(h)))
+        return Rendered(torch.tanh(self.image(h).float()))

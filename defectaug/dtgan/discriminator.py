@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -13,8 +14,8 @@ from defectaug.nn.branches import pick
 
 @dataclass(frozen=True)
 class Verdict:
-    """What D says of a batch: ``real`` (N, K) a logit per domain; ``defect`` (N, K) and ``product`` (N, P)
-    class logits, or None where the recipe has no such classifier."""
+    """What D says of a batch: ``real`` (N, B, K) a logit per domain, by product (B = P) or for all (B = 1);
+    ``defect`` (N, K) and ``product`` (N, P) class logits, or None where the recipe has no such classifier."""
 
     real: Tensor
     defect: Tensor | None
@@ -24,9 +25,10 @@ class Verdict:
         defect, product = (part if part is None else part[rows] for part in (self.defect, self.product))
         return Verdict(self.real[rows], defect, product)
 
-    def of(self, domain: Tensor) -> Tensor:
-        """Logits (N,) of the given domains' branches."""
-        return pick(self.real, domain)
+    def of(self, domain: Tensor, product: Tensor) -> Tensor:
+        """Logits (N,) of the branches of the given domains and products."""
+        mine = pick(self.real, product) if self.real.shape[1] > 1 else self.real[:, 0]
+        return pick(mine, domain)
 
 
 class PooledHead(nn.Module):
@@ -48,7 +50,9 @@ class Discriminator(nn.Module):
     CHOICE: the defect classifier reads the trunk's second level, a quarter of the image's size with folding:
     on smaller maps small defects are lost, and until D can tell the defects, nothing is learnt. With instance
     normalisation it gets there in a third of the steps. The adversarial branches read both that level and the
-    deepest: the one sees stripes and edges, the other shapes and how many there are.
+    deepest: the one sees stripes and edges, the other shapes and how many there are. With ``product_branches`` there is
+    one for each domain of each product (not in the paper): a scratch that is dark on one product and bright on another
+    is else judged alike on both.
     """
 
     LEVEL = 1
@@ -58,8 +62,9 @@ class Discriminator(nn.Module):
         widths = net.discriminator_widths
         self.trunk = Trunk(net.channels, widths, fold=net.fold, norm=net.discriminator_norm)
         self.deep = ResBlock(widths[-1], widths[-1], "down", norm=net.discriminator_norm)
-        self.real = PooledHead(widths[-1], domains)
-        self.real_fine = PooledHead(widths[self.LEVEL], domains, norm=net.discriminator_norm)
+        self.branches = (products if net.product_branches else 1, domains)
+        self.real = PooledHead(widths[-1], math.prod(self.branches))
+        self.real_fine = PooledHead(widths[self.LEVEL], math.prod(self.branches), norm=net.discriminator_norm)
         # With one product there is nothing to tell apart.
         self.product = PooledHead(widths[-1], products) if net.product_classifier and products > 1 else None
         self.defect = (
@@ -73,9 +78,9 @@ class Discriminator(nn.Module):
         levels = self.trunk.levels(x)
         deep = self.deep(levels[-1])
         return Verdict(
-            self.real(deep) + self.real_fine(levels[self.LEVEL]),
-            self.defect(levels[self.LEVEL]) if self.defect else None,
-            self.product(deep) if self.product else None,
+            (self.real(deep) + self.real_fine(levels[self.LEVEL])).float().unflatten(1, self.branches),
+            self.defect(levels[self.LEVEL]).float() if self.defect else None,
+            self.product(deep).float() if self.product else None,
         )
 
     def name_defect(self, x: Tensor) -> Tensor:

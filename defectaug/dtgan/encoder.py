@@ -30,7 +30,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, defect: Tensor) -> Codes:
         """Image (N, channels, S, S) and its class (N,) to codes."""
         h = self.trunk(x)
-        c = torch.tanh(self.shape(h, defect))
-        s = normalised(self.style(pool_max_mean(self.style_trunk(h)), defect))
+        c = torch.tanh(self.shape(h, defect).float())
+        s = normalised(self.style(pool_max_mean(self.style_trunk(h)), defect).float())
         codes = Codes(c, s, defect)
         return anchored(codes) if self.anchor else codes

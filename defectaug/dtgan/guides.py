@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from defectaug.dtgan.codes import Codes
@@ -20,13 +21,16 @@ class Guide(Protocol):
 
 @dataclass(frozen=True)
 class LatentGuide:
-    """(c, s) = M_y(z)."""
+    """(c, s) = M_y(z). ``share`` of the gradient of what is made of them reaches M."""
 
     mapping: MappingNetwork
     latent: Latent
+    share: float = 1.0
 
     def codes(self, defect: Tensor) -> Codes:
-        return self.mapping(self.latent, defect)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.share > 0):
+            codes = self.mapping(self.latent, defect)
+        return codes.scale_gradient(self.share)
 
 
 @dataclass(frozen=True)

@@ -26,24 +26,31 @@ LEAK = 0.1  # CHOICE: see SoftThreshold
 
 
 class SoftThreshold(torch.autograd.Function):
-    """relu(tanh(response) - THRESHOLD). Below the threshold only the wish for more opacity passes back, scaled by
+    """relu(tanh(response) - THRESHOLD), stretched to reach 1: what is left of the source under a weaker layer is a ghost
+    of its defect. Below the threshold only the wish for more opacity passes back, scaled by
     LEAK: a plain relu never wakes a dead place, a leaky one lets the area penalty bury it ever deeper."""
 
     @staticmethod
     def forward(ctx: Any, response: Tensor) -> Tensor:
         squashed = torch.tanh(response)
         ctx.save_for_backward(squashed)
-        return F.relu(squashed - THRESHOLD)
+        return F.relu(squashed - THRESHOLD) / (1 - THRESHOLD)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (squashed,), (wish,) = ctx.saved_tensors, grads
-        return torch.where(squashed > THRESHOLD, wish * (1 - squashed.square()), LEAK * wish.clamp(max=0))
+        slope = (1 - squashed.square()) / (1 - THRESHOLD)
+        return torch.where(squashed > THRESHOLD, wish * slope, LEAK * wish.clamp(max=0))
 
 
 def soft_threshold(response: Tensor) -> Tensor:
     """Response of any shape to opacity in [0, 1)."""
     return SoftThreshold.apply(response)
+
+
+def dilated(opacity: Tensor) -> Tensor:
+    """An opacity (N, 1, S, S) that reaches a pixel further: the soft rim of a defect goes with it (CHOICE)."""
+    return F.max_pool2d(opacity, 3, stride=1, padding=1)
 
 
 class FineConv(nn.Module):
@@ -74,7 +81,7 @@ class OpacityDecoder(nn.Module):
         self.first = conv3(net.code_channels, widths[0], bias=False)
         self.block = ResBlock(widths[0], widths[0], bias=False)
         self.ups = nn.ModuleList(
-            ResBlock(a, b, "up", bias=False) for a, b in pairwise(widths)
+            ResBlock(a, b, "smooth", bias=False) for a, b in pairwise(widths)
         )
         self.out = FineConv(widths[-1], 1, net.fold, bias=False, std=0.1)
 
@@ -84,7 +91,7 @@ class OpacityDecoder(nn.Module):
         for up in self.ups:
             h = up(h)
         h = activate(h)
-        return soft_threshold(blur3(self.out(h))), h
+        return soft_threshold(blur3(self.out(h)).float()), h
 
 
 class ColourDecoder(nn.Module):
@@ -99,7 +106,7 @@ class ColourDecoder(nn.Module):
         self.context = nn.Conv2d(widths[0], net.code_channels, 1)
         self.first = conv3(2 * net.code_channels, fine)
         self.blocks = nn.ModuleList([StyledResBlock(fine, fine, net.style_dim)])
-        self.blocks.extend(StyledResBlock(fine, fine, net.style_dim, "up") for _ in widths[1:])
+        self.blocks.extend(StyledResBlock(fine, fine, net.style_dim, "smooth") for _ in widths[1:])
         self.merge = nn.Conv2d(2 * fine + net.channels * net.fold**2, fine, 1)
         self.out = FineConv(fine, net.channels, net.fold)
 
@@ -111,7 +118,7 @@ class ColourDecoder(nn.Module):
         assert background.clean is not None
         seen = F.pixel_unshuffle(background.clean, self.fold)
         # The blur removes the stripes that unfolding leaves; a defect's edge is the opacity's affair.
-        return torch.tanh(blur3(self.out(activate(self.merge(torch.cat([h, shape, seen], dim=1))))))
+        return torch.tanh(blur3(self.out(activate(self.merge(torch.cat([h, shape, seen], dim=1))))).float())
 
 
 class FillDecoder(nn.Module):
@@ -140,7 +147,7 @@ class FillDecoder(nn.Module):
             open_here = 1 - F.adaptive_max_pool2d(closed, h.shape[-1])
             h = merge(torch.cat([h, level * open_here], dim=1))
         seen = F.pixel_unshuffle(torch.cat([x * (1 - closed), closed], dim=1), self.fold)
-        return torch.tanh(self.out(activate(self.merge(torch.cat([h, seen], dim=1)))))
+        return torch.tanh(self.out(activate(self.merge(torch.cat([h, seen], dim=1)))).float())
 
 
 class LayeredGenerator(Generator):
@@ -161,10 +168,10 @@ class LayeredGenerator(Generator):
     def background(self, x: Tensor) -> Background:
         levels = self.trunk.levels(x)
         features, code = self.split(levels[-1]).split(self.parts, dim=1)
-        code = torch.tanh(code)
+        code = torch.tanh(code.float())
         removed, _ = self.opacity(code)
         fill = self.fill(levels, features, x, removed)
-        clean = x + removed * (fill - x)
+        clean = x + dilated(removed) * (fill - x)
         return Background(x, features, code, removed, clean, fill)
 
     def render(self, background: Background, codes: Codes) -> Rendered:

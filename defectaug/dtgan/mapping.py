@@ -29,6 +29,12 @@ class Latent:
     def __getitem__(self, rows: slice | Tensor) -> Latent:
         return Latent(self.z[rows], [n[rows] for n in self.noise])
 
+    @staticmethod
+    def cat(parts: Sequence[Latent]) -> Latent:
+        """Joins batches."""
+        levels = zip(*(part.noise for part in parts), strict=True)
+        return Latent(torch.cat([part.z for part in parts]), [torch.cat(level) for level in levels])
+
 
 def map_sizes(code_size: int) -> list[int]:
     """Heights of a growing map, coarse to fine: from START, or a little more, doubling to the code's."""
@@ -63,7 +69,7 @@ class ShapeHead(nn.Module):
             if self.noises:
                 h = self.noises[level](h, noise[level])
             h = activate(norm(h, w))
-        return torch.tanh(self.out(h))
+        return torch.tanh(self.out(h).float())
 
 
 class MappingNetwork(nn.Module):
@@ -94,11 +100,10 @@ class MappingNetwork(nn.Module):
     def draw_seeded(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> Latent:
         """One latent per seed, each independent of its neighbours in the batch."""
         singles = [self.draw(1, torch.Generator().manual_seed(seed), device) for seed in seeds]
-        noise = [torch.cat(level) for level in zip(*(s.noise for s in singles), strict=True)]
-        return Latent(torch.cat([s.z for s in singles]), noise)
+        return Latent.cat(singles)
 
     def forward(self, latent: Latent, defect: Tensor) -> Codes:
         """Codes of the given target domains (N,)."""
         w = self.shared(latent.z)
-        codes = Codes(self.shape(defect, w, latent.noise), normalised(self.style(w, defect)), defect)
+        codes = Codes(self.shape(defect, w, latent.noise), normalised(self.style(w, defect).float()), defect)
         return anchored(codes) if self.net.anchor else codes

@@ -20,7 +20,7 @@ from defectaug.dtgan.generator import Background, Rendered
 from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
 from defectaug.dtgan.mapping import Latent
 from defectaug.dtgan.model import DTGAN
-from defectaug.nn.augment import differentiable_augment
+from defectaug.nn.augment import differentiable_augment, mirror_and_shift
 
 Terms = dict[str, Tensor]
 
@@ -76,7 +76,7 @@ class Objective:
         latent = model.mapping.draw(half, generator, device)
         codes = Codes.cat(
             [
-                LatentGuide(model.mapping, latent).codes(batch.target[:half]),
+                LatentGuide(model.mapping, latent, self.weights.to_mapping).codes(batch.target[:half]),
                 ReferenceGuide(model.encoder, batch.reference[half:]).codes(batch.target[half:]),
             ]
         )
@@ -104,9 +104,10 @@ class Objective:
         """The last phase, of the layered form: the critic's terms and M's, which alone learns to draw as E reads; a
         fraction of the work of a full step."""
         with torch.no_grad():
-            encoded = model.encoder(batch.reference, batch.target)
-            opacity, _ = model.generator.opacity(encoded.c)  # type: ignore[operator]
-        pool = prior.match(model, encoded, opacity, generator)
+            seen = mirror_and_shift(batch.reference, generator, shift=1 / 16)  # tens of references make few places
+            encoded = model.encoder(seen, batch.target)
+            opacity = prior.held_opacity(model, encoded)
+        pool = prior.match(model, encoded, opacity, generator, prior.LARGE_POOL)
         theirs = {} if model.critic is None else {"d_shape": prior.critic_loss(model, pool, generator)}
         return theirs, self.prior_terms(model, pool, generator)
 
@@ -126,7 +127,9 @@ class Objective:
         verdict = model.discriminator(seen)
         real, fake = verdict[:count], verdict[count:]
         terms = {
-            "d_adversarial": losses.adversarial_d(real.of(batch.defect), fake.of(self._aims(batch, made)))
+            "d_adversarial": losses.adversarial_d(
+                real.of(batch.defect, batch.product), fake.of(*self._aims(batch, made))
+            )
         }
         terms |= self.class_terms(real, batch.defect, batch.product, "d_")
         if made.pool is not None and model.critic is not None:
@@ -145,11 +148,15 @@ class Objective:
     def r1_term(self, model: DTGAN, batch: TrainingBatch, generator: torch.Generator) -> Tensor:
         """R1 on augmented real images, in full precision."""
         x = self.seen(batch.image, generator).detach().requires_grad_(True)
-        return losses.r1(model.discriminator(x).of(batch.defect), x)
+        return losses.r1(model.discriminator(x).of(batch.defect, batch.product), x)
 
     @staticmethod
-    def _aims(batch: TrainingBatch, made: Pass) -> Tensor:
-        return torch.cat([batch.target, torch.full_like(made.rows, NORMAL)])
+    def _aims(batch: TrainingBatch, made: Pass) -> tuple[Tensor, Tensor]:
+        """What the fakes should show: defects and products."""
+        return (
+            torch.cat([batch.target, torch.full_like(made.rows, NORMAL)]),
+            torch.cat([batch.product, batch.product[made.rows]]),
+        )
 
     # --- M, E, G ---------------------------------------------------------------------------------------------
 
@@ -159,9 +166,8 @@ class Objective:
         """What M, E and G minimise (diversity enters with a minus in :meth:`total`)."""
         seen = self.seen(torch.cat([made.fake.image, made.restored]), generator)
         verdict = model.discriminator(seen)
-        aims = self._aims(batch, made)
-        products = torch.cat([batch.product, batch.product[made.rows]])
-        terms = {"adversarial": losses.adversarial_g(verdict.of(aims))}
+        aims, products = self._aims(batch, made)
+        terms = {"adversarial": losses.adversarial_g(verdict.of(aims, products))}
         terms |= self.class_terms(verdict, aims, products)
         if made.pool is not None:
             terms |= self.prior_terms(model, made.pool, generator)
@@ -232,7 +238,7 @@ class Objective:
         if not len(rows):
             return {}  # normal targets have no defect to differ in
         first, source = made.codes[rows], made.background[rows]
-        other = LatentGuide(model.mapping, made.latent[rows + count]).codes(first.defect)
+        other = LatentGuide(model.mapping, made.latent[rows + count], self.weights.to_mapping).codes(first.defect)
         mixed = [other, first.with_style(other), other.with_style(first)]
         renders = [made.fake.image[rows]] + [model.generator.render(source, codes).image for codes in mixed]
         return {"diversity": losses.diversity(renders)}

@@ -24,20 +24,21 @@ def differentiable_augment(x: Tensor, generator: torch.Generator, shift: float =
     return (x - mean) * contrast + mean + brightness
 
 
-def mirror_and_shift(
-    x: Tensor, generator: torch.Generator, shift: float = 0.125, outside: str = "reflect", together: bool = False
-) -> Tensor:
-    """Random mirror images both ways and shifts; what lies ``outside`` as of ``F.pad``.
-
-    Args:
-        together: the whole batch alike, so that its images stay as different as they were, and no more.
-    """
-    draws, reach = 1 if together else len(x), int(x.shape[-1] * shift)
-    coins = torch.rand(draws, 2, generator=generator).to(x.device) < 0.5
+def mirror_and_shift(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
+    """Random mirror images both ways and shifts, per image; what comes in from outside is reflected."""
+    reach = int(x.shape[-1] * shift)
+    coins = torch.rand(len(x), 2, generator=generator).to(x.device) < 0.5
     x = torch.where(coins[:, :1, None, None], x.flip(3), x)
     x = torch.where(coins[:, 1:, None, None], x.flip(2), x)
-    offsets = torch.randint(0, 2 * reach + 1, (draws, 2), generator=generator).to(x.device).expand(len(x), 2)
-    return _shift(F.pad(x, (reach, reach, reach, reach), mode=outside), offsets, x.shape[-1])
+    offsets = torch.randint(0, 2 * reach + 1, (len(x), 2), generator=generator).to(x.device)
+    return _shift(F.pad(x, (reach, reach, reach, reach), mode="reflect"), offsets, x.shape[-1])
+
+
+def shift_together(x: Tensor, generator: torch.Generator, reach: int) -> Tensor:
+    """One random shift for all of the batch, of at most ``reach`` cells; what comes in from outside is zero."""
+    size = x.shape[-1]
+    top, left = torch.randint(0, 2 * reach + 1, (2,), generator=generator).tolist()
+    return F.pad(x, (reach, reach, reach, reach))[:, :, top : top + size, left : left + size]
 
 
 def _shift(padded: Tensor, offsets: Tensor, size: int) -> Tensor:
