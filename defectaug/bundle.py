@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 import defectaug
-from defectaug.config import Config, check, from_mapping, read_yaml, to_mapping
-from defectaug.errors import BundleError, ConfigError, OutputError
+from defectaug.config import BRIEF, Config, NetworkConfig, check, from_mapping, read_yaml, to_mapping
+from defectaug.data.durable import write_atomic
+from defectaug.data.files import real
+from defectaug.errors import BundleError, ConfigError
 from defectaug.model import BundleInfo
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the bundle's layout. Newer ones are refused, with the version of the package that wrote them."""
 
+MAX_CELLS = 1 << 16
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 STORE = Path("models")
 
@@ -59,7 +61,9 @@ def write_config(folder: Path, config: Config, data: TrainedOn) -> None:
         "settings": to_mapping(config),
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    _write_whole(folder / CONFIG, text.encode())
+    if not text.replace("\n", "").isprintable():  # letters that end a line for YAML do not come back as they went
+        text = yaml.safe_dump(content, sort_keys=False)
+    write_atomic(folder / CONFIG, lambda file: file.write(text.encode()))
 
 
 def write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
@@ -71,19 +75,8 @@ def write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
     from safetensors.torch import save
 
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    _write_whole(folder / WEIGHTS, save(plain, metadata={"format": str(FORMAT)}))
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    fresh = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(content)
-        os.replace(fresh, path)
-    except OSError as error:
-        with suppress(OSError):  # there may be no such folder
-            fresh.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
+    content = save(plain, metadata={"format": str(FORMAT)})
+    write_atomic(folder / WEIGHTS, lambda file: file.write(content))
 
 
 def find_bundle(path: Path | str | None = None, store: Path = STORE) -> Path:
@@ -140,12 +133,12 @@ def read_config(folder: Path) -> tuple[Config, TrainedOn]:
         if version != FORMAT:
             wrote = content.get("defectaug", "unknown")
             raise BundleError(
-                f"{path}: bundle format {version!r}, written by defectaug {wrote}; this is defectaug "
+                f"{path}: bundle format {BRIEF.repr(version)}, written by defectaug {_brief(wrote)}; this is defectaug "
                 f"{defectaug.__version__}, which reads format {FORMAT}."
             )
         config = check(from_mapping(Config, _mapping(content, "settings"), str(path)))
         return config, _trained_on(_mapping(content, "data"))
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{path}: damaged or not ours: {error}") from error
 
 
@@ -157,17 +150,35 @@ def _mapping(content: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _trained_on(raw: dict[str, Any]) -> TrainedOn:
-    products, defects = (tuple(str(name) for name in raw[key]) for key in ("products", "defects"))
+    products, defects = (tuple(raw[key]) for key in ("products", "defects"))
+    if len(products) * len(defects) > MAX_CELLS:
+        raise ValueError(f"{len(products)} products of {len(defects)} classes are more than a model can tell apart")
     for name in (*products, *defects):
+        if not isinstance(name, str):
+            raise ValueError(f"class name {BRIEF.repr(name)} is no text")
         if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
             raise ValueError(f"class name {name!r} cannot be a folder name")
     if not products or len(defects) < 2:
         raise ValueError("it needs a product, the normal class and a defect")
-    texts = {key: None if raw.get(key) is None else str(raw[key]) for key in ("root", "class_map", "normal")}
+    if len(set(products)) < len(products) or len(set(defects)) < len(defects):
+        raise ValueError("a class name is there twice")
+    white = int(raw.get("white", 255))
+    if not 0 < white <= 65535:
+        raise ValueError(f"white level {BRIEF.repr(white)} is not one of 8 or 16 bits")
+    texts = {key: _text(raw, key) for key in ("root", "class_map", "normal")}
     counts = {str(k): int(v) for k, v in dict(raw.get("counts") or {}).items()}
-    return TrainedOn(
-        products, defects, counts, str(raw.get("layout", "")), int(raw.get("white", 255)), **texts
-    )
+    return TrainedOn(products, defects, counts, _text(raw, "layout") or "", white, **texts)
+
+
+def _text(raw: dict[str, Any], key: str) -> str | None:
+    value = raw.get(key)
+    if not (value is None or isinstance(value, str)) or "\0" in (value or ""):
+        raise ValueError(f"'{key}' is {BRIEF.repr(value)}; it must be text")
+    return value
+
+
+def _brief(value: object) -> str:
+    return value if isinstance(value, str) and len(value) < 40 else BRIEF.repr(value)
 
 
 def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
@@ -186,12 +197,44 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
         weights = load(content)
     except FileNotFoundError as error:
         raise BundleError(f"{path}: missing; copy {CONFIG} and {WEIGHTS} together.") from error
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, LookupError) as error:
         raise BundleError(f"{path}: cut short or damaged ({error}); copy it again.") from error
     for name, value in weights.items():
+        if value.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64):
+            raise BundleError(f"{path}: '{name}' holds {value.dtype}, no weights of ours.")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise BundleError(f"{path}: '{name}' holds values that are not finite; the model is unusable.")
     return weights, hashlib.sha256(content).hexdigest()
+
+
+def _check_shapes(folder: Path, net: NetworkConfig, data: TrainedOn) -> None:
+    """Compares the names and shapes in the file's header with those of the networks, before either takes memory.
+
+    Raises:
+        BundleError: missing, damaged, or of other networks.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from defectaug.dtgan.model import DTGAN
+
+    path = folder / WEIGHTS
+    with torch.device("meta"):
+        networks = DTGAN(replace(net, shape_critic=False), len(data.defects), len(data.products))
+    wanted = {name: list(value.shape) for name, value in networks.state_dict().items()}
+    try:
+        with safe_open(path, "pt") as file:
+            found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: missing; copy {CONFIG} and {WEIGHTS} together.") from error
+    except (OSError, SafetensorError, ValueError, LookupError) as error:
+        raise BundleError(f"{path}: cut short or damaged ({error}); copy it again.") from error
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise BundleError(
+                f"{path}: does not fit {CONFIG}: '{_brief(name)}' is {found.get(name, 'missing')} there and "
+                f"{wanted.get(name, 'unknown')} here."
+            )
 
 
 def load_model(path: Path | str | None = None, device: str = "auto") -> DefectModel:
@@ -210,10 +253,11 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
 
     folder = find_bundle(path)
     config, data = read_config(folder)
+    _check_shapes(folder, config.network, data)
     weights, digest = read_weights(folder)
     info = BundleInfo(
         path=folder,
-        name=folder.resolve().name,
+        name=real(folder).name,
         products=data.products,
         defects=data.defects,
         image_size=config.network.image_size,

@@ -114,6 +114,7 @@ class RunConfig:
     steps: int = 100_000
     batch_size: int = 8
     warmup: int = 0
+    latent_share: float = 0.5  # share of a batch that latents guide, references the rest
     mapping_share: float = 0.0  # layered: last share of the run, in which M alone is trained
     r1_every: int = 16
     sample_every: int = 500
@@ -136,6 +137,7 @@ class Config:
 
 
 T = TypeVar("T")
+MAX_YAML = 4 << 20
 BRIEF = reprlib.Repr()
 """How wrong values are shown: YAML's aliases let a short file stand for gigabytes."""
 BRIEF.maxlevel = 2
@@ -147,18 +149,47 @@ def recipe_names() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
 
 
+# YAML's own, and what its constructors raise on values such as the 13th month or a number of 5,000 digits.
+_YAML_ERRORS = (
+    yaml.YAMLError, RecursionError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError,
+)  # fmt: skip
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Safe YAML without merge keys, by which a short file grows without bound while it is read."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, "merge keys (<<) are not read", key.start_mark)
+
+
+def load_yaml(path: Path, loader: type[yaml.SafeLoader] = PlainLoader) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        ConfigError: the file is missing, too long, or is not YAML.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_YAML + 1)
+        if len(content) > MAX_YAML:
+            raise ConfigError(f"{path}: is longer than {MAX_YAML >> 20} MB; that is no settings file.")
+        return yaml.load(content.decode("utf-8-sig"), Loader=loader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+    except _YAML_ERRORS as error:
+        reason = "too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise ConfigError(f"{path}: is not valid YAML: {reason}") from error
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file as a mapping.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or holds no mapping.
     """
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}).") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+    loaded = load_yaml(path)
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
@@ -229,8 +260,9 @@ def from_mapping(kind: type[T], settings: Mapping[str, Any], where: str, prefix:
     values: dict[str, Any] = {}
     for key, value in settings.items():
         if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.0)
-            raise ConfigError(f"{where}: unknown setting '{prefix}{key}'; did you mean '{prefix}{near[0]}'?")
+            shown = BRIEF.repr(key).strip("'") if len(str(key)) > 60 else str(key)
+            near = difflib.get_close_matches(shown, names, n=1, cutoff=0.0) or names[:1]
+            raise ConfigError(f"{where}: unknown setting '{prefix}{shown}'; did you mean '{prefix}{near[0]}'?")
         values[key] = _value(hints[key], value, where, f"{prefix}{key}")
     return kind(**values)
 
@@ -257,7 +289,7 @@ def _value(hint: Any, value: Any, where: str, name: str) -> Any:
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             return float(value)  # YAML reads 1e-4 as text
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
@@ -299,11 +331,21 @@ def check(config: Config) -> Config:
         )
     if run.mapping_share and net.generator != "layered":
         raise ConfigError(f"run.mapping_share is {run.mapping_share}; it must be 0 for generator '{net.generator}'.")
+    if not run.mapping_share and not int(run.batch_size * run.latent_share):
+        raise ConfigError(f"run.latent_share is {run.latent_share}; without run.mapping_share M would learn nothing.")
     return config
 
 
 _FROM_ZERO = {"seed", "warmup", "encoder_blocks", "generator_blocks", "cache_mb"}
-_SHARES = {"beta1", "beta2", "ema", "normal_target", "mapping_share", "cooldown"}
+_SHARES = {"beta1", "beta2", "ema", "normal_target", "latent_share", "mapping_share", "cooldown"}
+
+
+_LAYERS, _WIDTH, _MOST_OF_ALL = 64, 1 << 14, (1 << 63) - 1
+_MOST = dict.fromkeys(("encoder_blocks", "generator_blocks", "mapping_layers", "fold"), _LAYERS) | dict.fromkeys(
+    ("encoder_widths", "generator_widths", "discriminator_widths", "code_channels", "style_dim", "latent_dim",
+     "mapping_width", "defect_width", "batch_size"), _WIDTH,
+)  # fmt: skip
+"""Far above what any machine trains: with more, a file would fill the memory before its weights are looked at."""
 
 
 def _check_ranges(config: Config) -> None:
@@ -315,9 +357,17 @@ def _check_ranges(config: Config) -> None:
                     continue
                 least = 0 if isinstance(number, float) or name in _FROM_ZERO else 1
                 if name in _SHARES and not 0 <= number < 1:
-                    raise ConfigError(f"{section}.{name} is {number}; it must be at least 0 and below 1.")
+                    raise ConfigError(f"{section}.{name} is {BRIEF.repr(number)}; it must be at least 0 and below 1.")
                 if not least <= number < float("inf"):
-                    raise ConfigError(f"{section}.{name} is {number}; it must be at least {least}.")
+                    raise ConfigError(f"{section}.{name} is {BRIEF.repr(number)}; it must be at least {least}.")
+                _check_size(f"{section}.{name}", number, _MOST.get(name, _MOST_OF_ALL))
+            if isinstance(value, tuple):
+                _check_size(f"the length of {section}.{name}", len(value), _LAYERS)
+
+
+def _check_size(name: str, number: float, most: int) -> None:
+    if isinstance(number, int) and number > most:
+        raise ConfigError(f"{name} is {BRIEF.repr(number)}; it must be at most {most}.")
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

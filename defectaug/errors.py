@@ -23,3 +23,7 @@ class OutputError(DefectaugError):
 
 class TrainingError(DefectaugError):
     """A training run that stopped on its own: not finite, or collapsed."""
+
+
+class PeerError(DefectaugError):
+    """Another process of a run on several has stopped."""

@@ -106,7 +106,7 @@ def test_public_names() -> None:
         (["transfer", "a"], "REF"),
         (["paint"], "paint"),
         (["train", "x", "--steps", "5", "--minutes", "1"], "--minutes"),
-        (["evaluate", "x", "--report", "r.html"], "--report"),
+        (["evaluate", "x", "--only", "beauty"], "--only"),
         (["transfer", "no.png", "nor.png"], "no.png"),
     ],
 )
@@ -225,7 +225,7 @@ def test_transfer(run: Run, root: Path, tmp_path: Path) -> None:
 
 def test_evaluate(run: Run, root: Path, tmp_path: Path) -> None:
     run("synthesize", "--product", "A", "--n", 2, "--out", tmp_path / "out")
-    code, out, err = run("evaluate", root, tmp_path / "out", "--json", tmp_path / "r.json")
+    code, out, err = run("evaluate", root, tmp_path / "out", "--only", "counts", "--json", tmp_path / "r.json")
     assert code == 0
     assert "A/spot" in out
     assert "reading 15 real images" in err

@@ -1,4 +1,4 @@
-"""The first, simple numbers: counts, exact duplicates, what painting has changed."""
+"""Counts, exact duplicates, what painting has changed; which folders are refused, and what is said of others."""
 
 from __future__ import annotations
 
@@ -10,11 +10,23 @@ import numpy as np
 import pytest
 from fake_model import FakeModel, data, info, save, surface
 
+from defectaug.cli.main import main
 from defectaug.data.images import read_image, read_mask
-from defectaug.errors import ConfigError, DataError
-from defectaug.evaluation.api import evaluate
-from defectaug.evaluation.measures import repeats, shared
+from defectaug.errors import ConfigError, DataError, DefectaugError, OutputError
+from defectaug.evaluation import api
+from defectaug.evaluation.api import EvaluationResult, chosen_parts
+from defectaug.evaluation.counts import repeats, shared
 from defectaug.synthesis.api import synthesize
+
+
+def evaluate(*folders: object, **options: object) -> EvaluationResult:
+    """The counts alone."""
+    return api.evaluate(*folders, **{"only": ["counts"], **options})  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("defectaug.evaluation.weights._fetch", lambda kind, target: False)
 
 
 @pytest.fixture
@@ -82,19 +94,102 @@ def test_images_of_the_model_that_is_named(root: Path, out: Path) -> None:
     assert evaluate(root, out, model=other).synthetic[0].by_this_model == 0
 
 
-def test_json(root: Path, out: Path, tmp_path: Path) -> None:
-    result = evaluate(root, out, json=tmp_path / "r.json")
-    assert json.loads((tmp_path / "r.json").read_text()) == json.loads(json.dumps(result.as_json()))
+def test_json_and_report(root: Path, out: Path, tmp_path: Path) -> None:
+    places = {"json": tmp_path / "new/r.json", "report": tmp_path / "r.html"}
+    result = evaluate(root, out, command=["defectaug", "evaluate", "a b"], **places)
+    written = json.loads(places["json"].read_text())
+    assert written == json.loads(json.dumps(result.as_json()))
+    assert written["command"] == "defectaug evaluate 'a b'"
+    assert written["settings"]["seed"] == 0
+    assert {"defectaug", "torch", "python"} <= set(written["versions"])
+    page = places["report"].read_text()
+    assert "A/spot" in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    evaluate(root, out, **places)  # replaces its own files
 
 
-def test_errors(root: Path, out: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--report"):
-        evaluate(root, report=tmp_path / "r.html")
-    with pytest.raises(DataError, match="no such folder"):
-        evaluate(root, tmp_path / "nothing")
-    next((out / "A/spot").glob("*.png")).unlink()
-    with pytest.raises(DataError, match="not there"):
+def test_files_of_others_are_not_replaced(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"mine": 1}')
+    with pytest.raises(OutputError, match="no evaluation has left it"):
+        evaluate(root, json=tmp_path / "mine.json")
+    with pytest.raises(OutputError, match="is a folder"):
+        evaluate(root, report=tmp_path)
+    with pytest.raises(OutputError, match="different names"):
+        evaluate(root, json=tmp_path / "r", report=tmp_path / "r")
+    assert (tmp_path / "mine.json").read_text() == '{"mine": 1}'
+
+
+def test_parts() -> None:
+    assert chosen_parts(["study", "counts"], ()) == ("counts", "study")
+    assert chosen_parts((), ["study"]) == ("counts", "fidelity", "memorisation", "correctness")
+    for only, skip in ((["foo"], ()), (["counts"], ["study"]), ((), api.PARTS)):
+        with pytest.raises(ConfigError):
+            chosen_parts(only, skip)
+
+
+def change_line(out: Path, **changes: object) -> None:
+    lines = (out / "manifest.jsonl").read_text().splitlines()
+    lines[0] = json.dumps({**json.loads(lines[0]), **changes})
+    (out / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_folders_that_are_refused(root: Path, out: Path, tmp_path: Path) -> None:
+    for folder, said in ((tmp_path / "nothing", "no such folder"), (root, "same folder"), (root / "A", "shares files")):
+        with pytest.raises(DefectaugError, match=said):
+            evaluate(root, folder)
+    save(tmp_path / "alien/C/spot/0.png", surface(1))
+    with pytest.raises(DataError, match="no product of it"):
+        evaluate(root, tmp_path / "alien")
+    with pytest.raises(ConfigError, match="no such folder"):
+        evaluate(root, out, masks=tmp_path / "nothing")
+    (tmp_path / "empty.masks").mkdir()
+    with pytest.raises(ConfigError, match="no mask of any image"):
+        evaluate(root, out, masks=tmp_path / "empty.masks")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"file": "../elsewhere.png"}, "outside the folder"),
+        ({"defect": "dent"}, "does not match the folder"),
+        ({"product": None}, "no product"),
+        ({"file": "A/spot/gone.png", "product": "A", "defect": "spot"}, "not there"),
+    ],
+)
+def test_manifests_that_do_not_match(root: Path, out: Path, changes: dict, said: str) -> None:
+    change_line(out, **changes)
+    with pytest.raises(DataError, match=said):
         evaluate(root, out)
+
+
+def test_images_that_the_manifest_does_not_list_are_counted_and_left_out(root: Path, out: Path) -> None:
+    save(out / "A/spot/more.png", surface(5))
+    said: list[str] = []
+    assert evaluate(root, out, say=said.append).synthetic[0].synthetic["A/spot"] == 6
+    assert any("1 images are not in manifest.jsonl" in line for line in said)
+
+
+def test_links_to_real_images_are_left_out(root: Path, tmp_path: Path) -> None:
+    save(tmp_path / "other/A/scratch/new.png", surface(77))
+    (tmp_path / "other/A/scratch/link.png").symlink_to(root / "A/scratch/000.png")
+    said: list[str] = []
+    assert evaluate(root, tmp_path / "other", say=said.append).synthetic[0].synthetic == {"A/scratch": 1}
+    assert any("1 files are links" in line for line in said)
+
+
+def test_classes_sizes_and_modes_that_differ_are_said(root: Path, tmp_path: Path) -> None:
+    save(tmp_path / "other/A/dent/0.png", surface(1, (20, 30), channels=3))
+    save(tmp_path / "other/A/scratch/0.png", surface(2))
+    text = evaluate(root, tmp_path / "other").describe()
+    assert "A/dent (1), of which" in text
+    assert "has no images of A/spot" in text
+    assert "(1 of 2 differ)" in text
+
+
+def test_a_synthetic_folder_without_product_folders(tmp_path: Path) -> None:
+    root = data(tmp_path / "A", {"normal": 3, "scratch": 2})
+    save(tmp_path / "other/scratch/0.png", surface(9))
+    assert evaluate(root, tmp_path / "other").synthetic[0].synthetic == {"A/scratch": 1}
 
 
 def test_unreadable_images_are_named_and_skipped(root: Path) -> None:
@@ -102,3 +197,21 @@ def test_unreadable_images_are_named_and_skipped(root: Path) -> None:
     said: list[str] = []
     assert evaluate(root, say=said.append).real["A/normal"] == 4
     assert any("A/normal/000.png" in line for line in said)
+
+
+def test_command_line(root: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main(["evaluate", *map(str, arguments)])
+        printed = capsys.readouterr()
+        return int(stopped.value.code or 0), printed.out, printed.err
+
+    code, text, said = run(root, out, "--only", "counts,memorisation", "--json", tmp_path / "r.json")
+    assert code == 0
+    assert "A/spot" in text
+    assert "reading 15 real images" in said
+    assert json.loads((tmp_path / "r.json").read_text())["settings"]["parts"] == ["counts", "memorisation"]
+    for options, wrong in ((("--only", "foo"), "--only foo"), (("--sweep", "a"), "--sweep a")):
+        code, text, said = run(root, out, *options)
+        assert (code, text) == (2, "")
+        assert wrong in said.splitlines()[-1]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -17,8 +21,16 @@ from defectaug.errors import DefectaugError
 # [BadParameter, UsageError, ClickException, ...] in both, so this needs no import of either.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
-# What the machine refuses and its owner can mend; any other OSError that gets here is a defect of ours.
-_MENDABLE = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT}
+# What the machine refuses and its owner can mend: rights, space, names, drives that went away. Any other OSError
+# that gets here is a defect of ours.
+_MENDABLE = {
+    getattr(errno, name, errno.ENOSPC)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "ENOMEM", "EACCES", "EPERM", "EROFS", "EBUSY", "EMFILE", "ENFILE"),
+        *("ENAMETOOLONG", "ELOOP", "ENOTDIR", "EISDIR"),
+        *("EIO", "ESTALE", "ENOTCONN", "ENODEV", "ENXIO", "ETIMEDOUT", "EHOSTDOWN", "EREMOTEIO"),
+    )
+}
 
 
 class ExitCode(IntEnum):
@@ -40,7 +52,12 @@ class Session:
 def guard(command: Callable[[], object], session: Session) -> int:
     """Run `command` and return the exit code; every exception becomes one line on standard error."""
     try:
-        result = command()
+        with _termination_as_interrupt():
+            result = command()
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
     except (DefectaugError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _MENDABLE:
             return _ours(error, session)
@@ -49,12 +66,40 @@ def guard(command: Callable[[], object], session: Session) -> int:
         return _fail(ExitCode.INTERRUPTED, "interrupted", session)
     except _ClickError as error:
         return _fail(ExitCode.USER, _usage_line(error), session)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            return _ours(error, session)
+        advice = "a smaller run.batch_size or --image-size in training, a smaller --batch-size in synthesis needs less"
+        return _fail(ExitCode.USER, f"not enough memory; {advice}", session)
     except Exception as error:  # the last resort: without it the user would see a traceback
         return _ours(error, session)
     # Without "standalone" mode an Exit (--help, --version, Ctrl-C) comes back as its code.
     if result == ExitCode.INTERRUPTED:
         return _fail(ExitCode.INTERRUPTED, "interrupted", session)
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Within, SIGTERM and the end of the terminal end the command as Ctrl-C does: tidily, and with a line."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores one of them
+    for number in ours:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has a class of its own for it on a GPU, and none on a CPU
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error)
 
 
 def _ours(error: Exception, session: Session) -> int:
@@ -69,8 +114,15 @@ def _ours(error: Exception, session: Session) -> int:
 def _fail(code: ExitCode, message: str, session: Session) -> int:
     if session.debug:
         traceback.print_exc()
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
     return code
+
+
+def printable(text: str) -> str:
+    """Text without what a file's name could do to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _os_line(error: OSError) -> str:

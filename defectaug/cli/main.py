@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -62,6 +64,9 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code (0 done, 2 user, 130 interrupted, 1 ours)."""
     session = Session()
+    warnings.filterwarnings("ignore", module="PIL")  # damaged files are named in lines of our own
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # paths go out as they came in, valid Unicode or not
     args = None if arguments is None else list(arguments)
     code = guard(
         lambda: app(args=args, prog_name="defectaug", standalone_mode=False, obj=session),

@@ -8,6 +8,8 @@ from collections import deque
 from types import TracebackType
 from typing import Any
 
+from defectaug.cli.failures import printable
+
 
 class Progress:
     """Callable `(done, total)`; use as a context manager. Plain lines come every `every` seconds at most."""
@@ -37,6 +39,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print one line without breaking the bar."""
+        line = printable(line)
         if self._bar is None:
             print(line, file=sys.stderr, flush=True)
         else:

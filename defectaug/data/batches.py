@@ -5,6 +5,7 @@ A batch is a pure function of the seed and the step, so that a resumed run needs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -58,6 +59,7 @@ class BalancedBatches:
         flips: directions in which sources and references may be mirrored, each for itself.
         brightness: largest shift of brightness, in units of [-1, 1].
         normal_target: share of sources whose target is the normal class (their defect is to be removed).
+        mine: places in the batch that this process of several loads; None for all.
 
     Raises:
         DataError: the index holds no defective image.
@@ -73,11 +75,13 @@ class BalancedBatches:
         flips: Flips = "none",
         brightness: float = 0.0,
         normal_target: float = 0.15,
+        mine: Sequence[int] | None = None,
     ) -> None:
         if len(store) != len(index.samples):
             raise ValueError(f"the store holds {len(store)} images, the index {len(index.samples)}")
         self.store, self.batch_size, self.seed = store, batch_size, seed
         self.flips, self.brightness = flips, brightness
+        self.mine = list(range(batch_size)) if mine is None else list(mine)
         self._product = np.array([index.products.index(sample.product) for sample in index.samples])
         self._defect = np.array([index.defects.index(sample.defect) for sample in index.samples])
         keys = sorted(set(zip(self._product.tolist(), self._defect.tolist(), strict=True)))
@@ -88,18 +92,20 @@ class BalancedBatches:
         self._targets, self._target_shares = _target_shares(sorted(self._cells_of), normal_target, index)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step; the same for the same seed and step, whatever was drawn before."""
+        """The batch of a step, or what is mine of it; the same for one seed and step, whatever was drawn before."""
         rng = np.random.default_rng([self.seed, step])
         sources = [self._draw(cell, rng) for cell in _spread(len(self._cells), self.batch_size, rng)]
         targets = rng.choice(self._targets, self.batch_size, p=self._target_shares)
         references = [self._draw(rng.choice(self._cells_of[target]), rng) for target in targets.tolist()]
+        mine = self.mine
+        sources, references = [sources[place] for place in mine], [references[place] for place in mine]
         return Batch(
-            image=self._images(sources, rng),
+            image=self._images(sources, step, first=0),
             defect=torch.from_numpy(self._defect[sources]),
             product=torch.from_numpy(self._product[sources]),
             index=torch.tensor(sources),
-            target=torch.from_numpy(targets.astype(np.int64)),
-            reference=self._images(references, rng),
+            target=torch.from_numpy(targets.astype(np.int64)[mine]),
+            reference=self._images(references, step, first=self.batch_size),
             reference_product=torch.from_numpy(self._product[references]),
             reference_index=torch.tensor(references),
         )
@@ -107,8 +113,13 @@ class BalancedBatches:
     def _draw(self, cell: int, rng: np.random.Generator) -> int:
         return int(rng.choice(self._cells[cell]))
 
-    def _images(self, numbers: list[int], rng: np.random.Generator) -> Tensor:
-        return torch.stack([self._augment(self.store.get(number, rng), rng) for number in numbers])
+    def _images(self, numbers: list[int], step: int, first: int) -> Tensor:
+        """Each image has random numbers of its own, so that a process need not load those of the others."""
+        images = []
+        for number, place in zip(numbers, self.mine, strict=True):
+            rng = np.random.default_rng([self.seed, step, 1 + first + place])
+            images.append(self._augment(self.store.get(number, rng), rng))
+        return torch.stack(images)
 
     def _augment(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         # Both coins and the shift are drawn always, so that one option does not change another's draws

@@ -10,10 +10,12 @@ from typing import Any
 
 import yaml
 
+from defectaug.config import BRIEF, PlainLoader, load_yaml
 from defectaug.data.files import nfc
 from defectaug.errors import ConfigError
 
 MAP_NAME = "defectaug.yaml"
+RESERVED = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{k}" for port in ("COM", "LPT") for k in range(10))})
 KEYS = ("normal", "defects", "products")
 
 
@@ -66,20 +68,14 @@ def read_class_map(path: Path) -> ClassMap:
     Raises:
         ConfigError: the file cannot be read, is no class map, or has unknown keys or unusable names.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_NamesLoader)
-    except OSError as error:
-        raise ConfigError(f"{path}: the class map cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: the class map is not valid YAML ({reason})") from error
+    content = load_yaml(path, _NamesLoader)
     if content is None:
         return ClassMap(origin=str(path))
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: no class map, which has the keys {', '.join(KEYS)}")
     for key in content:
         if key not in KEYS:
-            raise ConfigError(f"{path}: unknown key '{key}'; {nearest(str(key), KEYS)}")
+            raise ConfigError(f"{path}: unknown key '{str(key)[:60]}'; {nearest(str(key)[:60], KEYS)}")
     normal = content.get("normal")
     if normal is not None and not isinstance(normal, str):
         raise ConfigError(f"{path}: 'normal' must be the name of one folder")
@@ -105,12 +101,14 @@ def check_folder_name(name: str) -> str | None:
         return "holds a slash"
     if name.startswith("."):
         return "starts with a dot"
+    if name.split(".")[0].strip().upper() in RESERVED:
+        return "is a name that Windows keeps for itself"
     if any(ord(letter) < 32 for letter in name):
         return "holds control characters"
     return None
 
 
-class _NamesLoader(yaml.SafeLoader):
+class _NamesLoader(PlainLoader):
     """Safe YAML in which plain scalars are names: `01`, `no` and `on` stay text; only null is special."""
 
 
@@ -126,7 +124,7 @@ def _renames(content: Mapping[str, Any], key: str, path: Path) -> dict[str, str 
         raise ConfigError(f"{path}: '{key}' must be a table of OLD: NEW lines")
     for old, new in renames.items():
         if not isinstance(old, str) or not (new is None or isinstance(new, str)):
-            raise ConfigError(f"{path}: '{key}: {old}' must name one new class, or null to drop it")
+            raise ConfigError(f"{path}: '{key}: {BRIEF.repr(old)}' must name one new class, or null to drop it")
     return renames
 
 

@@ -20,6 +20,16 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with `~` replaced by the home folder; as it is where there is no such user."""
+    return Path(os.path.expanduser(path))
+
+
+def real(path: Path) -> Path:
+    """The absolute path without links. Unlike `Path.resolve`, does not fail where links lead in circles."""
+    return Path(os.path.realpath(path))
+
+
 def entries(folder: Path) -> list[Path]:
     """Visible entries of a folder by name, without archive litter.
 
@@ -58,11 +68,11 @@ def is_mask_folder(folder: Path) -> bool:
 
 def image_files(folder: Path) -> list[Path]:
     """Every file below `folder` that has an image's suffix, masks by name included; sorted."""
-    return sorted(_walk(folder, set()))
+    return sorted(_walk(folder))
 
 
 def has_images(folder: Path) -> bool:
-    return next(_walk(folder, set()), None) is not None
+    return next(_walk(folder), None) is not None
 
 
 def has_own_images(folder: Path) -> bool:
@@ -109,17 +119,21 @@ def masks_by_stem(folder: Path | None) -> dict[str, Path]:
     return masks
 
 
-def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in seen:  # links may lead in circles
-        return
-    seen.add(real)
-    for entry in entries(folder):
-        if entry.is_dir():
-            if not is_mask_folder(entry) and os.path.realpath(entry) not in _real_ancestors(folder):
-                yield from _walk(entry, seen)
-        elif _is_image_file(entry):
-            yield entry
+def _walk(top: Path) -> Iterator[Path]:
+    seen: set[str] = set()
+    todo = [(top, os.path.realpath(top))]
+    while todo:
+        folder, real = todo.pop()
+        if real in seen:  # links may lead in circles
+            continue
+        seen.add(real)
+        for entry in entries(folder):
+            if _is_image_file(entry):
+                yield entry
+            elif entry.is_dir() and not is_mask_folder(entry):
+                inside = os.path.realpath(entry) if entry.is_symlink() else os.path.join(real, entry.name)
+                if not Path(real).is_relative_to(inside):
+                    todo.append((entry, inside))
 
 
 def _is_image_file(entry: Path) -> bool:

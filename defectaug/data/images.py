@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import errno
-import os
+import stat
 import struct
-import uuid
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
-from defectaug.errors import DataError, OutputError
+from defectaug.data.durable import write_atomic
+from defectaug.errors import DataError
 
 SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 GREY_MODES = ("1", "L", "LA", "La", "F", *SIXTEEN_BIT)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 COMPRESSION = 4  # zlib level: half the time of the default 6 for a few per cent more bytes
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # Pillow knows more, and runs other programs for some
+MAX_PIXELS = 1 << 27
+"""Larger images are refused, which bounds the memory for decoding one: 16 bytes a pixel, 2 GiB."""
 
 # What Pillow's decoders raise on damaged files.
 _DECODE_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, MemoryError,
-    AttributeError, NotImplementedError, struct.error, zlib.error, Image.DecompressionBombError,
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, AssertionError,
+    AttributeError, RuntimeError, BufferError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes an EXIF orientation."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,8 @@ def read_image(path: Path) -> NativeImage:
     """
     with _opened(path) as image:
         image.load()
-        return _native(ImageOps.exif_transpose(image), path)
+        turn = _TURNS.get(_orientation(image))
+        return _native(image if turn is None else image.transpose(turn), path)
 
 
 def probe(path: Path) -> Header:
@@ -93,11 +106,11 @@ def probe(path: Path) -> Header:
     """
     with _opened(path) as image:
         # PNG may keep EXIF data behind the pixels; looking for them would decode the image
-        exif = {} if image.format == "PNG" else image.getexif()
-        turned = exif.get(ExifTags.Base.Orientation, 1) >= 5
-        # Pillow's size of a TIFF is before or after turning, depending on its version; the tags tell
-        tags = (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength) if image.format == "TIFF" else ()
-        width, height = [exif[tag] for tag in tags] or image.size
+        turned = image.format != "PNG" and _orientation(image) >= 5
+        width, height = image.size
+        if image.format == "TIFF":  # Pillow's size is before or after turning, depending on its version; the tags tell
+            exif = image.getexif()
+            width, height = int(exif[ExifTags.Base.ImageWidth]), int(exif[ExifTags.Base.ImageLength])
         bits = 1 if image.mode == "1" else 16 if image.mode in SIXTEEN_BIT else 32 if image.mode == "F" else 8
         grey = image.mode in GREY_MODES or (image.mode == "P" and _has_grey_palette(image))
         return Header((height, width) if turned else (width, height), image.mode, bits, 1 if grey else 3)
@@ -158,25 +171,6 @@ def write_mask(path: Path, mask: NDArray) -> None:
     write_png(path, NativeImage(np.where(np.asarray(mask) > 0, 255, 0).astype(np.uint8)))
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Lets `write` fill a temporary file beside `path` and moves it there when all of it is on disk.
-
-    Raises:
-        OutputError: no space, no permission or another failure of the file system; nothing is left then.
-    """
-    part = path.with_name(f".{uuid.uuid4().hex[:12]}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            write(file)
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({_cause(error)})") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-
-
 def to_model(pixels: NDArray, size: int, channels: int, white: int) -> NDArray[np.float32]:
     """Squeezes a whole image to the model's square, as the paper does.
 
@@ -227,8 +221,12 @@ def quantise(values: NDArray, dtype: DTypeLike, white: int | None = None) -> NDA
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, a device read without end
+            raise DataError(f"{path}: not a file")
         # Opened here, since Pillow maps named files to memory and then misreads turned TIFFs
-        with path.open("rb") as file, Image.open(file) as image:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise MemoryError
             yield image
     except _DECODE_ERRORS as error:
         raise DataError(f"{path}: cannot be read as an image ({_why(error, path)})") from error
@@ -242,16 +240,17 @@ def _why(error: BaseException, path: Path) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "the file is empty" if path.stat().st_size == 0 else "no known image format"
     if isinstance(error, Image.DecompressionBombError | MemoryError):
-        return "too large to decode"
+        return f"too large to decode; {MAX_PIXELS // 10**6} megapixels are the limit"
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _cause(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "no space left: free some, or choose another folder"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "no write permission: change the rights, or choose another folder"
-    return error.strerror or str(error)
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; upright where the EXIF data are broken, since the pixels may be whole."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DECODE_ERRORS:
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def _native(image: Image.Image, path: Path) -> NativeImage:
@@ -262,10 +261,11 @@ def _native(image: Image.Image, path: Path) -> NativeImage:
     if image.mode == "La":  # Pillow unmultiplies only between these two
         image = image.convert("LA")
     if transparent:
-        pixels = np.asarray(image.convert("RGBA"))
+        pixels = np.asarray(image if image.mode == "RGBA" else image.convert("RGBA"))
         colour, alpha = pixels[..., :3], pixels[..., 3].copy()
         return NativeImage(np.ascontiguousarray(colour[..., 0] if grey else colour), alpha)
-    return NativeImage(np.array(image.convert("L" if grey else "RGB")))
+    mode = "L" if grey else "RGB"
+    return NativeImage(np.array(image if image.mode == mode else image.convert(mode)))
 
 
 def _deep_grey(values: NDArray, path: Path) -> NDArray[np.uint16]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from defectaug.data.class_map import MAP_NAME, ClassMap, nearest, read_class_map
-from defectaug.data.files import nfc
+from defectaug.data.files import expanded, nfc
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, DataError
@@ -96,7 +96,7 @@ def index_folder(
         DataError: the folder is missing, empty, of no known layout, or without normal or defect images.
         ConfigError: the class map or the name of the normal class does not fit the data.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     if not root.is_dir():
         raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}")
     classes = _load_map(root, class_map)
@@ -109,6 +109,9 @@ def index_folder(
     ]
     if not found:
         raise DataError(f"{root}: {layout.name} layout, but no images in it")
+    for name in sorted({name for sample in found for name in (sample.product, sample.defect)}):
+        if "\\" in name and classes.product(name) == classes.defect(name) == name:
+            raise DataError(f"{root}: the folder name {name!r} holds a backslash; rename it, or map it to another")
     classes.check_names((sample.product for sample in found), (sample.defect for sample in found))
     origin = "--normal" if normal else classes.origin
     samples, name = _name_classes(root, found, classes, hints, origin)
@@ -129,7 +132,7 @@ def _load_map(root: Path, class_map: str | Path | ClassMap | None) -> ClassMap:
     if isinstance(class_map, ClassMap):
         return class_map
     if class_map is not None:
-        return read_class_map(Path(class_map).expanduser())
+        return read_class_map(expanded(class_map))
     beside = root / MAP_NAME
     return read_class_map(beside) if beside.is_file() else ClassMap()
 
@@ -158,7 +161,12 @@ def _name_classes(
         raise ConfigError(f"{classes.origin}: drops every image of {root}")
     if all(sample.defect != name for sample in samples):
         raise DataError(f"{root}: no image of the normal class '{name}' is left after the class map")
-    return tuple(sorted(samples, key=lambda sample: (sample.product, sample.defect, sample.path))), name
+    return tuple(sorted(samples, key=_place)), name
+
+
+def _place(sample: Sample) -> tuple[str, str, list[str]]:
+    """The order of samples: the same whichever way a file system writes accents, or compares names."""
+    return sample.product, sample.defect, [nfc(part) for part in sample.path.parts]
 
 
 def _normal_name(names: Iterable[str]) -> str | None:

@@ -200,7 +200,7 @@ def _read_product(folder: Path, masks: Path, product: str) -> Iterator[Sample]:
 
 def _mask_root(root: Path) -> Path:
     real = Path(os.path.realpath(root))
-    return real.with_name(real.name + ".masks")
+    return real.parent / f"{real.name}.masks"
 
 
 LAYOUTS = (

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from defectaug.data.images import read_image, to_model, write_atomic
+from defectaug.data.durable import write_atomic
+from defectaug.data.images import read_image, to_model
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
@@ -74,7 +75,7 @@ def split(
         by_group: dict[int, list[int]] = defaultdict(list)
         for member in members:
             by_group[groups[member]].append(member)
-        rng = np.random.default_rng([seed, zlib.crc32(f"{product}/{defect}".encode())])
+        rng = np.random.default_rng([seed, zlib.crc32(f"{product}/{defect}".encode(errors="surrogatepass"))])
         for name, whole_groups in _deal(list(by_group.values()), shares, rng).items():
             for member in (member for group in whole_groups for member in group):
                 names[member] = name

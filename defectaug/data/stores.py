@@ -23,8 +23,13 @@ from defectaug.data.images import (
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
 
+Say = Callable[[str], None]
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold
 AIMED = 0.75  # share of normal windows that lie where windows of defective images lie
+
+
+def _silent(line: str) -> None:
+    pass
 
 
 class Store(Protocol):
@@ -49,19 +54,28 @@ class ImageStore:
         channels: 1 or 3.
         white: white level of 16-bit files; 8-bit files have 255 whatever it is.
         max_bytes: memory for decoded images; the ones used longest ago go first.
+        say: takes lines about files that turn out to be unreadable; another image of their cell stands in.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], size: int, channels: int, white: int = 255, max_bytes: int = 2 << 30
+        self,
+        samples: Sequence[Sample],
+        size: int,
+        channels: int,
+        white: int = 255,
+        max_bytes: int = 2 << 30,
+        *,
+        say: Say = _silent,
     ) -> None:
         self.samples, self.size, self.channels, self.white = samples, size, channels, white
         self._kept = _Recent(self._decode, max_bytes)
+        self._readable = _Readable(samples, say)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, number: int) -> Tensor:
-        kept = self._kept[number]
+        _, kept = self._readable.find(number, self._kept)
         return torch.from_numpy(kept.astype(np.float32) * np.float32(2 / np.iinfo(kept.dtype).max) - 1)
 
     def get(self, number: int, rng: np.random.Generator | None = None) -> Tensor:
@@ -97,6 +111,7 @@ class CropStore:
         *,
         normal: str,
         max_bytes: int = 2 << 30,
+        say: Say = _silent,
     ) -> None:
         self.samples, self.size, self.channels, self.white = samples, size, channels, white
         defective = [number for number, sample in enumerate(samples) if sample.defect != normal]
@@ -107,13 +122,14 @@ class CropStore:
             of_product = self._cells.setdefault(samples[number].product, {})
             of_product.setdefault(samples[number].defect, []).append(number)
         self._kept = _Recent(self._decode, max_bytes)
+        self._readable = _Readable(samples, say)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def get(self, number: int, rng: np.random.Generator) -> Tensor:
         """(C, S, S) float32 in [-1, 1], the window drawn with `rng`."""
-        kept = self._kept[number]
+        number, kept = self._readable.find(number, self._kept)
         height, width = kept.shape[:2]
         points = self._aims(number, rng)
         if points is not None:
@@ -163,6 +179,47 @@ class _Recent:
         while self._bytes > self._max_bytes and len(self._arrays) > 1:
             self._bytes -= self._arrays.popitem(last=False)[1].nbytes
         return array
+
+
+class _Readable:
+    """Finds, for an image that cannot be read, the next one of its product and defect."""
+
+    def __init__(self, samples: Sequence[Sample], say: Say) -> None:
+        self._samples, self._say = samples, say
+        self._lost: set[int] = set()
+
+    def find(self, number: int, images: _Recent) -> tuple[int, NDArray]:
+        """The number that was read, and its image.
+
+        Raises:
+            DataError: no image of the cell can be read, or most of all cannot.
+        """
+        while True:
+            if number in self._lost:
+                number = self._stand_in(number)
+            try:
+                return number, images[number]
+            except DataError as error:
+                self._lose(number, error)
+
+    def _stand_in(self, number: int) -> int:
+        mine = self._samples[number]
+        cell = [
+            other
+            for other, sample in enumerate(self._samples)
+            if (sample.product, sample.defect) == (mine.product, mine.defect) and other not in self._lost
+        ]
+        if not cell:
+            raise DataError(f"{mine.path}: cannot be read, nor can any other image of {mine.product}/{mine.defect}")
+        return next((other for other in cell if other > number), cell[0])
+
+    def _lose(self, number: int, error: DataError) -> None:
+        self._lost.add(number)
+        if 2 * len(self._lost) > len(self._samples):
+            raise DataError(
+                f"{error}; so it is with {len(self._lost)} of {len(self._samples)} images: is the drive still there?"
+            ) from error
+        self._say(f"skipped: {error}")
 
 
 def white_of(image: NativeImage, white: int) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from defectaug.data.images import Header, probe, read_image
+from defectaug.data.cache import Headers, edges_digest
+from defectaug.data.images import Header, NativeImage, read_image
 from defectaug.data.index import DataIndex
 from defectaug.data.layouts import Hints
 from defectaug.data.sample import Sample
@@ -62,7 +64,7 @@ def survey(
     image_size: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
-    """Reads the header of every file of an index.
+    """Reads the header of every file of an index; in large folders, of those that have changed since the last time.
 
     Args:
         index: the images.
@@ -74,18 +76,20 @@ def survey(
     Raises:
         DataError: none of the images of a cell can be read.
     """
+    kept = Headers(index.root, len(index))
     headers: dict[Sample, Header] = {}
     digests: dict[Sample, str] = {}
     unreadable: list[tuple[Path, str]] = []
     for done, sample in enumerate(index.samples):
         try:
-            headers[sample] = probe(sample.path)
+            headers[sample] = kept[sample.path]
             digests[sample] = _pixel_digest(sample.path) if decode else _size_digest(sample.path)
         except DataError as error:
             headers.pop(sample, None)
             unreadable.append((sample.path, str(error).removeprefix(f"{sample.path}: ")))
         if progress:
             progress(done + 1, len(index.samples))
+    kept.keep()
     counts = dict.fromkeys(index.counts(), 0) | Counter((sample.product, sample.defect) for sample in headers)
     _refuse_lost_cells(index, counts, dict(unreadable))
     duplicates = _duplicates(digests if decode else _byte_digests(digests))
@@ -132,17 +136,27 @@ def white_level(samples: Sequence[Sample], limit: int = 64) -> int:
     """The value that stands for white: 255, or for 16-bit files the least white of a camera that fits.
 
     Args:
-        samples: readable images, of which up to `limit` are read, evenly spread.
+        samples: images, of which up to `limit` are read, evenly spread; those that cannot be read are left out.
         limit: see there.
     """
     chosen = np.linspace(0, len(samples) - 1, min(len(samples), limit)).round().astype(int)
-    decoded = (read_image(samples[number].path) for number in chosen)
+    decoded = (image for number in chosen if (image := _decoded(samples[number].path)) is not None)
     brightest = max((int(image.pixels.max()) for image in decoded if image.white > 255), default=None)
     return 255 if brightest is None else next(level for level in WHITE_LEVELS if brightest <= level)
 
 
+def _decoded(path: Path) -> NativeImage | None:
+    try:
+        return read_image(path)
+    except DataError:
+        return None
+
+
 def _size_digest(path: Path) -> str:
-    return str(path.stat().st_size)
+    try:
+        return str(path.stat().st_size)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _pixel_digest(path: Path) -> str:
@@ -153,13 +167,28 @@ def _pixel_digest(path: Path) -> str:
 
 
 def _byte_digests(sizes: dict[Sample, str]) -> dict[Sample, str]:
-    """Digests of the files whose length is not the only one of its kind."""
-    common = Counter(sizes.values())
-    return {
-        sample: hashlib.blake2b(sample.path.read_bytes()).hexdigest()
-        for sample, size in sizes.items()
-        if common[size] > 1
-    }
+    """Digests of the files whose length, beginning and end are not the only ones of their kind. Files that went away
+    have none."""
+    return _digests_of_alike(_digests_of_alike(sizes, edges_digest), _file_digest)
+
+
+def _digests_of_alike(known: dict[Sample, str], digest: Callable[[Path], str]) -> dict[Sample, str]:
+    """Digests of the files whose known digest is not the only one of its kind, the known one included."""
+    common = Counter(known.values())
+    digests: dict[Sample, str] = {}
+    for sample, before in known.items():
+        if common[before] > 1:
+            with suppress(OSError):
+                digests[sample] = f"{before}-{digest(sample.path)}"
+    return digests
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.blake2b()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _duplicates(digests: dict[Sample, str]) -> list[list[Sample]]:

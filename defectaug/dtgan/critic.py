@@ -2,7 +2,7 @@
 
 Not in the paper. E learns place, shape and style of real defects within a few hundred steps, since every real
 defect has to be rebuilt; M, taught by D alone, long paints one smear for all latents. The critic compares the two
-where nothing else distracts it: on shape maps, opacities and style vectors. An adversarial autoencoder's prior (Makhzani et al.
+where nothing else distracts it: on opacities and style vectors. An adversarial autoencoder's prior (Makhzani et al.
 2015) the other way round: the prior is fitted to the encoder. It sees a batch at once (minibatch standard
 deviation, Karras et al. 2018), so that a mapping network that has collapsed is found out at a glance.
 """
@@ -14,48 +14,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
-from defectaug.dtgan.codes import Codes
-from defectaug.nn.augment import shift_together
+from defectaug.nn.augment import mirror_and_shift
 from defectaug.nn.blocks import ResBlock, activate, conv3, pool_max_mean
 from defectaug.nn.branches import pick
 
-REACH = 4  # CHOICE: cells of the shape map by which a batch is moved, at most
+FOLD = 4
 
 
 class ShapeCritic(nn.Module):
-    """Logits of shape maps, the opacities they give, and styles, by domain."""
+    """Logits of opacities (N, 1, S, S) with styles (N, style_dim), by domain."""
 
     def __init__(self, net: NetworkConfig, domains: int) -> None:
         super().__init__()
-        self.cell = net.image_size // net.code_size
-        self.stem = conv3(self.cell**2 + net.code_channels, 48)
-        self.blocks = nn.Sequential(ResBlock(48, 48, "down"), ResBlock(48, 64, "down"))
+        self.stem = conv3(FOLD * FOLD, 32)
+        self.blocks = nn.Sequential(ResBlock(32, 48, "down"), ResBlock(48, 64, "down"))
         self.last = conv3(64 + 1, 64)
         self.head = nn.Sequential(nn.Linear(2 * 64 + net.style_dim + 1, 64), nn.LeakyReLU(0.2), nn.Linear(64, domains))
 
-    def stacked(self, codes: Codes, opacity: Tensor) -> Tensor:
-        """Opacities (N, 1, S, S) folded to the size of the shape maps, on top of these."""
-        return torch.cat([F.pixel_unshuffle(opacity, self.cell), codes.c], dim=1)
-
-    def forward(self, seen: Tensor, style: Tensor, domain: Tensor) -> Tensor:
-        """Stacked maps (N, C, h, h), styles and domains to the logits (N,) of the domains' branches."""
-        h = self.blocks(self.stem(seen))
+    def forward(self, opacity: Tensor, style: Tensor, domain: Tensor) -> Tensor:
+        """(N,) logits of the domains' branches."""
+        h = self.blocks(self.stem(F.pixel_unshuffle(opacity, FOLD)))
         spread = batch_spread(h).expand(len(h), 1, *h.shape[2:])
         h = pool_max_mean(activate(self.last(torch.cat([activate(h), spread], dim=1))))
         styles = batch_spread(style[:, :, None, None]).expand(len(h), 1, 1, 1).flatten(1)
-        return pick(self.head(torch.cat([h, style, styles], dim=1)), domain).float()
+        return pick(self.head(torch.cat([h, style, styles], dim=1)), domain)
 
-    def judge(
-        self, codes: Codes, opacity: Tensor, generator: torch.Generator, watched: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (N,) of shifted maps, and the maps (``watched``: for a gradient with respect to them). Tens of shapes
-        would be learnt by heart. The batch moves as one: moved one by one, equal shapes would look different and a
-        collapse go unseen."""
-        seen = shift_together(self.stacked(codes, opacity), generator, REACH)
-        if watched:
-            seen = seen.detach().requires_grad_(True)
-        with torch.autocast(seen.device.type, enabled=False):
-            return self(seen, codes.s, codes.defect), seen
+    def judge(self, opacity: Tensor, style: Tensor, domain: Tensor, generator: torch.Generator) -> Tensor:
+        """The same on mirrored and shifted opacities: tens of shapes would be learnt by heart. The batch moves as one:
+        moved one by one, equal shapes would look different and a collapse go unseen."""
+        moved = mirror_and_shift(opacity, generator, shift=0.25, outside="constant", together=True)
+        return self(moved, style, domain)
 
 
 def batch_spread(h: Tensor) -> Tensor:

@@ -26,31 +26,24 @@ LEAK = 0.1  # CHOICE: see SoftThreshold
 
 
 class SoftThreshold(torch.autograd.Function):
-    """relu(tanh(response) - THRESHOLD), stretched to reach 1: what is left of the source under a weaker layer is a ghost
-    of its defect. Below the threshold only the wish for more opacity passes back, scaled by
+    """relu(tanh(response) - THRESHOLD). Below the threshold only the wish for more opacity passes back, scaled by
     LEAK: a plain relu never wakes a dead place, a leaky one lets the area penalty bury it ever deeper."""
 
     @staticmethod
     def forward(ctx: Any, response: Tensor) -> Tensor:
         squashed = torch.tanh(response)
         ctx.save_for_backward(squashed)
-        return F.relu(squashed - THRESHOLD) / (1 - THRESHOLD)
+        return F.relu(squashed - THRESHOLD)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (squashed,), (wish,) = ctx.saved_tensors, grads
-        slope = (1 - squashed.square()) / (1 - THRESHOLD)
-        return torch.where(squashed > THRESHOLD, wish * slope, LEAK * wish.clamp(max=0))
+        return torch.where(squashed > THRESHOLD, wish * (1 - squashed.square()), LEAK * wish.clamp(max=0))
 
 
 def soft_threshold(response: Tensor) -> Tensor:
     """Response of any shape to opacity in [0, 1)."""
     return SoftThreshold.apply(response)
-
-
-def dilated(opacity: Tensor) -> Tensor:
-    """An opacity (N, 1, S, S) that reaches a pixel further: the soft rim of a defect goes with it (CHOICE)."""
-    return F.max_pool2d(opacity, 3, stride=1, padding=1)
 
 
 class FineConv(nn.Module):
@@ -81,7 +74,7 @@ class OpacityDecoder(nn.Module):
         self.first = conv3(net.code_channels, widths[0], bias=False)
         self.block = ResBlock(widths[0], widths[0], bias=False)
         self.ups = nn.ModuleList(
-            ResBlock(a, b, "smooth", bias=False) for a, b in pairwise(widths)
+            ResBlock(a, b, "up", bias=False) for a, b in pairwise(widths)
         )
         self.out = FineConv(widths[-1], 1, net.fold, bias=False, std=0.1)
 
@@ -106,7 +99,7 @@ class ColourDecoder(nn.Module):
         self.context = nn.Conv2d(widths[0], net.code_channels, 1)
         self.first = conv3(2 * net.code_channels, fine)
         self.blocks = nn.ModuleList([StyledResBlock(fine, fine, net.style_dim)])
-        self.blocks.extend(StyledResBlock(fine, fine, net.style_dim, "smooth") for _ in widths[1:])
+        self.blocks.extend(StyledResBlock(fine, fine, net.style_dim, "up") for _ in widths[1:])
         self.merge = nn.Conv2d(2 * fine + net.channels * net.fold**2, fine, 1)
         self.out = FineConv(fine, net.channels, net.fold)
 
@@ -171,7 +164,7 @@ class LayeredGenerator(Generator):
         code = torch.tanh(code.float())
         removed, _ = self.opacity(code)
         fill = self.fill(levels, features, x, removed)
-        clean = x + dilated(removed) * (fill - x)
+        clean = x + removed * (fill - x)
         return Background(x, features, code, removed, clean, fill)
 
     def render(self, background: Background, codes: Codes) -> Rendered:

@@ -11,9 +11,10 @@ from torch import Tensor
 from defectaug.dtgan.codes import Codes
 
 
-def adversarial_d(real: Tensor, fake: Tensor) -> Tensor:
-    """Eq. (1) as D minimises it, from logits (N,) of the domains' own branches."""
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
+def adversarial_d(real: Tensor, fake: Tensor, real_share: float = 1.0, fake_share: float = 1.0) -> Tensor:
+    """Eq. (1) as D minimises it, from logits (N,) of the domains' own branches; the shares are those of a batch that
+    this process holds."""
+    return real_share * F.softplus(-real).mean() + fake_share * F.softplus(fake).mean()
 
 
 def adversarial_g(fake: Tensor) -> Tensor:

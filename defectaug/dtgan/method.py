@@ -18,6 +18,7 @@ from defectaug.dtgan.sheet import sample_sheet
 from defectaug.dtgan.validation import kernel_distance
 from defectaug.errors import TrainingError
 from defectaug.training.device import Compute
+from defectaug.training.distributed import ALONE, Team
 from defectaug.training.ema import Average
 from defectaug.training.schedule import cooling, ema_decay, step_seed
 
@@ -33,11 +34,14 @@ class DTGANMethod:
         products: number of products.
         compute: device and precision.
         seed: of the initial weights and of every step's random numbers.
+        team: the processes that train together.
     """
 
-    def __init__(self, config: Config, domains: int, products: int, compute: Compute, seed: int) -> None:
+    def __init__(
+        self, config: Config, domains: int, products: int, compute: Compute, seed: int, team: Team = ALONE
+    ) -> None:
         torch.manual_seed(seed)
-        self.config, self.compute, self.seed = config, compute, seed
+        self.config, self.compute, self.seed, self.team = config, compute, seed, team
         self.model = DTGAN(config.network, domains, products)
         self.model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(self.model)
@@ -74,7 +78,7 @@ class DTGANMethod:
 
     def step(self, batch: Batch, step: int, done: float) -> dict[str, float]:
         """One step of D and one of M, E, G (in warm-up each on its own easy task)."""
-        rows = self._ready(batch)
+        rows = self._ready(batch, self.team)
         generator = torch.Generator().manual_seed(step_seed(self.seed, step))
         play = 1 - self.config.run.mapping_share
         if step < self.config.run.warmup:
@@ -87,10 +91,11 @@ class DTGANMethod:
             self._set_rates(cooling(done / play, self.config.optimizer.cooldown))
             terms = self._play(rows, generator, step, done / play)
         self.average.update(ema_decay(step, self.config.optimizer.ema))
-        values = {name: float(value.detach()) for name, value in terms.items()}
+        values = self.team.sum_values(terms)
         bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
         if bad:
             raise TrainingError(f"step {step}: {', '.join(bad)} not finite; {ADVICE}.")
+        self._notice_collapse(values, step)
         return values
 
     def _set_rates(self, factor: float) -> None:
@@ -102,17 +107,27 @@ class DTGANMethod:
         for group in self.optimizers["discriminator_optimizer"].param_groups:
             group["lr"] = o.discriminator_rate * factor
 
-    def _ready(self, batch: Batch) -> TrainingBatch:
+    def _ready(self, batch: Batch, team: Team = ALONE) -> TrainingBatch:
+        """A batch on the device; of a team's batch, the rows that this process holds."""
+
         def image(x: Tensor) -> Tensor:
             return x.to(self.compute.device, memory_format=torch.channels_last)
 
         device = self.compute.device
+        run = self.config.run
+        count = run.batch_size if team.size > 1 else len(batch)
+        guided, referred = team.parts(count, run.latent_share)
+        defects, targets = (guided + referred).gather(torch.stack([batch.defect, batch.target], dim=1)).unbind(1)
         return TrainingBatch(
             image(batch.image),
             batch.defect.to(device),
             batch.product.to(device),
             batch.target.to(device),
             image(batch.reference),
+            guided,
+            referred,
+            defects,
+            targets,
         )
 
     def _warmup(self, rows: TrainingBatch, generator: torch.Generator) -> Terms:
@@ -135,8 +150,7 @@ class DTGANMethod:
         if theirs:
             self._assign(opponents, self.objective.total(theirs))
         for optimizer in self.optimizers.values():
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            self._step(optimizer)
         return theirs | ours
 
     @staticmethod
@@ -163,32 +177,42 @@ class DTGANMethod:
         self._descend("generator_optimizer", self.objective.total(ours, 1 - done))
         for parameter in self._opponents():
             parameter.requires_grad_(True)
-        return theirs | ours | self._watch(made, step)
+        return theirs | ours | self._watch(rows, made)
 
     def _descend(self, name: str, loss: Tensor) -> None:
-        optimizer = self.optimizers[name]
-        loss.backward()
+        if loss.requires_grad:  # not where all rows of the only terms lie on other processes
+            loss.backward()
+        self._step(self.optimizers[name])
+
+    def _step(self, optimizer: Optimizer) -> None:
+        self.team.sum_gradients([p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def _watch(self, made: Pass, step: int) -> Terms:
-        """Opacities, where there are any; a generator that paints nothing for long has collapsed.
+    @staticmethod
+    @torch.no_grad()
+    def _watch(batch: TrainingBatch, made: Pass) -> Terms:
+        """Opacities, where there are any."""
+        opacity, removed = made.fake.opacity, made.background.removed
+        if opacity is None or removed is None:
+            return {}
+        taken = removed[made.rows].mean((1, 2, 3)).sum() / made.restoring.count
+        return {"painted": batch.rows.share * opacity.mean(), "removed": taken}
+
+    def _notice_collapse(self, values: Mapping[str, float], step: int) -> None:
+        """A generator that paints nothing for long has collapsed.
 
         Raises:
             TrainingError: no defect was painted in 1,000 steps.
         """
-        opacity, removed = made.fake.opacity, made.background.removed
-        if opacity is None or removed is None:
-            return {}
-        with torch.no_grad():
-            values = {"painted": opacity.mean(), "removed": removed[made.rows].mean()}
-        self.dead_steps = self.dead_steps + 1 if float(values["painted"]) < 1e-5 else 0
+        if "painted" not in values:
+            return
+        self.dead_steps = self.dead_steps + 1 if values["painted"] < 1e-5 else 0
         if self.dead_steps >= 1000:
             raise TrainingError(
                 f"step {step}: the generator has painted nothing for 1,000 steps; try a smaller loss.area in --config, "
                 "another --seed, or check that the defective images show their defects at this size."
             )
-        return values
 
     # --- what the loop saves and shows -----------------------------------------------------------------------
 

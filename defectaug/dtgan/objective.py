@@ -1,6 +1,7 @@
 """The full objective: one pass of the networks, and the terms of D and of M, E, G on it.
 
-Half of a batch is guided by latents, half by references; the images are rendered once and serve both steps.
+Part of a batch is guided by latents, the rest by references; the images are rendered once and serve both steps.
+Where several processes share a batch, a term is what this one contributes to it: they add up.
 """
 
 from __future__ import annotations
@@ -20,20 +21,36 @@ from defectaug.dtgan.generator import Background, Rendered
 from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
 from defectaug.dtgan.mapping import Latent
 from defectaug.dtgan.model import DTGAN
-from defectaug.nn.augment import differentiable_augment, mirror_and_shift
+from defectaug.nn.augment import differentiable_augment
+from defectaug.nn.rows import Rows
 
 Terms = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Sources with their classes and products, targets, and references of the target classes (all (N, ...))."""
+    """Sources with their classes and products, targets, and references of the target classes (all (N, ...)).
+
+    Attributes:
+        guided, referred: the parts of the whole batch that latents and references guide; this process holds its rows
+            of the one, then of the other.
+        defects, targets: classes of the whole batch, on the CPU.
+    """
 
     image: Tensor
     defect: Tensor
     product: Tensor
     target: Tensor
     reference: Tensor
+    guided: Rows
+    referred: Rows
+    defects: Tensor
+    targets: Tensor
+
+    @property
+    def rows(self) -> Rows:
+        """The whole batch."""
+        return self.guided + self.referred
 
 
 @dataclass(frozen=True)
@@ -46,8 +63,9 @@ class Pass:
     own: Codes  # E_y(x)
     restored: Tensor  # G(x, anchor) of the rows below
     rows: Tensor  # half of the sources, the defective ones first
+    restoring: Rows  # the set of these
     defective: Tensor  # (N,) booleans
-    latent: Latent
+    latent: Latent | None  # of the first rows of the whole batch, where any are guided by latents
     pool: prior.Match | None  # layered: latent codes beside encoded ones
 
 
@@ -70,50 +88,56 @@ class Objective:
         self.augment = augment
 
     def run(self, model: DTGAN, batch: TrainingBatch, generator: torch.Generator) -> Pass:
-        """Renders every source with its target defect, the first half latent-guided, the second by reference."""
-        half = len(batch.image) // 2
-        device = batch.image.device
-        latent = model.mapping.draw(half, generator, device)
-        codes = Codes.cat(
-            [
-                LatentGuide(model.mapping, latent, self.weights.to_mapping).codes(batch.target[:half]),
-                ReferenceGuide(model.encoder, batch.reference[half:]).codes(batch.target[half:]),
-            ]
-        )
+        """Renders every source with its target defect, the first rows latent-guided, the others by reference."""
+        count, whole, device = len(batch.guided.mine), batch.guided.count, batch.image.device
+        latent = model.mapping.draw(whole, generator, device) if whole else None
+        parts = [ReferenceGuide(model.encoder, batch.reference[count:]).codes(batch.target[count:])]
+        if latent is not None:
+            mine = latent if batch.rows.processes == 1 else latent[batch.guided.mine.to(device)]
+            parts.insert(0, LatentGuide(model.mapping, mine, self.weights.to_mapping).codes(batch.target[:count]))
+        codes = Codes.cat(parts)
         background = model.generator.background(batch.image)
         fake = model.generator.render(background, codes)
         own = model.encoder(batch.image, batch.defect)
-        defective = is_defective(batch.defect)
+        defective = is_defective(batch.defects)
         # Always as many rows: a new shape costs the CPU's convolution library a compilation.
         # Decoded forms paint normal targets like any other, as the paper has it; they need no such rows.
-        rows = (~defective).to(torch.uint8).argsort(stable=True)[: half if background.clean is not None else 0]
+        half = batch.rows.count // 2 if background.clean is not None else 0
+        chosen = (~defective).to(torch.uint8).argsort(stable=True)[:half]
+        restoring, rows = batch.rows.pick(chosen)
+        rows = rows.to(device)
         restored = batch.image[rows] if background.clean is None else background.clean[rows]
         pool = None
-        if fake.opacity is not None and (self.weights.spread or self.weights.cover or self.weights.shape):
-            pool = prior.match(model, codes[half:], fake.opacity[half:], generator)
-        return Pass(background, codes, fake, own, restored, rows, defective, latent, pool)
+        fitted = self.weights.spread or self.weights.cover or self.weights.shape
+        if latent is not None and fake.opacity is not None and fitted:
+            pool = prior.match(model, codes[count:], fake.opacity[count:], generator, batch.referred)
+        return Pass(
+            background, codes, fake, own, restored, rows, restoring, is_defective(batch.defect), latent, pool
+        )
 
-    def prior_terms(self, model: DTGAN, pool: prior.Match, generator: torch.Generator) -> Terms:
-        """What fits M's codes to E's."""
+    def prior_terms(
+        self, model: DTGAN, pool: prior.Match, generator: torch.Generator, processes: int = 1
+    ) -> Terms:
+        """What fits M's codes to E's; every process works it out for the whole batch."""
         terms = {"spread": prior.spread(pool), "cover": prior.cover(pool)}
         if model.critic is not None:
             terms["shape"] = prior.shape_loss(model, pool, generator)
-        return terms
+        return {name: value / processes for name, value in terms.items()}
 
     def mapping_terms(self, model: DTGAN, batch: TrainingBatch, generator: torch.Generator) -> tuple[Terms, Terms]:
         """The last phase, of the layered form: the critic's terms and M's, which alone learns to draw as E reads; a
         fraction of the work of a full step."""
         with torch.no_grad():
-            seen = mirror_and_shift(batch.reference, generator, shift=1 / 16)  # tens of references make few places
-            encoded = model.encoder(seen, batch.target)
-            opacity = prior.held_opacity(model, encoded)
-        pool = prior.match(model, encoded, opacity, generator, prior.LARGE_POOL)
-        theirs = {} if model.critic is None else {"d_shape": prior.critic_loss(model, pool, generator)}
-        return theirs, self.prior_terms(model, pool, generator)
+            encoded = model.encoder(batch.reference, batch.target)
+            opacity, _ = model.generator.opacity(encoded.c)  # type: ignore[operator]
+        pool = prior.match(model, encoded, opacity, generator, batch.rows)
+        processes = batch.rows.processes
+        theirs = {} if model.critic is None else {"d_shape": prior.critic_loss(model, pool, generator) / processes}
+        return theirs, self.prior_terms(model, pool, generator, processes)
 
-    def seen(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """An image as D sees it."""
-        return differentiable_augment(x, generator) if self.augment else x
+    def seen(self, x: Tensor, generator: torch.Generator, rows: Rows) -> Tensor:
+        """Images, a process's part of a set, as D sees them."""
+        return differentiable_augment(x, generator, rows=rows) if self.augment else x
 
     # --- D ---------------------------------------------------------------------------------------------------
 
@@ -121,34 +145,37 @@ class Objective:
         self, model: DTGAN, batch: TrainingBatch, made: Pass, generator: torch.Generator
     ) -> Terms:
         """Eq. (1), and Eqs. (6), (7) on real images alone: D's classifiers must not learn from fakes."""
-        count = len(batch.image)
+        count, rows = len(batch.image), batch.rows
+        made_rows = rows + made.restoring
         fakes = torch.cat([made.fake.image, made.restored]).detach()
-        seen = self.seen(torch.cat([batch.image, fakes]), generator)
+        seen = self.seen(torch.cat([batch.image, fakes]), generator, rows + made_rows)
         verdict = model.discriminator(seen)
         real, fake = verdict[:count], verdict[count:]
         terms = {
             "d_adversarial": losses.adversarial_d(
-                real.of(batch.defect, batch.product), fake.of(*self._aims(batch, made))
+                real.of(batch.defect, batch.product), fake.of(*self._aims(batch, made)), rows.share, made_rows.share
             )
         }
-        terms |= self.class_terms(real, batch.defect, batch.product, "d_")
+        terms |= self.class_terms(real, batch.defect, batch.product, rows.share, "d_")
         if made.pool is not None and model.critic is not None:
-            terms["d_shape"] = prior.critic_loss(model, made.pool, generator)
+            terms["d_shape"] = prior.critic_loss(model, made.pool, generator) / rows.processes
         return terms
 
-    def class_terms(self, verdict: Verdict, defect: Tensor, product: Tensor, prefix: str = "") -> Terms:
+    def class_terms(
+        self, verdict: Verdict, defect: Tensor, product: Tensor, share: float, prefix: str = ""
+    ) -> Terms:
         """Eqs. (6) and (7) where D has the classifier."""
         terms: Terms = {}
         if verdict.defect is not None:
-            terms[f"{prefix}defect_class"] = losses.classification(verdict.defect, defect)
+            terms[f"{prefix}defect_class"] = share * losses.classification(verdict.defect, defect)
         if verdict.product is not None:
-            terms[f"{prefix}product_class"] = losses.classification(verdict.product, product)
+            terms[f"{prefix}product_class"] = share * losses.classification(verdict.product, product)
         return terms
 
     def r1_term(self, model: DTGAN, batch: TrainingBatch, generator: torch.Generator) -> Tensor:
         """R1 on augmented real images, in full precision."""
-        x = self.seen(batch.image, generator).detach().requires_grad_(True)
-        return losses.r1(model.discriminator(x).of(batch.defect, batch.product), x)
+        x = self.seen(batch.image, generator, batch.rows).detach().requires_grad_(True)
+        return batch.rows.share * losses.r1(model.discriminator(x).of(batch.defect, batch.product), x)
 
     @staticmethod
     def _aims(batch: TrainingBatch, made: Pass) -> tuple[Tensor, Tensor]:
@@ -164,15 +191,19 @@ class Objective:
         self, model: DTGAN, batch: TrainingBatch, made: Pass, generator: torch.Generator
     ) -> Terms:
         """What M, E and G minimise (diversity enters with a minus in :meth:`total`)."""
-        seen = self.seen(torch.cat([made.fake.image, made.restored]), generator)
+        rows = batch.rows + made.restoring
+        seen = self.seen(torch.cat([made.fake.image, made.restored]), generator, rows)
         verdict = model.discriminator(seen)
         aims, products = self._aims(batch, made)
-        terms = {"adversarial": losses.adversarial_g(verdict.of(aims, products))}
-        terms |= self.class_terms(verdict, aims, products)
+        terms = {"adversarial": rows.share * losses.adversarial_g(verdict.of(aims, products))}
+        terms |= self.class_terms(verdict, aims, products, rows.share)
         if made.pool is not None:
-            terms |= self.prior_terms(model, made.pool, generator)
-        terms |= self._consistency_terms(model, batch, made)
-        return terms | (self._diversity_terms(model, made) if self.weights.diversity else {})
+            terms |= self.prior_terms(model, made.pool, generator, rows.processes)
+        share = batch.rows.share
+        terms |= {name: share * value for name, value in self._consistency_terms(model, batch, made).items()}
+        if made.latent is not None and self.weights.diversity:
+            terms |= self._diversity_terms(model, batch, made, made.latent)
+        return terms
 
     def _consistency_terms(self, model: DTGAN, batch: TrainingBatch, made: Pass) -> Terms:
         """Eqs. (2), (3), (5), G(x, E(x)) = x, and the layered form's terms."""
@@ -231,36 +262,46 @@ class Objective:
         )
         return {"mask": found + 0.5 * agreed, "area": area, "fill": fill}
 
-    def _diversity_terms(self, model: DTGAN, made: Pass) -> Terms:
+    def _diversity_terms(self, model: DTGAN, batch: TrainingBatch, made: Pass, latent: Latent) -> Terms:
         """Eq. (4) on a quarter of the batch: the four renders of two latents on one source."""
-        count = len(made.latent.z) // 2
-        rows = is_defective(made.codes.defect[:count]).nonzero().flatten()
-        if not len(rows):
+        count = len(latent.z) // 2
+        chosen = is_defective(batch.targets[:count]).nonzero().flatten()
+        if not len(chosen):
             return {}  # normal targets have no defect to differ in
+        diverse, rows = batch.guided.pick(chosen)
+        if not len(rows):
+            return {"diversity": made.fake.image.new_zeros(())}  # all of them lie on other processes
+        device = made.fake.image.device
+        rows, others = rows.to(device), (chosen[diverse.mine] + count).to(device)
         first, source = made.codes[rows], made.background[rows]
-        other = LatentGuide(model.mapping, made.latent[rows + count], self.weights.to_mapping).codes(first.defect)
+        other = LatentGuide(model.mapping, latent[others], self.weights.to_mapping).codes(first.defect)
         mixed = [other, first.with_style(other), other.with_style(first)]
         renders = [made.fake.image[rows]] + [model.generator.render(source, codes).image for codes in mixed]
-        return {"diversity": losses.diversity(renders)}
+        return {"diversity": diverse.share * losses.diversity(renders)}
 
     # --- warm-up and sum -------------------------------------------------------------------------------------
 
     def warmup_terms(self, model: DTGAN, batch: TrainingBatch, generator: torch.Generator) -> tuple[Terms, Terms]:
         """D learns to tell classes, G to give normal images back, before they play against each other."""
-        verdict = model.discriminator(self.seen(batch.image, generator))
-        theirs = self.class_terms(verdict, batch.defect, batch.product, "d_")
-        normal = ~is_defective(batch.defect)
-        source = batch.image[normal]
-        if not len(source):
+        verdict = model.discriminator(self.seen(batch.image, generator, batch.rows))
+        theirs = self.class_terms(verdict, batch.defect, batch.product, batch.rows.share, "d_")
+        normals, normal = batch.rows.pick((~is_defective(batch.defects)).nonzero().flatten())
+        layered = model.net.generator == "layered"
+        if not normals.count:
             return theirs, {}
+        if not len(normal):  # all of them lie on other processes
+            return theirs, dict.fromkeys(("fill", "area") if layered else ("direct",), batch.image.new_zeros(()))
+        normal = normal.to(batch.image.device)
+        source, share = batch.image[normal], normals.share
         background = model.generator.background(source)
         if background.fill is not None and background.removed is not None:
             return theirs, {
-                "fill": losses.weighted_l1(source, background.fill),
-                "area": background.removed.mean(),
+                "fill": share * losses.weighted_l1(source, background.fill),
+                "area": share * background.removed.mean(),
             }
         codes = anchor_like(model.encoder(source, batch.defect[normal]))
-        return theirs, {"direct": losses.weighted_l1(source, model.generator.render(background, codes).image)}
+        made = model.generator.render(background, codes).image
+        return theirs, {"direct": share * losses.weighted_l1(source, made)}
 
     def total(self, terms: Terms, diversity_left: float = 1.0) -> Tensor:
         """Weighted sum; ``diversity_left`` is the schedule of Eq. (4)'s weight, 1 at the start, 0 at the end."""

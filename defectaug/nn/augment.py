@@ -7,41 +7,57 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from defectaug.nn.rows import Rows
 
-def differentiable_augment(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
+
+def differentiable_augment(
+    x: Tensor, generator: torch.Generator, shift: float = 0.125, rows: Rows | None = None
+) -> Tensor:
     """Random mirror images, a shift of at most ``shift`` of the side, brightness and contrast, per image.
 
     Args:
         x: (N, C, S, S) in [-1, 1].
         generator: on the CPU.
+        rows: the set that x is this process's part of; None for all of it.
 
     CHOICE: no cut-out: it would hide the defects.
     """
-    x = mirror_and_shift(x, generator, shift)
-    draw = torch.rand(len(x), 2, generator=generator).to(x.device)[:, :, None, None, None]
+    rows = rows or Rows.split(len(x))
+    x = mirror_and_shift(x, generator, shift, rows)
+    draw = rows.take(torch.rand(rows.count, 2, generator=generator)).to(x.device)[:, :, None, None, None]
     brightness, contrast = (draw[:, 0] - 0.5) * 0.4, 0.75 + 0.5 * draw[:, 1]
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     return (x - mean) * contrast + mean + brightness
 
 
-def mirror_and_shift(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
-    """Random mirror images both ways and shifts, per image; what comes in from outside is reflected."""
-    reach = int(x.shape[-1] * shift)
-    coins = torch.rand(len(x), 2, generator=generator).to(x.device) < 0.5
-    x = torch.where(coins[:, :1, None, None], x.flip(3), x)
-    x = torch.where(coins[:, 1:, None, None], x.flip(2), x)
-    offsets = torch.randint(0, 2 * reach + 1, (len(x), 2), generator=generator).to(x.device)
-    return _shift(F.pad(x, (reach, reach, reach, reach), mode="reflect"), offsets, x.shape[-1])
+def mirror_and_shift(
+    x: Tensor,
+    generator: torch.Generator,
+    shift: float = 0.125,
+    rows: Rows | None = None,
+    outside: str = "reflect",
+    together: bool = False,
+) -> Tensor:
+    """Random mirror images both ways and shifts; what lies ``outside`` as of ``F.pad``.
 
-
-def shift_together(x: Tensor, generator: torch.Generator, reach: int) -> Tensor:
-    """One random shift for all of the batch, of at most ``reach`` cells; what comes in from outside is zero."""
-    size = x.shape[-1]
-    top, left = torch.randint(0, 2 * reach + 1, (2,), generator=generator).tolist()
-    return F.pad(x, (reach, reach, reach, reach))[:, :, top : top + size, left : left + size]
+    Args:
+        together: the whole batch alike, so that its images stay as different as they were, and no more.
+    """
+    rows, reach = rows or Rows.split(len(x)), int(x.shape[-1] * shift)
+    draws = 1 if together else rows.count
+    coins = torch.rand(draws, 2, generator=generator)
+    offsets = torch.randint(0, 2 * reach + 1, (draws, 2), generator=generator)
+    if not together:
+        coins, offsets = rows.take(coins), rows.take(offsets)
+    mirrored = coins.to(x.device) < 0.5
+    x = torch.where(mirrored[:, :1, None, None], x.flip(3), x)
+    x = torch.where(mirrored[:, 1:, None, None], x.flip(2), x)
+    padded = F.pad(x, (reach, reach, reach, reach), mode=outside)
+    return _shift(padded, offsets.to(x.device).expand(len(x), 2), x.shape[-1])
 
 
 def _shift(padded: Tensor, offsets: Tensor, size: int) -> Tensor:
+    """A square of each of (N, C, P, P), its top left corner at (N, 2)."""
     rows = offsets[:, :1] + torch.arange(size, device=padded.device)
     columns = offsets[:, 1:] + torch.arange(size, device=padded.device)
     channels, width = padded.shape[1], padded.shape[3]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Resample = Literal["down", "up", "smooth", "keep"]
+Resample = Literal["down", "up", "keep"]
 
 
 def activate(h: Tensor) -> Tensor:
@@ -38,13 +38,11 @@ def linear(c_in: int, c_out: int, gain: float = 1.0) -> nn.Linear:
 
 
 def resample(h: Tensor, how: Resample) -> Tensor:
-    """Halve by averaging, double by repeating (up) or linearly (smooth), or leave the size of ``h`` (N, C, H, W)."""
+    """Halve by averaging, double by repeating, or leave the size of ``h`` (N, C, H, W)."""
     if how == "down":
         return F.avg_pool2d(h, 2)
     if how == "up":
         return F.interpolate(h, scale_factor=2.0, mode="nearest")
-    if how == "smooth":
-        return F.interpolate(h, scale_factor=2.0, mode="bilinear", align_corners=False)
     return h
 
 
@@ -61,7 +59,7 @@ class ResBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.how = how
-        hidden = min(c_in, c_out) if how in ("up", "smooth") else c_in
+        hidden = min(c_in, c_out) if how == "up" else c_in
         self.norm1 = nn.InstanceNorm2d(c_in, affine=True) if norm else nn.Identity()
         self.norm2 = nn.InstanceNorm2d(hidden, affine=True) if norm else nn.Identity()
         self.conv1 = conv3(c_in, hidden, bias)
@@ -74,8 +72,8 @@ class ResBlock(nn.Module):
         h = self.conv2(activate(self.norm2(h)))
         shortcut = resample(x, "down") if self.how == "down" else x
         shortcut = self.skip(shortcut)
-        if self.how in ("up", "smooth"):
-            shortcut = resample(shortcut, self.how)
+        if self.how == "up":
+            shortcut = resample(shortcut, "up")
         return (h + shortcut) / math.sqrt(2)
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from defectaug.errors import ConfigError
+from defectaug.errors import ConfigError, OutputError
 from defectaug.synthesis.choose import make_plan, output_folder
 from defectaug.synthesis.plan import Plan, parse_shard
 from defectaug.synthesis.render import Rendered, Renderer, loaded
 from defectaug.synthesis.threads import in_threads, threads
 from defectaug.synthesis.write import OutputFolder, Request, mask_folder, refuse_source
+from defectaug.training.distributed import launched_as
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
@@ -104,7 +105,8 @@ def synthesize(
         overwrite: replace what an earlier run left in `out`; files of other origin stay.
         seed: of all random choices.
         device: "auto", "cpu", "cuda" or "cuda:N"; not used where `model` is loaded already.
-        shard: "I/N" makes the I-th of N parts, which share `out`.
+        shard: "I/N" makes the I-th of N parts, which share `out`; None: all, or under a launcher such as
+            `torchrun` the part of this process.
         batch_size: images a pass.
         class_map: renames the classes of `source`, as for training.
         normal: name of the normal folder in `source`, as for training.
@@ -120,7 +122,7 @@ def synthesize(
         DataError: no usable source or reference images.
         OutputError: `out` is not empty, overlaps the source, or cannot be written.
     """
-    part = parse_shard(shard)
+    part = parse_shard(shard) if shard is not None else _launched_part()
     for option, value in (("--n", n), ("--batch-size", batch_size)):
         if value is not None and value < 1:
             raise ConfigError(f"{option} {value}: must be 1 or more")
@@ -142,7 +144,10 @@ def synthesize(
         say=say,
     )
     target = output_folder(out, info, [product, defect, "balanced" if balance else None], seed)
-    refuse_source(target, root)
+    for place in (target, mask_folder(target)) if masks else (target,):
+        refuse_source(place, root)
+        if reference is not None:
+            refuse_source(place, Path(reference))
     settings: dict[str, Any] = {
         "model": info.weights_sha256,
         "balance": balance,
@@ -159,6 +164,8 @@ def synthesize(
     try:
         counts = _fill(folder, painter, plan, part, seed, batch_size, progress or _silent, say)
         complete = folder.finish()
+        if not complete and part == (1, 1):
+            raise OutputError(f"{target}: images of this run are gone; is the drive still there? Run it again")
     except KeyboardInterrupt:
         say(f"{target}: not complete yet; the same command finishes it")
         raise
@@ -172,6 +179,11 @@ def synthesize(
         seconds=time.monotonic() - started,
         **counts,
     )
+
+
+def _launched_part() -> tuple[int, int]:
+    rank, size = launched_as()
+    return rank + 1, size
 
 
 def _silent(done: int, total: int) -> None:
@@ -223,6 +235,8 @@ def _details(rendered: Rendered, info: BundleInfo, seed: int) -> dict[str, Any]:
         "item_seed": item.seed,
         "model": info.weights_sha256,
     }
+    if rendered.reference and rendered.reference.mask:
+        details["reference_mask"] = str(rendered.reference.mask.absolute())
     if rendered.redraws:
         details["redraws"] = rendered.redraws
     if window is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from defectaug.data.files import expanded, real
 from defectaug.errors import ConfigError, DataError
 from defectaug.synthesis import sources
 from defectaug.synthesis.plan import Plan, plan_balance, plan_cells
@@ -95,7 +96,7 @@ def _known_product(name: str, info: BundleInfo, there: set[str], root: Path) -> 
 def output_folder(out: str | Path | None, info: BundleInfo, words: Sequence[str | None], seed: int) -> Path:
     """The folder that was named, or one below `out` named after the model and what is made."""
     if out is not None:
-        path = Path(out).expanduser()
-        return path if path.name else path.resolve()
+        path = expanded(out)
+        return real(path) if path.name in ("", "..") else path
     parts = [info.name, *words, f"seed{seed}" if seed else None]
     return Path("out") / "-".join(part for part in parts if part)

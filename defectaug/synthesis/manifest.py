@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from defectaug.data.images import write_atomic
+from defectaug.data.durable import write_atomic
 from defectaug.errors import DataError
 
 NAME = "manifest.jsonl"
@@ -21,7 +21,9 @@ def part_name(number: int, count: int) -> str:
 
 def encode(line: Line) -> str:
     """One line, its line feed included."""
-    return json.dumps(line, ensure_ascii=False) + "\n"
+    text = json.dumps(line, ensure_ascii=False)
+    # File names need not be valid Unicode, nor free of what some programs take for a line's end.
+    return (text if text.isprintable() else json.dumps(line)) + "\n"
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -36,7 +38,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    return [line for line in map(_decode, text.splitlines()) if line is not None]
+    return [line for line in map(_decode, text.split("\n")) if line is not None]
 
 
 def write_lines(path: Path, lines: Iterable[Line]) -> None:
@@ -54,7 +56,7 @@ def write_lines(path: Path, lines: Iterable[Line]) -> None:
 def _decode(text: str) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     complete = (
         isinstance(line, dict) and isinstance(line.get("file"), str) and isinstance(line.get("index"), int)

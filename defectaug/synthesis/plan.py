@@ -16,6 +16,8 @@ from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError
 
 Cell = tuple[str, str]  # product, defect
+MOST = 5_000_000  # items of a plan, a GB of memory
+LONGEST = 150  # bytes of a class's name in file names, of which file systems allow 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Plan:
 def derive_seed(*parts: object) -> int:
     """A 63-bit number that depends on every part and on nothing else."""
     text = "\x1f".join(map(str, parts))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8], "big") >> 1
 
 
 def drawn(choices: Sequence[Sample], number: int, *key: object) -> Sample:
@@ -181,7 +183,8 @@ def _distinct_names(samples: Sequence[Sample]) -> Iterator[str]:
         path = sample.path
         stem, tries = path.stem, 0
         while stem.casefold() in taken:
-            stem = f"{path.parent.name}-{path.stem}" if tries == 0 else f"{path.stem}-{tries}"
+            longer = f"{path.parent.name}-{path.stem}"
+            stem = longer if tries == 0 and len(longer) <= LONGEST // 2 else f"{path.stem}-{tries}"
             tries += 1
         taken.add(stem.casefold())
         yield f"{stem}{path.suffix}"
@@ -196,6 +199,8 @@ def _new_items(
     first: int,
     taken: set[str],
 ) -> Iterator[Item]:
+    if (count := sum(wanted.values())) > MOST:
+        raise ConfigError(f"--n: {count:,} images are more than one run can plan, {MOST:,}; ask for fewer")
     for index, ((product, defect), number) in enumerate(_in_turn(wanted), start=first):
         choices = references.get(defect)
         yield Item(
@@ -217,7 +222,8 @@ def _in_turn(wanted: Mapping[Cell, int]) -> Iterator[tuple[Cell, int]]:
 
 
 def _new_file(product: str, defect: str, seed: int, number: int, taken: set[str]) -> str:
-    file = f"{product}/{defect}/{defect}-s{seed}-{number:05d}.png"
+    stem = defect.encode(errors="surrogatepass")[:LONGEST].decode(errors="ignore")
+    file = f"{product}/{defect}/{stem}-s{seed}-{number:05d}.png"
     while _stem_key(file) in taken:  # the real images may be the output of an earlier run
         file = f"{file.removesuffix('.png')}b.png"
     return file

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defectaug.data.class_map import check_folder_name, nearest
-from defectaug.data.files import has_own_images, images_with_masks, nfc
+from defectaug.data.files import has_own_images, images_with_masks, nfc, real
 from defectaug.data.images import probe
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints, find_layout
@@ -77,7 +77,7 @@ def find_samples(
 def _product_of_root(index: DataIndex, info: BundleInfo, product: str | None) -> str | None:
     """What a folder shows that names its one product by its own name alone, which may have changed since."""
     wanted = product or (info.products[0] if len(info.products) == 1 else None)
-    named_by_root = index.products == (nfc(index.root.resolve().name),)
+    named_by_root = index.products == (nfc(real(index.root).name),)
     return nfc(wanted) if named_by_root and wanted and nfc(wanted) in info.products else None
 
 
@@ -134,7 +134,7 @@ def find_references(root: Path, info: BundleInfo, defect: str | None) -> dict[st
 
 def _reference_samples(root: Path, info: BundleInfo, defect: str | None) -> list[Sample]:
     if has_own_images(root):
-        name = defect or nfc(root.resolve().name)
+        name = defect or nfc(real(root).name)
         return [Sample(path, "", name, mask) for path, mask in images_with_masks(root)]
     try:
         index = index_folder(root)

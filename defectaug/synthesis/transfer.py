@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from defectaug.data.files import IMAGE_SUFFIXES, images_with_masks, nfc
+from defectaug.data.files import IMAGE_SUFFIXES, expanded, images_with_masks, nfc, real
 from defectaug.data.images import NativeImage, read_image, write_mask, write_png
 from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, DataError, OutputError
@@ -28,12 +28,14 @@ from defectaug.synthesis.render import (
     view_of,
 )
 from defectaug.synthesis.sources import known_name, unfit
+from defectaug.synthesis.unfinished import UnfinishedTransfer
 
 if TYPE_CHECKING:
     from defectaug.model import DefectModel
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
+MOST_STYLES = 10_000
 log = logging.getLogger("defectaug")
 
 
@@ -45,6 +47,14 @@ class Job:
     reference: Sample
     images: tuple[Path, ...]
     masks: tuple[Path, ...] = ()
+
+    def names(self) -> list[str]:
+        """The files of the job, by which it is known again."""
+        return [str(path.absolute()) for path in (self.source.path, self.reference.path, *self.images, *self.masks)]
+
+    def is_done(self) -> bool:
+        """Whether all of its files are there."""
+        return all(path.is_file() for path in (*self.images, *self.masks))
 
 
 def transfer(
@@ -88,11 +98,15 @@ def transfer(
         DataError: an image that cannot be read or is smaller than the model's.
         OutputError: a file is there already, or cannot be written.
     """
-    if n_styles is not None and n_styles < 1:
-        raise ConfigError(f"--n-styles {n_styles}: must be 1 or more")
+    if n_styles is not None and not 1 <= n_styles <= MOST_STYLES:
+        raise ConfigError(f"--n-styles {n_styles}: must be from 1 to {MOST_STYLES:,}")
     say = say or log.info
     jobs = plan_jobs(Path(src), Path(ref), _path(out), _path(mask), n_styles)
-    _refuse_existing(jobs, overwrite)
+    target = jobs[0].images[0].parent
+    if Path(src).is_dir() and real(target).is_relative_to(real(Path(src))):
+        raise OutputError(f"--out {target}: lies in SRC {src}; choose a folder outside")
+    run = UnfinishedTransfer(target) if len(jobs) > 1 else None
+    _refuse_existing(jobs, overwrite or (run is not None and run.found))
     painter = loaded(model, device)
     info = painter.info
     if defect is not None:
@@ -103,15 +117,31 @@ def transfer(
     for job in jobs:
         if reason := unfit(job.source.path, side):
             raise DataError(reason)
-    written: list[Path] = []
-    for done, job in enumerate(jobs):
-        if progress:
-            progress(done, len(jobs))
-        _run(job, painter, defect, n_styles, seed, say)
-        written += job.images
+    left: Sequence[Job] = jobs
+    if run is not None:
+        settings = {"model": info.weights_sha256, "defect": defect, "n_styles": n_styles, "seed": seed}
+        request = settings | {"overwrite": overwrite, "jobs": [job.names() for job in jobs]}
+        if run.was(request) and not overwrite:
+            left = [job for job in jobs if not job.is_done()]
+        else:
+            _refuse_existing(jobs, overwrite)
+            run.begin(request)
+    done = len(jobs) - len(left)
+    try:
+        for job in left:
+            if progress:
+                progress(done, len(jobs))
+            _run(job, painter, defect, n_styles, seed, say)
+            done += 1
+    except KeyboardInterrupt:
+        if run is not None:
+            say(f"{done} of {len(jobs)} pairs are done; the same command does the rest")
+        raise
     if progress:
         progress(len(jobs), len(jobs))
-    return written
+    if run is not None:
+        run.end()
+    return [path for job in jobs for path in job.images]
 
 
 def plan_jobs(src: Path, ref: Path, out: Path | None, mask: Path | None, n_styles: int | None) -> list[Job]:
@@ -142,7 +172,7 @@ def plan_jobs(src: Path, ref: Path, out: Path | None, mask: Path | None, n_style
 
 
 def _path(value: str | Path | None) -> Path | None:
-    return None if value is None else Path(value).expanduser()
+    return None if value is None else expanded(value)
 
 
 def _images(path: Path, name: str) -> list[Sample]:
@@ -188,12 +218,12 @@ def _styled(path: Path, n_styles: int | None) -> Iterator[Path]:
 
 
 def _refuse_existing(jobs: Sequence[Job], overwrite: bool) -> None:
-    inputs = {sample.path.resolve() for job in jobs for sample in (job.source, job.reference)}
+    inputs = {real(sample.path) for job in jobs for sample in (job.source, job.reference)}
     targets = [path for job in jobs for path in (*job.images, *job.masks)]
-    if len({path.resolve() for path in targets}) < len(targets):
+    if len({real(path) for path in targets}) < len(targets):
         raise ConfigError("--out and --mask name the same file")
     for path in targets:
-        if path.resolve() in inputs:
+        if real(path) in inputs:
             raise OutputError(f"{path}: is SRC or REF itself; choose another --out")
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: is there already; choose another name, or give --overwrite")
@@ -253,7 +283,7 @@ def _defect_of(path: Path, shown: View, model: DefectModel, say: Say) -> str:
         ConfigError: it shows none.
     """
     info = model.info
-    folder = nfc(path.resolve().parent.name)
+    folder = nfc(real(path).parent.name)
     if folder in info.defects:
         name, why = folder, "by its folder"
     else:

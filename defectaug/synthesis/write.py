@@ -1,16 +1,15 @@
 """The output folder: files that appear whole, a manifest, and runs that can be finished. No torch.
 
-While a run is under way the folder holds a record of it (`.defectaug-run.json`): what was asked for, and
-every planned file. By it an interrupted run is known again, and `--overwrite` knows which files are ours.
+While a run is under way the folder holds a record of it: what was asked for, and every planned file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +18,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from defectaug.data.images import NativeImage, probe, read_mask, write_atomic, write_mask, write_png
-from defectaug.errors import OutputError
-from defectaug.synthesis import manifest
+from defectaug.data.durable import Lock, write_atomic
+from defectaug.data.files import real
+from defectaug.data.images import NativeImage, probe, read_mask, write_mask, write_png
+from defectaug.errors import DataError, OutputError
+from defectaug.synthesis import earlier, manifest
 from defectaug.synthesis.plan import Item, Plan
-
-RECORD = ".defectaug-run.json"
-_MANIFEST = re.compile(r"manifest(\.\d+-of-\d+)?\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Request:
         for item in self.plan.items:
             reference = item.reference.path if item.reference else None
             digest.update(
-                f"{item.file}\0{item.seed}\0{item.source.path}\0{reference}\n".encode(errors="replace")
+                f"{item.file}\0{item.seed}\0{item.source.path}\0{reference}\n".encode(errors="surrogatepass")
             )
         files = [item.file for item in self.plan.items]
         return {"settings": dict(self.settings), "plan": digest.hexdigest(), "files": files}
@@ -73,13 +71,21 @@ class OutputFolder:
         self._created = not out.exists()
         self._part = out / manifest.part_name(*request.shard)
         with _explained(out):
-            self._open(overwrite)
-            self._guard = _lock(out / f".{self._part.name}.lock")
-            done = [line for line in manifest.read_lines(self._part) if (out / line["file"]).is_file()]
+            with _one_at_a_time(out):
+                self._open(overwrite)
+            self._guard = _locked(out / f".{self._part.name}.lock")
+            done = self._written()
             self.done = frozenset(line["file"] for line in done)
             if self.done or self._part.exists():
                 manifest.write_lines(self._part, done)  # drops a line that was cut short
             self._lines: TextIO = self._part.open("a", encoding="utf-8")
+
+    def _written(self) -> list[dict[str, Any]]:
+        """Lines of the images of this shard that are there. A run that was stopped while it joined the parts has
+        them in the manifest."""
+        mine = {item.file for item in self._request.plan.shard(*self._request.shard)}
+        lines = [*manifest.read_lines(self.out / manifest.NAME), *manifest.read_lines(self._part)]
+        return [line for line in lines if line["file"] in mine and (self.out / line["file"]).is_file()]
 
     def pending(self) -> Iterator[Item]:
         """Items of this shard that are not there yet."""
@@ -108,27 +114,26 @@ class OutputFolder:
         count = self._request.shard[1]
         parts = [self.out / manifest.part_name(number, count) for number in range(1, count + 1)]
         with _explained(self.out):
-            lines = [line for part in parts for line in manifest.read_lines(part)]
+            lines = [line for part in (self.out / manifest.NAME, *parts) for line in manifest.read_lines(part)]
             planned = {item.file for item in self._request.plan.items}
             if {line["file"] for line in lines} >= planned:
                 manifest.write_lines(self.out / manifest.NAME, lines)
                 for part in parts if count > 1 else []:
                     part.unlink(missing_ok=True)
-                (self.out / RECORD).unlink(missing_ok=True)
+                (self.out / earlier.RECORD).unlink(missing_ok=True)
                 return True
         # Another shard may have joined all parts, and removed them, while these were read.
-        return not (self.out / RECORD).exists()
+        return (self.out / manifest.NAME).is_file() and not (self.out / earlier.RECORD).exists()
 
     def close(self) -> None:
         """Closes and unlocks the folder; of a run that failed before its first image nothing stays."""
         self._lines.close()
-        Path(self._guard.name).unlink(missing_ok=True)
-        self._guard.close()
+        self._guard.release()
         if self._part.exists() and self._part.stat().st_size == 0:
             self._part.unlink()
-            if not any(_MANIFEST.fullmatch(path.name) for path in self.out.iterdir()):
-                (self.out / RECORD).unlink(missing_ok=True)
-                if self._created and not _has_entries(self.out):
+            if not earlier.manifests(self.out):
+                (self.out / earlier.RECORD).unlink(missing_ok=True)
+                if self._created and earlier.is_empty(self.out):
                     self.out.rmdir()
 
     def _add(self, item: Item, details: Mapping[str, Any]) -> None:
@@ -153,56 +158,77 @@ class OutputFolder:
         if self.out.exists() and not self.out.is_dir():
             raise OutputError(f"--out {self.out}: is a file, not a folder")
         record = self._request.record()
-        earlier = _read_record(self.out)
-        if earlier == record:
+        known = earlier.read_record(self.out)
+        earlier.refuse_links(self.out, record["files"])
+        if self._request.masks:
+            earlier.refuse_links(self.masks, record["files"])
+        if known == record:
             return  # the same run: finish it
         if overwrite:
-            _remove_ours(self.out, self.masks, earlier)
-            _refuse_clashes(self.out, record["files"])
-        elif _has_entries(self.out):
-            raise OutputError(f"--out {self.out}: {_why_refused(self.out, earlier, record)}")
-        elif self._request.masks and _has_entries(self.masks):
+            earlier.remove_ours(self.out, self.masks, known)
+            earlier.refuse_clashes(self.out, record["files"])
+        elif earlier.has_entries(self.out):
+            raise OutputError(f"--out {self.out}: {earlier.why_refused(self.out, known, record)}")
+        elif self._request.masks and earlier.has_entries(self.masks):
             raise OutputError(
                 f"--out {self.out}: {self.masks} is not empty; choose another folder, or --overwrite"
             )
         self.out.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(record, ensure_ascii=False).encode()
-        write_atomic(self.out / RECORD, lambda file: file.write(content))
+        content = json.dumps(record).encode()
+        write_atomic(self.out / earlier.RECORD, lambda file: file.write(content))
 
 
-def _lock(path: Path) -> TextIO:
-    """Holds a lock while the file is open, also if the process is killed: two runs would mix their lines.
+def _locked(path: Path) -> Lock:
+    """Two runs would mix their lines.
 
     Raises:
-        OutputError: another run holds it.
+        OutputError: another run holds the lock.
     """
-    file = path.open("w")
     try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Lock(path)
     except BlockingIOError as error:
-        file.close()
         raise OutputError(f"--out {path.parent}: another run is writing there; wait for its end") from error
-    except (ImportError, OSError):
-        pass  # a system or a network drive without locks: the user must see to it
-    return file
+
+
+@contextmanager
+def _one_at_a_time(out: Path) -> Iterator[None]:
+    """Shards that start together open a folder in turn: the first clears it and writes the record, which the others
+    then find."""
+    lock = None
+    while lock is None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            lock = Lock(out.with_name(f".{out.name}.opening"))
+        except BlockingIOError:
+            time.sleep(0.05)
+        except OSError:
+            break  # nothing may be written beside the folder: so long as it exists, a run of one part needs no lock
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def mask_folder(out: Path) -> Path:
     """The folder beside `out` that holds the masks."""
-    return out.with_name(f"{out.name}.masks")
+    return out.parent / f"{out.name}.masks"
 
 
 def copy_file(source: Path, target: Path) -> None:
     """Copies a file byte for byte; the copy appears whole or not at all.
 
     Raises:
-        OutputError: it cannot be read or written.
+        DataError: it cannot be read.
+        OutputError: it cannot be written.
     """
 
     def fill(file: Any) -> None:
-        with source.open("rb") as original:
+        try:
+            original = source.open("rb")
+        except OSError as error:
+            raise DataError(f"{source}: cannot be read ({error.strerror})") from error
+        with original:
             shutil.copyfileobj(original, file, 1 << 20)
 
     write_atomic(target, fill)
@@ -210,7 +236,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 def refuse_source(out: Path, sources: Path) -> None:
     """Raises OutputError where new images would land among the images they are made from."""
-    here, there = out.resolve(), sources.resolve()
+    here, there = real(out), real(sources)
     if here == there or here in there.parents or there in here.parents:
         raise OutputError(f"--out {out}: overlaps the source images in {sources}; choose a folder outside")
 
@@ -226,59 +252,6 @@ def _true_mask(item: Item, normal: str) -> np.ndarray | None:
         width, height = probe(item.source.path).size
         return np.zeros((height, width), np.uint8)
     return None
-
-
-def _read_record(out: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _why_refused(out: Path, earlier: dict[str, Any] | None, record: dict[str, Any]) -> str:
-    if not earlier:
-        return "the folder is not empty; choose another one, or replace an earlier run with --overwrite"
-    old, new = earlier.get("settings", {}), record["settings"]
-    other = [f"{name} {old.get(name)}, now {new[name]}" for name in new if old.get(name) != new[name]]
-    changed = "; ".join(other) or "other source images"
-    return f"holds an interrupted run with other settings ({changed}); repeat those, or give --overwrite"
-
-
-def _has_entries(folder: Path) -> bool:
-    return folder.is_dir() and next(folder.iterdir(), None) is not None
-
-
-def _remove_ours(out: Path, masks: Path, earlier: Mapping[str, Any] | None) -> None:
-    """Removes what a manifest or a record of ours lists, and folders that are empty then. Nothing else."""
-    if not out.is_dir():
-        return
-    parts = [path for path in out.glob("manifest*.jsonl") if _MANIFEST.fullmatch(path.name)]
-    files = {line["file"] for part in parts for line in manifest.read_lines(part)}
-    files |= {file for file in (earlier or {}).get("files", ()) if isinstance(file, str)}
-    for file in sorted(files):
-        place = PurePosixPath(file)
-        if place.is_absolute() or ".." in place.parts:
-            continue  # not a line that we wrote
-        for path, top in ((out / place, out), ((masks / place).with_suffix(".png"), masks)):
-            path.unlink(missing_ok=True)
-            _remove_empty(path.parent, top)
-    for path in (*parts, out / RECORD):
-        path.unlink(missing_ok=True)
-
-
-def _remove_empty(folder: Path, top: Path) -> None:
-    while folder != top and folder.is_dir() and not _has_entries(folder):
-        folder.rmdir()
-        folder = folder.parent
-
-
-def _refuse_clashes(out: Path, files: list[str]) -> None:
-    clash = next((file for file in files if (out / file).exists()), None)
-    if clash is not None:
-        raise OutputError(f"{out / clash}: is there already and is not ours to replace; choose another --out")
 
 
 @contextmanager

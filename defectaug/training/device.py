@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -50,9 +51,11 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
 
 
 def _device(name: str) -> torch.device:
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        # Of several processes on a machine each has a GPU of its own; they share one only where there are too few.
+        local = os.environ.get("LOCAL_RANK")
+        return torch.device("cuda" if local is None else f"cuda:{int(local) % torch.cuda.device_count()}")
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)

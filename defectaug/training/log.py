@@ -27,12 +27,14 @@ class MetricLog:
         self.events = _events(folder, step)
 
     def _read(self, step: int) -> None:
-        with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            self.rows = [
-                row for row in reader if (row.get("step") or "").isdigit() and int(row["step"]) <= step
-            ]
-            self.columns = list(reader.fieldnames or ["step"])
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be read ({error.strerror}).") from error
+        whole = text[: text.rfind("\n") + 1]  # a last line that was cut short may look like another step
+        reader = csv.DictReader(whole.splitlines(keepends=True))
+        self.columns = list(reader.fieldnames or ["step"])
+        self.rows = [row for row in reader if (row.get("step") or "").isdecimal() and int(row["step"]) <= step]
         self._rewrite()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

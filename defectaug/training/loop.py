@@ -18,7 +18,8 @@ from torch import Tensor
 from defectaug.bundle import write_weights
 from defectaug.config import RunConfig
 from defectaug.data.batches import BalancedBatches, Batch
-from defectaug.errors import OutputError
+from defectaug.errors import DataError, OutputError
+from defectaug.training.distributed import ALONE, Team
 from defectaug.training.log import MetricLog
 from defectaug.training.protocol import Method
 from defectaug.training.state import load_state, save_state
@@ -51,6 +52,7 @@ class Loop:
         run: rhythm of the run.
         minutes: end after so many minutes instead of ``run.steps``.
         say, show: lines for the user, and (step, steps) for a progress bar.
+        team: the processes that train together; the first alone logs, scores and saves.
     """
 
     method: Method
@@ -64,6 +66,7 @@ class Loop:
     show: Show | None = None
     at: Progress = field(default_factory=Progress)
     pace: float = 0.0  # seconds a step, of late
+    team: Team = ALONE
 
     def resume(self) -> None:
         """Takes up a saved run.
@@ -73,6 +76,8 @@ class Loop:
         """
         numbers = load_state(self.folder / STATE, self.method.modules, self.method.optimizers)
         self.at = Progress(**{k: numbers[k] for k in vars(self.at)})
+        for module in self.method.modules.values():
+            self.team.copy_from_first(module.state_dict().values())
         self.say(f"resuming at step {self.at.step}")
 
     def done(self) -> float:
@@ -86,32 +91,42 @@ class Loop:
         Raises:
             TrainingError: not finite, or collapsed.
             OutputError: the folder cannot be written.
+            DataError: images that were there cannot be read any more; the state is saved.
             KeyboardInterrupt: interrupted; the state is saved.
         """
-        log = MetricLog(self.folder, self.at.step)
+        log = MetricLog(self.folder, self.at.step) if self.team.first else None
         try:
-            with termination_as_interrupt() as interrupted:
-                while self.done() < 1 and not interrupted.is_set():
+            with termination_as_interrupt(repeats=self.team.size > 1) as interrupted:
+                stopped = self._stopped(interrupted)
+                while self.done() < 1 and not stopped:
                     self._step(log)
-                stopped = interrupted.is_set()
-            self._save()
+                    stopped = self._stopped(interrupted)
+                self._save()  # a signal that comes now waits for it
             if stopped:
                 self.say(f"interrupted at step {self.at.step}; the state is saved, --resume goes on from there")
                 raise KeyboardInterrupt
             self._finish(log)
         finally:
-            log.close()
+            if log is not None:
+                log.close()
 
-    def _step(self, log: MetricLog) -> None:
+    def _stopped(self, interrupted: threading.Event) -> bool:
+        """Whether to stop here: a signal may reach the processes of a run at different steps."""
+        stop, self.at.seconds = self.team.agree(interrupted.is_set(), self.at.seconds)
+        return stop
+
+    def _step(self, log: MetricLog | None) -> None:
         start = time.monotonic()
         at, run = self.at, self.run
         if at.step == run.warmup:
             self.method.begin_validation()
-        values = self.method.step(self.batches.batch(at.step), at.step, self.done())
+        values = self.method.step(self._batch(), at.step, self.done())
         at.step += 1
         took = time.monotonic() - start
         at.seconds += took
         self.pace = 0.9 * self.pace + 0.1 * took if self.pace else took
+        if log is None:
+            return
         if at.step % run.log_every == 0 or at.step == 1:
             log.write(at.step, values | {"images_per_second": at.step * run.batch_size / at.seconds})
         if at.step % run.sample_every == 0:
@@ -122,6 +137,15 @@ class Loop:
             self._save()
         if self.show:
             self.show(at.step, self._expected())
+
+    def _batch(self) -> Batch:
+        try:
+            return self.batches.batch(self.at.step)
+        except DataError as error:
+            if not self.team.first:
+                raise
+            self._save()
+            raise DataError(f"{error}; the state of step {self.at.step} is saved, go on with --resume") from error
 
     def _expected(self) -> int:
         """Steps in all; where minutes were given, as many as the present pace makes of what is left of them."""
@@ -142,11 +166,15 @@ class Loop:
             write_weights(self.folder, self.method.weights())
 
     def _save(self) -> None:
+        if not self.team.first:
+            return
         save_state(self.folder / STATE, self.method.modules, self.method.optimizers, vars(self.at))
         if not self.at.best_step:
             write_weights(self.folder, self.method.weights())
 
-    def _finish(self, log: MetricLog) -> None:
+    def _finish(self, log: MetricLog | None) -> None:
+        if log is None:
+            return
         if self.at.step > self.run.warmup:
             self._validate(log)
         self._sample()
@@ -156,19 +184,22 @@ class Loop:
 
 
 @contextmanager
-def termination_as_interrupt() -> Iterator[threading.Event]:
-    """Within, Ctrl-C and SIGTERM set the event: no step is cut in half. A second Ctrl-C gives up."""
+def termination_as_interrupt(repeats: bool = False) -> Iterator[threading.Event]:
+    """Within, Ctrl-C, SIGTERM and the end of the terminal set the event: no step is cut in half. A second Ctrl-C gives
+    up, unless a launcher ``repeats`` what the terminal has sent already."""
     event = threading.Event()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if event.is_set() and number == signal.SIGINT:
+        if event.is_set() and number == signal.SIGINT and not repeats:
             raise KeyboardInterrupt
         event.set()
 
     if threading.current_thread() is not threading.main_thread():
         yield event  # signals reach the main thread alone
         return
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
+    previous = {number: signal.signal(number, note) for number in heeded}
     try:
         yield event
     finally:

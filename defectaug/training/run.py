@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")
 from defectaug.bundle import CONFIG, STORE, WEIGHTS, TrainedOn, read_config, write_config
 from defectaug.config import Config, resolve
 from defectaug.data.batches import BalancedBatches
+from defectaug.data.durable import Lock
+from defectaug.data.files import real
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.stores import CropStore, ImageStore, Store
 from defectaug.data.survey import Survey, drop_unreadable, survey, white_level
 from defectaug.dtgan.method import DTGANMethod
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.training import device as devices
+from defectaug.training.distributed import ALONE, Team, team_of
 from defectaug.training.examples import example_batch, validation_batch
 from defectaug.training.loop import STATE, Loop
 from defectaug.training.plan import describe_data, describe_plan
@@ -40,10 +43,16 @@ class Prepared:
     store: Store
     trained_on: TrainedOn
     compute: devices.Compute
+    team: Team = ALONE
 
     def batches(self) -> BalancedBatches:
-        """Training batches of this run."""
+        """Training batches of this run; of a team's, what this process holds.
+
+        Raises:
+            ConfigError: fewer images in a batch than the team's processes need.
+        """
         c = self.config
+        guided, referred = self.team.parts(c.run.batch_size, c.run.latent_share)
         return BalancedBatches(
             self.index,
             self.store,
@@ -51,12 +60,13 @@ class Prepared:
             c.run.seed,
             flips=c.data.flips,
             normal_target=c.data.normal_target,
+            mine=(guided + referred).mine.tolist(),
         )
 
     def method(self) -> DTGANMethod:
         """Fresh networks."""
         index, c = self.index, self.config
-        return DTGANMethod(c, len(index.defects), len(index.products), self.compute, c.run.seed)
+        return DTGANMethod(c, len(index.defects), len(index.products), self.compute, c.run.seed, self.team)
 
 
 def train(
@@ -82,6 +92,10 @@ def train(
 ) -> Path | None:
     """Trains one model over all products and defects of a data folder.
 
+    Under a launcher such as `torchrun` all of its processes train the one model together, each on its part of
+    ``run.batch_size``; data and model folder must be visible to all. The first process alone writes, prints and calls
+    ``say`` and ``show``.
+
     Args:
         data: the folder, in any layout that the README lists.
         out: model folder; None for ``models/NAME``, named after ``data``.
@@ -103,16 +117,16 @@ def train(
         show: called with (steps done, steps in all).
 
     Returns:
-        The model folder, or None after a dry run.
+        The model folder, or None after a dry run and in processes beside the first.
 
     Raises:
         DataError, ConfigError, BundleError, OutputError: what the user can mend.
         TrainingError: the run stopped by itself; the last good state is kept.
+        PeerError: another process of the run has stopped.
         KeyboardInterrupt: interrupted; the state is saved.
     """
-    say = say or log.info
-    if minutes is not None and minutes <= 0:
-        raise ConfigError(f"--minutes {minutes:g}: must be more than 0")
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise ConfigError(f"--minutes {minutes:g}: must be more than 0, and a number")
     flags: dict[str, Any] = {
         "network": {"image_size": image_size},
         "run": {"steps": steps, "seed": seed},
@@ -120,34 +134,62 @@ def train(
     recipe = "small" if preset == "auto" else preset
     settings = resolve(recipe, None if config is None else Path(config), flags)
     compute = devices.choose(device, precision)
-    folder = Path(out) if out is not None else STORE / (Path(data).resolve().name or "model")
-    ready = _prepare(Path(data), folder, settings, compute, class_map, normal, product, strict, say)
-    if dry_run:
-        for line in [*describe_data(ready.index, ready.found), *describe_plan(ready, minutes)]:
-            print(line)
-        return None
+    folder = Path(out) if out is not None else STORE / (real(Path(data)).name or "model")
+    with team_of(compute.device) as team:
+        say, show = (say or log.info, show) if team.first else (_silent, None)
+        ready = _prepare(
+            Path(data), folder, settings, compute, class_map, normal, product, strict, dry_run, say, team
+        )
+        if dry_run:
+            for line in [*describe_data(ready.index, ready.found), *describe_plan(ready, minutes)]:
+                if team.first:
+                    print(line)
+            return None
+        team.from_first(lambda: _check(folder, Path(data), ready, resume, say))
+        with _only_run(folder) if team.first else nullcontext():
+            _run(folder, ready, minutes, resume, say, show)
+        return folder if team.first else None
+
+
+def _silent(line: str) -> None:
+    pass
+
+
+def _check(folder: Path, data: Path, ready: Prepared, resume: bool, say: Say) -> None:
+    """What has to be so before anything is written."""
     _check_counts(ready)
     for problem in ready.found.problems:
         say(f"note: {problem}")
-    _check_out(folder, ready, resume)
-    with _only_run(folder):
+    _check_out(folder, data, ready, resume)
+
+
+def _run(
+    folder: Path,
+    ready: Prepared,
+    minutes: float | None,
+    resume: bool,
+    say: Say,
+    show: Callable[[int, int], None] | None,
+) -> None:
+    if ready.team.first:
         write_config(folder, ready.config, ready.trained_on)
-        say(f"recipe {recipe}, {ready.compute.describe()}; writing to {folder}")
-        loop = Loop(
-            ready.method(),
-            ready.batches(),
-            example_batch(ready.index, ready.store),
-            validation_batch(ready.index, ready.store),
-            folder,
-            ready.config.run,
-            minutes,
-            say,
-            show,
-        )
-        if resume:
-            loop.resume()
-        loop.go()
-    return folder
+    processes = f" in {ready.team.size} processes" if ready.team.size > 1 else ""
+    say(f"recipe {ready.config.recipe}, {ready.compute.describe()}{processes}; writing to {folder}")
+    loop = Loop(
+        ready.method(),
+        ready.batches(),
+        example_batch(ready.index, ready.store),
+        validation_batch(ready.index, ready.store),
+        folder,
+        ready.config.run,
+        minutes,
+        say,
+        show,
+        team=ready.team,
+    )
+    if resume:
+        loop.resume()
+    loop.go()
 
 
 def _prepare(
@@ -159,24 +201,15 @@ def _prepare(
     normal: str | None,
     product: str | None,
     strict: bool,
+    dry_run: bool,
     say: Say,
+    team: Team,
 ) -> Prepared:
-    index = index_folder(data, class_map=class_map, normal=normal, product=product).training()
-    say(index.describe())
-    size = settings.network.image_size
-    found = survey(index, image_size=size)
-    index = drop_unreadable(index, found, strict=strict)
-    if min(found.smallest) * 2 < size and settings.data.framing == "whole":
-        width, height = found.smallest
-        raise DataError(
-            f"{data}: the smallest image is {width} x {height} pixels, less than half of the model's "
-            f"{size} x {size}; use --image-size {max(32, min(found.smallest) // 32 * 32)}, "
-            "or take small images out."
-        )
-    channels = found.channels
-    white = white_level(index.samples)
-    config = replace(settings, network=replace(settings.network, channels=channels))
-    store = _store(index, config, white)
+    def read() -> tuple[DataIndex, Survey, int]:
+        return _read(data, settings, class_map, normal, product, strict, dry_run, say)
+
+    index, found, white = team.from_first(read)  # a million headers need not be read by every process
+    config = replace(settings, network=replace(settings.network, channels=found.channels))
     trained_on = TrainedOn(
         products=index.products,
         defects=index.defects,
@@ -187,25 +220,51 @@ def _prepare(
         class_map=None if class_map is None else _portable(Path(class_map), folder),
         normal=normal,
     )
-    return Prepared(config, index, found, store, trained_on, compute)
+    return Prepared(config, index, found, _store(index, config, white, say), trained_on, compute, team)
+
+
+def _read(
+    data: Path,
+    settings: Config,
+    class_map: str | Path | None,
+    normal: str | None,
+    product: str | None,
+    strict: bool,
+    dry_run: bool,
+    say: Say,
+) -> tuple[DataIndex, Survey, int]:
+    """The images that can be used, what was found in them, and their white level."""
+    index = index_folder(data, class_map=class_map, normal=normal, product=product).training()
+    say(index.describe())
+    size = settings.network.image_size
+    found = survey(index, decode=strict or dry_run, image_size=size)  # else the store skips what is damaged inside
+    index = drop_unreadable(index, found, strict=strict)
+    if min(found.smallest) * 2 < size and settings.data.framing == "whole":
+        width, height = found.smallest
+        raise DataError(
+            f"{data}: the smallest image is {width} x {height} pixels, less than half of the model's "
+            f"{size} x {size}; use --image-size {max(32, min(found.smallest) // 32 * 32)}, "
+            "or take small images out."
+        )
+    return index, found, white_level(index.samples)
 
 
 def _portable(path: Path, folder: Path) -> str:
     """A path as the model folder keeps it: relative to it where both lie in one project, so that they
     move together."""
-    path, folder, here = path.resolve(), folder.resolve(), Path.cwd()
+    path, folder, here = real(path), real(folder), Path.cwd()
     if path.is_relative_to(here) and folder.is_relative_to(here):
         return Path(os.path.relpath(path, folder)).as_posix()
     return str(path)
 
 
-def _store(index: DataIndex, config: Config, white: int) -> Store:
+def _store(index: DataIndex, config: Config, white: int, say: Say) -> Store:
     net, bound = config.network, config.data.cache_mb << 20
     if config.data.framing == "crop":
         return CropStore(
-            index.samples, net.image_size, net.channels, white, normal=index.normal, max_bytes=bound
+            index.samples, net.image_size, net.channels, white, normal=index.normal, max_bytes=bound, say=say
         )
-    return ImageStore(index.samples, net.image_size, net.channels, white, bound)
+    return ImageStore(index.samples, net.image_size, net.channels, white, bound, say=say)
 
 
 def _check_counts(ready: Prepared) -> None:
@@ -219,8 +278,10 @@ def _check_counts(ready: Prepared) -> None:
             )
 
 
-def _check_out(folder: Path, ready: Prepared, resume: bool) -> None:
-    """An earlier model is never written over; a resumed run must be the same run."""
+def _check_out(folder: Path, data: Path, ready: Prepared, resume: bool) -> None:
+    """Neither the data nor an earlier model is written over; a resumed run must be the same run."""
+    if real(folder).is_relative_to(real(data)):
+        raise OutputError(f"{folder}: lies in the data folder {data}; use --out for a folder outside.")
     if resume:
         if not (folder / CONFIG).is_file():
             raise BundleError(f"{folder}: nothing to resume there; run without --resume.")
@@ -246,21 +307,14 @@ def _only_run(folder: Path) -> Iterator[None]:
     """Holds a lock on the folder: a second run into it is refused. The lock ends with the process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
+        lock = Lock(folder / ".lock")
+    except BlockingIOError as error:
+        raise OutputError(f"{folder}: another run is writing there; wait for it, or use --out.") from error
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be written ({error.strerror}); use --out for another folder."
         ) from error
-    with file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass  # Windows: no advisory locks of this kind
-        except OSError as error:
-            raise OutputError(
-                f"{folder}: another run is writing there; wait for it, or use --out."
-            ) from error
+    try:
         yield
-        (folder / ".lock").unlink(missing_ok=True)
+    finally:
+        lock.release()

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from defectaug.data.durable import sync
 from defectaug.errors import BundleError, OutputError, TrainingError
 
 TENSORS, NUMBERS = "state.safetensors", "state.json"
@@ -43,22 +44,40 @@ def save_state(
             f"{bad} is not finite; try a lower optimizer.rate in --config, or another --seed; "
             "the last good state is kept."
         )
-    fresh = folder.with_name(folder.name + ".part")
-    old = folder.with_name(folder.name + ".old")
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh / TENSORS)
-        (fresh / NUMBERS).write_text(json.dumps(dict(numbers)), encoding="utf-8")
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(fresh, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        _rotate(folder, {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, dict(numbers))
     except (OSError, SafetensorError) as error:
+        shutil.rmtree(_fresh(folder), ignore_errors=True)
         raise OutputError(
-            f"{folder}: the state cannot be saved ({error}); the last good one is kept."
+            f"{folder}: the state cannot be saved ({error}); the last good one is kept: when this is mended, "
+            "go on with --resume."
         ) from error
+
+
+def _rotate(folder: Path, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+    """The new state is on disk before the last one is touched; at every moment one of the two is whole."""
+    fresh, old = _fresh(folder), _old(folder)
+    shutil.rmtree(fresh, ignore_errors=True)
+    folder.parent.mkdir(exist_ok=True)  # no more of the path: on a drive that is gone it would lead elsewhere
+    fresh.mkdir()
+    save_file(dict(tensors), fresh / TENSORS)
+    (fresh / NUMBERS).write_text(json.dumps(numbers), encoding="utf-8")
+    for path in (fresh / TENSORS, fresh / NUMBERS, fresh):
+        sync(path)
+    if folder.exists():  # else `old` is the last good one: the run was stopped between these renames
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    os.replace(fresh, folder)
+    sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _fresh(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".part")
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".old")
 
 
 def load_state(
@@ -69,14 +88,16 @@ def load_state(
     Raises:
         BundleError: nothing to resume from, or a state of another model.
     """
-    if not folder.exists() and folder.with_name(folder.name + ".old").exists():
-        folder = folder.with_name(folder.name + ".old")  # stopped between the two renames of a save
+    if not folder.exists() and _old(folder).exists():
+        folder = _old(folder)  # stopped between the two renames of a save
     try:
         tensors = load_file(folder / TENSORS)
         numbers = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
+        if not isinstance(numbers, dict):
+            raise ValueError(f"{NUMBERS} holds no numbers by name")
     except FileNotFoundError as error:
         raise BundleError(f"{folder}: no saved state to resume from; run without --resume.") from error
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise BundleError(
             f"{folder}: the saved state is damaged ({error}); delete it and start again."
         ) from error
@@ -85,7 +106,7 @@ def load_state(
             module.load_state_dict(_part(tensors, name))
         for name, optimizer in optimizers.items():
             _set_moments(optimizer, _part(tensors, name))
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise BundleError(
             f"{folder}: the saved state is of a model with other settings ({reason})."

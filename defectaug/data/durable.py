@@ -1,0 +1,103 @@
+"""Files that appear whole or not at all, also after a power cut, and folders that one run alone writes to."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from defectaug.errors import OutputError
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Lets `write` fill a temporary file beside `path` and moves it there when all of it is on disk.
+
+    Raises:
+        OutputError: no space, no permission or another failure of the file system; nothing is left then.
+    """
+    part = part_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({cause(error)})") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """Where `path` is written before it is whole: always the same name, so that the next run replaces what a
+    killed one left."""
+    digest = hashlib.sha1(os.fsencode(path.name), usedforsecurity=False)
+    return path.with_name(f".{digest.hexdigest()[:12]}.part")
+
+
+def is_part(path: Path) -> bool:
+    """Whether this is an unfinished file of ours."""
+    return path.name.startswith(".") and path.suffix == ".part"
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the entries of a folder, are on disk. Some systems cannot do it for folders."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def cause(error: OSError) -> str:
+    """Why a file cannot be written, and what helps."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space left: free some, or choose another folder"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "no write permission: change the rights, or choose another folder"
+    return error.strerror or str(error)
+
+
+class Lock:
+    """A lock file, held until `release` or the end of the process, however it ends.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        while True:
+            self._file = path.open("w")
+            if not self._taken():
+                return  # a system or a network drive without locks: the user must see to it
+            with suppress(OSError):
+                if os.path.samestat(os.stat(path), os.fstat(self._file.fileno())):
+                    return
+            self._file.close()  # its owner removed it just now, a third run may hold a new one
+
+    def _taken(self) -> bool:
+        try:
+            import fcntl
+
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise
+        except (ImportError, OSError):
+            return False
+        return True
+
+    def release(self) -> None:
+        """Removes the file and gives the lock back."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        self._file.close()

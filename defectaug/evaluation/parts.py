@@ -1,0 +1,125 @@
+"""The parts of an evaluation, one after the other: from the scene to sections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from defectaug.errors import DataError
+from defectaug.evaluation import correctness
+from defectaug.evaluation.changes import Painting
+from defectaug.evaluation.counts import FolderScore, counts
+from defectaug.evaluation.extractors import find_extractor, find_pair_measure
+from defectaug.evaluation.features import FeatureStore
+from defectaug.evaluation.fidelity import fidelity
+from defectaug.evaluation.judge import JudgeSettings, judge
+from defectaug.evaluation.memorisation import memorisation
+from defectaug.evaluation.neighbours import Neighbour
+from defectaug.evaluation.scene import Scene
+from defectaug.evaluation.sections import Section
+from defectaug.training import device as devices
+
+if TYPE_CHECKING:
+    from defectaug.evaluation.study.settings import StudySettings
+    from defectaug.model import DefectModel
+
+Known = Sequence[Sequence[Painting | None]]
+
+
+def measure(
+    scene: Scene,
+    parts: Sequence[str],
+    scores: Sequence[FolderScore],
+    known: Known,
+    model: DefectModel | None,
+    *,
+    weights: Path | None,
+    device: str,
+    seeds: int,
+    study: StudySettings | None,
+    judge: JudgeSettings | None,
+    folders: Sequence[Path],
+    model_folder: Path | None,
+) -> list[Section]:
+    """Sections of the parts that are asked for and for which there are images. Arguments as of `evaluate`."""
+    compute = devices.choose(device)
+    sections = [counts(scene, scores)] if "counts" in parts else []
+    store: FeatureStore | None = None
+    near: list[list[Neighbour]] = []
+    if scene.synthetic and {"fidelity", "memorisation"} & set(parts):
+        store = FeatureStore(find_extractor(weights, compute.device, scene.say), scene.cache, scene.white)
+    if store is not None and "fidelity" in parts:
+        sections += fidelity(scene, store, find_pair_measure(weights, compute.device, scene.say))
+    if "memorisation" in parts:
+        found, near = memorisation(scene, store, known)
+        sections += found
+    if "correctness" in parts:
+        sections += _correctness(scene, known, near, model, judge or JudgeSettings(), compute)
+    if "study" in parts and scene.synthetic:
+        sections.append(_study(scene, study, folders, device, seeds, model_folder, weights, alone=len(parts) == 1))
+    return sections
+
+
+def _correctness(
+    scene: Scene,
+    known: Known,
+    near: list[list[Neighbour]],
+    model: DefectModel | None,
+    settings: JudgeSettings,
+    compute: devices.Compute,
+) -> list[Section]:
+    sections: list[Section] = []
+    if scene.synthetic and len(scene.real.cells) > 1:
+        sections += correctness.naming(scene, judge(scene, settings, compute), settings, near)
+    if scene.synthetic:
+        sections += correctness.background(scene, known)
+    if model is not None:
+        sections.append(correctness.restoration(scene, model))
+    return sections
+
+
+def _study(
+    scene: Scene,
+    settings: StudySettings | None,
+    folders: Sequence[Path],
+    device: str,
+    seeds: int,
+    model: Path | None,
+    weights: Path | None,
+    *,
+    alone: bool,
+) -> Section:
+    from defectaug.evaluation.study.api import default_settings, run_study
+    from defectaug.evaluation.study.section import study_section
+
+    settings = settings or default_settings(device)
+    settings = replace(settings, seeds=tuple(range(scene.seed, scene.seed + seeds)), device=device)
+    own = _weights_of(settings.classifier, weights)
+    if own is not None:
+        settings = replace(settings, weights=str(own))
+    try:
+        result = run_study(
+            scene.index,
+            {one.name: [folder] for one, folder in zip(scene.synthetic, folders, strict=True)},
+            settings,
+            test=scene.test_index,
+            cache=None if scene.cache.folder is None else scene.cache.folder / "study",
+            models=[model] if model is not None else [],
+            progress=scene.stage("study"),
+            say=scene.say,
+        )
+    except DataError as error:
+        if alone:
+            raise
+        # The other parts are worth having where there is too little to train on
+        return Section("Does it help a classifier?", warnings=[f"No study: {error}"])
+    return study_section(result)
+
+
+def _weights_of(classifier: str, weights: Path | None) -> Path | None:
+    """The classifier's file in a folder of weights, named as torchvision names it: resnet50-0676ba61.pth."""
+    if weights is None or not weights.is_dir():
+        return None
+    return next((path for path in sorted(weights.iterdir()) if path.name.startswith(f"{classifier}-")), None)

@@ -1,0 +1,173 @@
+"""What every part of an evaluation produces, and every output renders: sections of sentences, tables and plots.
+
+A part of the evaluation builds one or more :class:`Section`; `terminal.py`, `report.py` (HTML) and :func:`as_json`
+show them. No torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A mean and the standard deviation of what it was taken over (runs, seeds); shown as "1.92 ± 0.11"."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its 95 % confidence interval; shown as "1.92 [1.70, 2.20]"."""
+
+    value: float
+    low: float
+    high: float
+
+
+Value: TypeAlias = "str | int | float | bool | Spread | Interval | None"
+"""A cell of a table. None is what could not be measured, and is shown as a dash."""
+Image: TypeAlias = "Path | NDArray[np.uint8]"
+"""An image file, or pixels (H, W) or (H, W, 3)."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values under headings.
+
+    Args:
+        title: what the table shows.
+        columns: headings; the first column names the row.
+        rows: as many values each as there are columns.
+        note: a sentence below the table: what was measured how.
+
+    Raises:
+        ValueError: a row of another length than the headings.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Value]]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"{self.title}: {len(row)} values under {len(self.columns)} headings: {row}")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot as inline SVG (see `plots.py`), for the HTML report alone."""
+
+    title: str
+    svg: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """Images side by side under one caption; `labels` are short texts below the images, one each or none."""
+
+    caption: str
+    images: Sequence[Image]
+    labels: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Rows of images, for the HTML report alone."""
+
+    title: str
+    rows: Sequence[PictureRow]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """The result of one part of the evaluation.
+
+    Args:
+        title: heading.
+        lines: plain sentences, the most important first.
+        warnings: sentences about what the numbers cannot tell; set apart wherever they are shown.
+        tables, figures, pictures: what is shown below them, in this order.
+        numbers: every number and setting, as JSON can hold it (see :func:`plain`); not rounded.
+    """
+
+    title: str
+    lines: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    pictures: Sequence[Pictures] = ()
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+
+def show(value: Value) -> str:
+    """A value as people read it: four significant digits, thousands grouped, a dash where there is none."""
+    if value is None:
+        return "-"
+    if isinstance(value, Spread):
+        return f"{_number(value.mean)} ± {_number(value.deviation)}"
+    if isinstance(value, Interval):
+        return f"{_number(value.value)} [{_number(value.low)}, {_number(value.high)}]"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{int(value):,}"
+    return _number(value) if isinstance(value, float | np.floating) else str(value)
+
+
+def is_numeric(value: Value) -> bool:
+    """Whether a value is set to the right, under the other numbers of its column."""
+    return not isinstance(value, str)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON holds it: dataclasses and mappings as objects, paths as text, what is not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(entry) for entry in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return str(value)
+
+
+def as_json(section: Section) -> dict[str, Any]:
+    """A section without its pictures and plots."""
+    return {
+        "title": section.title,
+        "lines": list(section.lines),
+        "warnings": list(section.warnings),
+        "tables": [plain(table) for table in section.tables],
+        "numbers": plain(section.numbers),
+    }
+
+
+def _number(value: float) -> str:
+    value = float(value)
+    if not math.isfinite(value):
+        return "-"
+    size = abs(value)
+    if size >= 10_000 or (size >= 1 and value.is_integer()):
+        return f"{value:,.0f}"
+    if size < 0.0005:
+        return "0" if size == 0 else f"{value:.1e}"
+    digits = 1 if size >= 100 else 2 if size >= 1 else 3
+    return f"{value:.{digits}f}"

@@ -1,0 +1,171 @@
+"""What a study has found. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from defectaug.evaluation.sections import plain
+from defectaug.evaluation.study.intervals import RULE, Difference, Verdict, spread
+from defectaug.evaluation.study.settings import StudySettings
+
+ALL = "all"  # the mean over the products, beside their names
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, tested.
+
+    Args:
+        seed: its seed.
+        errors: error rate of each product in [0, 1], every defect of it weighing the same, and of `all`.
+        wrong: test images named wrong, and test images, of each "product/defect".
+        chosen_step: of the state that was tested; None where no validation chose it.
+        validation_error: of that state, every cell weighing the same.
+        seconds: time the training took.
+    """
+
+    seed: int
+    errors: Mapping[str, float]
+    wrong: Mapping[str, tuple[int, int]]
+    chosen_step: int | None
+    validation_error: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """All runs of an arm.
+
+    Args:
+        name: of the arm.
+        augmentation, synthetic, amount: as of `Arm`.
+        images: real and synthetic training images of each "product/defect".
+        runs: one a seed, in the order of the settings.
+    """
+
+    name: str
+    augmentation: str
+    synthetic: str | None
+    amount: float | None
+    images: Mapping[str, tuple[int, int]]
+    runs: tuple[Run, ...]
+
+    def errors(self, product: str = ALL) -> list[float]:
+        """Error rates of a product, one a seed."""
+        return [run.errors[product] for run in self.runs]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm with synthetic images against the same without.
+
+    Args:
+        arm, against: names of the arms.
+        synthetic: name of the set.
+        differences: error rate with minus without, of each product and of `all`.
+        verdicts: the same in words.
+    """
+
+    arm: str
+    against: str
+    synthetic: str
+    differences: Mapping[str, Difference]
+    verdicts: Mapping[str, Verdict]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What :func:`defectaug.evaluation.study.api.run_study` has found.
+
+    Args:
+        folder: the real images; `test_folder` the test images, None where they were held out of `folder`.
+        settings: as given.
+        classes, products: names.
+        weights: what the classifiers started with.
+        arms, comparisons: the results.
+        split: files of the real images by use.
+        left_out: synthetic images that were not admitted, by set and reason.
+        notes: what the numbers cannot tell.
+        warnings: leaks.
+        machine: what it ran on; `versions` of the libraries.
+        seconds: computing time of all trainings, of earlier runs too.
+    """
+
+    folder: str
+    test_folder: str | None
+    settings: StudySettings
+    classes: tuple[str, ...]
+    products: tuple[str, ...]
+    weights: Mapping[str, str | None]
+    arms: tuple[ArmResult, ...]
+    comparisons: tuple[Comparison, ...]
+    split: Mapping[str, Sequence[str]]
+    left_out: Mapping[str, Mapping[str, int]]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    machine: str
+    versions: Mapping[str, str]
+    seconds: float
+
+    def arm(self, name: str) -> ArmResult:
+        """The arm of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return {arm.name: arm for arm in self.arms}[name]
+
+    def as_json(self) -> dict[str, Any]:
+        """Every number and setting, as JSON holds them; `splits` is what `read_split` reads."""
+        found = plain(self)
+        found["splits"] = found.pop("split")
+        for arm, row in zip(self.arms, found["arms"], strict=True):
+            rates = {product: spread(arm.errors(product)) for product in (*self.products, ALL)}
+            row["error_rates"] = {name: {"mean": mean, "std": std} for name, (mean, std) in rates.items()}
+        return found | {"rule": RULE, "error_rate": ERROR_RATE}
+
+    def sentences(self) -> list[str]:
+        """The verdicts in plain words, that on all products first."""
+        lines = []
+        for comparison in self.comparisons:
+            before, after = self.arm(comparison.against), self.arm(comparison.arm)
+            for product in (ALL, *(self.products if len(self.products) > 1 else ())):
+                where = "over all products" if product == ALL else f"on {product}"
+                rates = [100 * spread(arm.errors(product))[0] for arm in (before, after)]
+                lines.append(
+                    f"{comparison.arm}: {comparison.verdicts[product]} {where}, error {rates[0]:.2f} -> "
+                    f"{rates[1]:.2f} %, {_interval(comparison.differences[product])}"
+                )
+        return lines + [line for name in self.left_out if (line := self.hurts_from(name))]
+
+    def hurts_from(self, synthetic: str) -> str | None:
+        """Where, in a sweep over the number of synthetic images, they start to hurt; None without a sweep."""
+        sweep = self.sweep(synthetic)
+        if len(sweep) < 2:
+            return None
+        verdict_of = {comparison.arm: comparison.verdicts[ALL] for comparison in self.comparisons}
+        hurting = [arm for arm in sweep if verdict_of[arm.name] == "hurts"]
+        if not hurting:
+            return f"{synthetic}: not shown to hurt up to {sweep[-1].amount:g} synthetic images per real defective one"
+        return f"{synthetic}: starts to hurt at {hurting[0].amount:g} synthetic images per real defective one"
+
+    def sweep(self, synthetic: str) -> list[ArmResult]:
+        """The arms that differ in the number of synthetic images alone, fewest first."""
+        first = self.settings.synthetic_with[0]
+        found = [arm for arm in self.arms if arm.synthetic == synthetic and arm.augmentation == first]
+        return sorted((arm for arm in found if arm.amount is not None), key=lambda arm: arm.amount or 0)
+
+
+ERROR_RATE = (
+    "Share of a product's test images named wrong, every defect (the normal class among them) weighing the same; over "
+    "all products the mean of theirs. One classifier is trained on all products."
+)
+
+
+def _interval(difference: Difference) -> str:
+    if difference.low is None or difference.high is None:
+        return f"difference {100 * difference.mean:+.2f} (one seed: no interval)"
+    low, high = 100 * difference.low, 100 * difference.high
+    return f"difference {100 * difference.mean:+.2f} [{low:+.2f}, {high:+.2f}] over {difference.runs} seeds"

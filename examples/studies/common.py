@@ -1,0 +1,275 @@
+"""What the studies share: options, held-out images, synthetic sets, models, and the two files that each leaves."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from defectaug.cli.failures import Session, guard
+from defectaug.cli.progress import Progress
+from defectaug.data.index import DataIndex, Sample, index_folder
+from defectaug.errors import ConfigError, OutputError
+from defectaug.evaluation.sections import Table, plain, show
+from defectaug.evaluation.study.settings import StudySettings
+
+RECORD = ".defectaug-run.json"  # lies in a folder whose synthesis is not finished
+
+
+def parser(text: str | None) -> argparse.ArgumentParser:
+    """The options that every study has."""
+    made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("data", type=Path, help="folder of real images, in any layout that defectaug understands")
+    made.add_argument("--test", type=Path, metavar="DIR", help="other real images to test on (else 30 % of DATA)")
+    made.add_argument("--model", type=Path, metavar="DIR", help="trained model that makes the synthetic images")
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all that the study leaves")
+    made.add_argument("--slim", action="store_true", help="for two CPU cores; the default without a GPU")
+    made.add_argument("--full", action="store_true", help="the paper's size, for a GPU; the default with one")
+    made.add_argument("--classifier", metavar="NAME", help="small, resnet18, resnet50 or another of torchvision's")
+    made.add_argument("--weights", metavar="FILE|DIR|none", help="weights that a torchvision classifier starts with")
+    made.add_argument("--steps", type=int, metavar="N", help="steps of each training of a classifier")
+    made.add_argument("--image-size", type=int, metavar="S", help="side that images are squeezed to (default 128)")
+    made.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each kind (default 5)")
+    made.add_argument("--real-share", type=float, metavar="X", help="least share of real images in a cell's draws")
+    made.add_argument("--reversal", type=float, metavar="X", help="weight of the real-or-synthetic head; 0: none")
+    made.add_argument("--per-cell", type=int, metavar="N", help="synthetic images of each product and defect")
+    made.add_argument("--seed", type=int, default=0, help="of split and synthesis")
+    made.add_argument("--device", default="auto")
+    made.add_argument("--map", type=Path, metavar="FILE", help="class map for DATA and --test")
+    made.add_argument("--normal", metavar="NAME", help="name of the folder of normal images")
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return made
+
+
+def main(study: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:
+    """Runs a study; errors become one line, Ctrl-C exit code 130."""
+    sys.exit(guard(lambda: study(options) and None, Session(debug=options.debug)))
+
+
+def say(line: str) -> None:
+    """A line for the user, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def settings_of(options: argparse.Namespace, **changes: Any) -> StudySettings:
+    """The study's settings: slim or full, and what the options change."""
+    from defectaug.evaluation.study.api import default_settings
+
+    if options.slim and options.full:
+        raise ConfigError("--slim and --full: give one of them")
+    if options.slim or options.full:
+        base = StudySettings.slim() if options.slim else StudySettings.full()
+    else:
+        base = default_settings(options.device)
+    names = ("classifier", "weights", "steps", "image_size", "real_share", "reversal")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    fixed = {"seeds": tuple(range(options.seeds)), "split_seed": options.seed, "device": options.device}
+    return replace(base, **(fixed | given | changes))
+
+
+def real_images(options: argparse.Namespace) -> tuple[DataIndex, DataIndex]:
+    """Images to train on and to test with. Without --test, DATA is parted once, into OUT/real and OUT/test."""
+    from defectaug.data.splits import split
+
+    if options.test is not None:
+        return tuple(  # type: ignore[return-value]
+            index_folder(folder, class_map=options.map, normal=options.normal)
+            for folder in (options.data, options.test)
+        )
+    parts = (options.out / "real", options.out / "test")
+    if not (options.out / "parted").exists():
+        index = index_folder(options.data, class_map=options.map, normal=options.normal)
+        parted = split(index, {"train": 0.7, "test": 0.3}, options.seed)
+        own = tuple(
+            replace(drawn, split="test" if sample.split == "test" else "train") if sample.split else drawn
+            for sample, drawn in zip(index.samples, parted.samples, strict=True)
+        )  # the data set's own split comes first
+        parted = replace(parted, samples=own)
+        for name, part in zip(("train", "test"), parts, strict=True):
+            link(parted.only(name), part)
+        (options.out / "parted").write_text(f"{options.data.resolve()}\n", encoding="utf-8")
+    if (options.out / "parted").read_text(encoding="utf-8").strip() != str(options.data.resolve()):
+        raise OutputError(f"{options.out}: holds a study of other data; name another folder with --out")
+    return index_folder(parts[0]), index_folder(parts[1])
+
+
+def reading(index: DataIndex, options: argparse.Namespace) -> dict[str, Any]:
+    """How the classes of a folder are read: as the options say for DATA, while folders made here have final names."""
+    return {"class_map": options.map, "normal": options.normal} if index.root == options.data.expanduser() else {}
+
+
+def link(index: DataIndex, root: Path) -> Path:
+    """The images of an index as ROOT/<product>/<defect>/*, masks beside them: hard links, or copies."""
+    for sample in index.samples:
+        name = "_".join(sample.path.relative_to(index.root).with_suffix("").parts)
+        defect = "normal" if sample.defect == index.normal else sample.defect
+        folder = root / sample.product / defect
+        folder.mkdir(parents=True, exist_ok=True)
+        _link(sample.path, folder / f"{name}{sample.path.suffix}")
+        if sample.mask is not None:
+            _link(sample.mask, folder / f"{name}_mask{sample.mask.suffix}")
+    return root
+
+
+def references(index: DataIndex, products: Sequence[str], root: Path) -> Path:
+    """The defective images of some products, as a folder of references."""
+    if not root.exists():
+        wanted = index.where(lambda sample: sample.product in products and sample.defect != index.normal)
+        part = link(wanted, root.with_name(f".{root.name}.part"))
+        part.rename(root)
+    return root
+
+
+def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str, minutes: float) -> Path:
+    """A model of OUT/models, trained if it is not there; an interrupted training is gone on with."""
+    import defectaug
+
+    folder = options.out / "models" / name
+    done = folder.with_name(f"{name}.done")
+    if not done.exists():
+        with Progress(f"train {name}", unit="step") as progress:
+            defectaug.train(
+                data.root,
+                out=folder,
+                preset=preset,
+                minutes=minutes,
+                resume=(folder / "state").is_dir(),
+                seed=options.seed,
+                device=options.device,
+                say=progress.say,
+                show=progress,
+                **reading(data, options),
+            )
+        done.write_text(f"{minutes:g} minutes, {preset}\n", encoding="utf-8")
+    return folder
+
+
+def synthetic(
+    model: Path,
+    index: DataIndex,
+    options: argparse.Namespace,
+    *,
+    name: str = "",
+    only: Sequence[str] | None = None,
+    **how: Any,
+) -> list[Path]:
+    """New images of every cell, one folder a defect, made once and then kept.
+
+    Args:
+        model: the bundle.
+        index: its normal images are painted on.
+        options: `per_cell` images a cell; default as many as the fullest real cell has, at most 500.
+        name: of the set, below OUT/synthetic.
+        only: the defects to make; None: all that the model knows.
+        how: further arguments of `synthesize`, such as `reference` and `product`.
+    """
+    import defectaug
+
+    painter = defectaug.load_model(model, options.device)
+    count = options.per_cell or min(500, max(index.counts().values()))
+    base = options.out / "synthetic" / (name or model.resolve().name)
+    folders = []
+    for defect in (one for one in painter.info.defects if one != painter.info.normal and one in (only or [one])):
+        out = base.with_name(f"{base.name}-{painter.info.weights_sha256[:8]}-{count}-{options.seed}") / defect
+        if not (out / "manifest.jsonl").exists() or (out / RECORD).exists():
+            with Progress(f"synthesize {out.parent.name} {defect}") as progress:
+                defectaug.synthesize(
+                    model=painter,
+                    source=index.root,
+                    defect=defect,
+                    n=count,
+                    out=out,
+                    seed=options.seed,
+                    progress=progress,
+                    say=progress.say,
+                    **reading(index, options),
+                    **how,
+                )
+        folders.append(out)
+    return folders
+
+
+def needs_model(options: argparse.Namespace) -> Path:
+    """The model that was named.
+
+    Raises:
+        ConfigError: none was.
+    """
+    if options.model is None:
+        raise ConfigError("--model DIR: name the trained model that makes the synthetic images")
+    return options.model
+
+
+def study(
+    real: DataIndex, sets: Mapping[str, Sequence[Path]], settings: StudySettings, test: DataIndex,
+    options: argparse.Namespace, models: Sequence[Path] = (),
+) -> Any:  # fmt: skip
+    """`run_study` with progress; finished trainings are kept in OUT/cache."""
+    from defectaug.evaluation.study.api import run_study
+
+    with Progress("study", unit="step") as progress:
+        return run_study(
+            real, sets, settings,
+            test=test, cache=options.out / "cache", models=models, progress=progress, say=progress.say,
+        )  # fmt: skip
+
+
+def write(name: str, options: argparse.Namespace, title: str, lines: Sequence[str], tables: Sequence[Table],
+          numbers: Mapping[str, Any]) -> None:  # fmt: skip
+    """Leaves OUT/NAME.json and OUT/NAME.md, and prints the latter."""
+    from defectaug.data.images import write_atomic
+
+    command = shlex.join(["python", *sys.argv])
+    text = [f"# {title}", *lines]
+    for table in tables:
+        text += [f"**{table.title}**", markdown(table), *([table.note] if table.note else [])]
+    text += [f"`{command}`", machine(options.device)]
+    content = "\n\n".join(text) + "\n"
+    whole = {"command": command, "machine": machine(options.device), "title": title, "lines": list(lines)}
+    whole |= {"tables": [plain(table) for table in tables], **numbers}
+    encoded = (json.dumps(plain(whole), indent=1, ensure_ascii=False) + "\n").encode()
+    write_atomic(options.out / f"{name}.md", lambda file: file.write(content.encode()))
+    write_atomic(options.out / f"{name}.json", lambda file: file.write(encoded))
+    print(content, end="")
+
+
+def markdown(table: Table) -> str:
+    """A table in Markdown."""
+    rows = [list(table.columns), ["---"] * len(table.columns), *([show(value) for value in row] for row in table.rows)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+
+
+def machine(device: str) -> str:
+    """For example "x86_64, cpu (2 threads), fp32"."""
+    import platform
+
+    from defectaug.training.device import choose
+
+    return f"{platform.machine()}, {choose(device).describe()}"
+
+
+def few(index: DataIndex, product: str, count: int, seed: int) -> DataIndex:
+    """The index with no more than `count` images of each defect of one product, drawn by the seed."""
+    import random
+
+    kept: set[Sample] = set()
+    for defect in index.defects[1:]:
+        cell = index.cell(product, defect)
+        kept |= set(random.Random(f"{seed} {product} {defect}").sample(cell, min(count, len(cell))))
+    return index.where(lambda s: s.product != product or s.defect == index.normal or s in kept)
+
+
+def _link(source: Path, target: Path) -> None:
+    if target.exists():
+        return
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,57 @@
+"""Table 2 of the paper: methods of augmentation, with and without synthetic images.
+
+    python examples/studies/table2.py DATA --model models/demo --out studies/demo [--test DIR] [--slim|--full]
+           [--synthetic NAME=DIR ...] [--augmentations none,traditional,cutmix,cutout,mixup] [--sweep 0.5,1,2,4]
+
+--synthetic adds another tool's folder under a name. --sweep also tries so many synthetic images per real defective one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import common
+
+from defectaug.errors import ConfigError
+
+
+def table2(options: argparse.Namespace) -> None:
+    """Trains and writes the table."""
+    from defectaug.evaluation.study.section import difference_table, error_table, image_table
+
+    if options.model is None and not options.synthetic:
+        raise ConfigError("--model DIR or --synthetic NAME=DIR: name what makes, or holds, the synthetic images")
+    changes: dict[str, object] = {}
+    if options.augmentations:
+        kinds = tuple(options.augmentations.split(","))
+        changes["augmentations"] = kinds
+        changes["synthetic_with"] = tuple(kind for kind in kinds if kind != "none") or kinds
+    if options.sweep:
+        changes["sweep"] = tuple(float(amount) for amount in options.sweep.split(","))
+    settings = common.settings_of(options, **changes)
+    real, test = common.real_images(options)
+    sets = dict(named(entry) for entry in options.synthetic)
+    if options.model is not None:
+        sets[options.model.resolve().name] = common.synthetic(options.model, real, options)
+    result = common.study(real, sets, settings, test, options, [options.model] if options.model else [])
+    lines = [*result.warnings, *result.sentences(), *result.notes]
+    tables = [error_table(result), difference_table(result), image_table(result)]
+    title = "Methods of augmentation (Table 2)"
+    common.write("table2", options, title, [f"- {line}" for line in lines], tables, result.as_json())
+
+
+def named(entry: str) -> tuple[str, list[Path]]:
+    """NAME=DIR."""
+    name, _, folder = entry.partition("=")
+    if not name or not folder:
+        raise ConfigError(f"--synthetic {entry}: write NAME=DIR")
+    return name, [Path(folder)]
+
+
+if __name__ == "__main__":
+    parser = common.parser(__doc__)
+    parser.add_argument("--synthetic", action="append", default=[], metavar="NAME=DIR")
+    parser.add_argument("--augmentations", metavar="A,B,...")
+    parser.add_argument("--sweep", metavar="X,Y,...")
+    common.main(table2, parser.parse_args())

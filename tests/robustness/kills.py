@@ -1,0 +1,256 @@
+"""Stops the commands at random moments and looks at what is left: `python kills.py COUNT SEED [COMMAND ...]`.
+
+A quarter of the runs are not killed, but find a disk that takes no file above a random size ("FULL"). Before all that,
+two runs are started into one folder at the same time ("races").
+
+The programs run in forked children, so that the imports are paid for once. A child is killed when its processor time
+has reached a random share of what a whole run takes: so a busy machine does not shift the moments. After one to three
+kills the run is brought to its end, and must have left exactly what a run that was never stopped leaves. Prints one
+JSON line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+import torch.utils.tensorboard  # noqa: F401  (what the children would import)
+import yaml
+from fake_model import data, defective, save, surface
+from left_over import Fault, check_model, check_synthesis, check_transfer, same_model, same_tree
+from small_networks import SMALL
+
+import defectaug.synthesis.api
+import defectaug.synthesis.transfer
+import defectaug.training.run  # noqa: F401
+from defectaug.cli.main import main
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+CELLS = {"A/normal": 4, "A/scratch": 3, "B/normal": 3, "B/spot": 2}
+RHYTHM = {"steps": 6, "batch_size": 4, "save_every": 1, "sample_every": 2, "validate_every": 3, "log_every": 1}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: exit code or minus the signal, processor seconds, and what it said."""
+
+    code: int
+    seconds: float
+    said: str
+
+
+def run(
+    arguments: Sequence[str], said: Path, stop_after: float | None = None, number: int = 0, largest: int | None = None
+) -> Ended:
+    """Runs `defectaug ARGUMENTS` in a child, which gets a signal after so much processor time, or may write no file
+    above so many bytes."""
+    child = start(arguments, said, largest)
+    while stop_after is not None and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if processor_seconds(child) >= stop_after:
+            os.kill(child, number)
+            break
+        time.sleep(0.001)
+    return wait(child, said)
+
+
+def start(arguments: Sequence[str], said: Path, largest: int | None = None) -> int:
+    """The process number of a child that runs the program."""
+    child = os.fork()
+    if child == 0:
+        if largest is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+        _become(arguments, said)
+    return child
+
+
+def wait(child: int, said: Path) -> Ended:
+    """Waits for a child's end."""
+    _, status, usage = os.wait4(child, 0)
+    used = usage.ru_utime + usage.ru_stime
+    return Ended(os.waitstatus_to_exitcode(status), used, said.read_text(errors="replace"))
+
+
+def _become(arguments: Sequence[str], said: Path) -> None:
+    """The child: the program with its output in a file."""
+    code = 99
+    try:
+        out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+        main(arguments)
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 0
+    except BaseException as error:  # what comes in the last moment, as it would end the interpreter
+        code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 98
+    finally:
+        sys.stderr.flush()
+        os._exit(code & 0xFF)
+
+
+def processor_seconds(process: int) -> float:
+    """Time that the main thread of a process has run."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
+    except (OSError, IndexError):
+        return float("inf")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of the program, with a folder that is its output."""
+
+    name: str
+    place: Path
+
+    def arguments(self, out: Path) -> list[str]:
+        """As a user would type it, after what is in `out`."""
+        root, model = str(self.place / "data"), str(self.place / "reference" / "train")
+        if self.name == "train":
+            start = ["train", root, "--out", str(out), "--preset", "tiny", "--config", str(self.place / "small.yaml")]
+            saved = any((out / name).exists() for name in ("state", "state.old"))
+            return [*start, "--device", "cpu", "--precision", "fp32", *(["--resume"] if saved else [])]
+        if self.name == "synthesize":
+            wanted = ["--balance", "--n", "8", "--masks", "--batch-size", "2"]
+            return ["synthesize", "--model", model, "--source", root, "--out", str(out), *wanted, "--device", "cpu"]
+        sources, references = str(self.place / "sources"), str(self.place / "scratch")
+        return ["transfer", sources, references, "--model", model, "--out", str(out), "--device", "cpu"]
+
+    def check(self, out: Path, complete: bool) -> None:
+        """Raises Fault where something that is there is not whole, or something is missing at the end."""
+        if self.name == "train":
+            check_model(out, complete)
+        elif self.name == "synthesize":
+            check_synthesis(out, complete)
+        else:
+            check_transfer(out, complete)
+
+    def compare(self, out: Path) -> None:
+        reference = self.place / "reference" / self.name
+        if self.name == "train":
+            same_model(out, reference)
+        else:
+            same_tree(out, reference)
+
+
+def prepare(place: Path) -> None:
+    """Small data, small settings, and what undisturbed runs leave."""
+    data(place / "data", CELLS)
+    settings = SMALL | {"run": RHYTHM | {"warmup": 1}}
+    (place / "small.yaml").write_text(yaml.safe_dump(settings))
+    for number in range(8):
+        save(place / "sources" / f"{number}.png", surface(number))
+        save(place / "scratch" / f"{number}.png", defective(number))
+
+
+def check_end(ended: Ended, number: int) -> None:
+    """A kill leaves no time for words; the other signals are answered by one line and 130."""
+    if "Traceback" in ended.said:
+        raise Fault(f"a traceback: {ended.said[-600:]}")
+    if number == signal.SIGKILL and ended.code in (-signal.SIGKILL, 0):
+        return
+    if ended.code == 0 or ended.code == 256 - signal.SIGINT:  # done already, or on its way out of the interpreter
+        return
+    if ended.code != 130 or not ended.said.splitlines()[-1].startswith("error: interrupted"):
+        raise Fault(f"signal {number}: exit code {ended.code}: {ended.said[-600:]}")
+
+
+def check_full(ended: Ended) -> None:
+    """A disk that is full is the user's to mend."""
+    if ended.code == 0:
+        return
+    if ended.code != 2 or "Traceback" in ended.said or not ended.said.splitlines()[-1].startswith("error: "):
+        raise Fault(f"a full disk: exit code {ended.code}: {ended.said[-600:]}")
+
+
+def race(command: Command) -> None:
+    """Of two runs into one folder the second is refused; the first is as if it had been alone."""
+    out = command.place / f"race-{command.name}"
+    logs = [command.place / f"said{number}.txt" for number in range(2)]
+    arguments = command.arguments(out)
+    children = [start(arguments, log) for log in logs]
+    ended = [wait(child, log) for child, log in zip(children, logs, strict=True)]
+    if sorted(end.code for end in ended) != [0, 2]:
+        raise Fault(f"two runs at once ended with {[end.code for end in ended]}: {[end.said[-300:] for end in ended]}")
+    command.check(out, complete=True)
+    command.compare(out)
+
+
+def disturb(command: Command, out: Path, whole: float, rng: random.Random) -> list[str]:
+    """Stops a run one to three times, then lets it end; returns what was done."""
+    said = command.place / "said.txt"
+    done = []
+    for _ in range(rng.randint(1, 3)):
+        number, moment = rng.choice(SIGNALS), rng.uniform(0, 1.05)
+        if rng.random() < 0.25:
+            done.append(f"{command.name} FULL")
+            ended = run(command.arguments(out), said, largest=int(4096 * 200**moment))
+            check_full(ended)
+        else:
+            done.append(f"{command.name} {signal.Signals(number).name}")
+            ended = run(command.arguments(out), said, moment * whole, number)
+            check_end(ended, number)
+        command.check(out, complete=False)
+        if ended.code == 0:
+            break
+    else:
+        ended = run(command.arguments(out), said)
+        refused = ended.code == 2 and ("finished run" in ended.said or "is there already" in ended.said)
+        if ended.code != 0 and not refused:  # a kill after the last file leaves a run that is complete
+            raise Fault(f"the last run: exit code {ended.code}: {ended.said[-600:]}")
+    command.check(out, complete=True)
+    command.compare(out)
+    return done
+
+
+def disturb_many(count: int, seed: int, names: Sequence[str]) -> dict[str, Any]:
+    """Kills until `count` are reached."""
+    rng = random.Random(seed)
+    kills: Counter[str] = Counter()
+    faults: list[str] = []
+    started = time.time()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        prepare(place)
+        commands = [Command(name, place) for name in names]
+        whole = {}
+        for command in [Command("train", place), *(c for c in commands if c.name != "train")]:
+            ended = run(command.arguments(place / "reference" / command.name), place / "said.txt")
+            if ended.code:
+                raise Fault(ended.said)
+            whole[command.name] = ended.seconds
+        for command in commands:
+            if command.name != "transfer":  # which has no folder of its own
+                race(command)
+        trial = 0
+        while sum(kills.values()) < count:
+            command, out = commands[trial % len(commands)], place / f"trial{trial}"
+            before = rng.getstate()
+            try:
+                for done in disturb(command, out, whole[command.name], rng):
+                    kills[done] += 1
+            except Fault as fault:
+                faults.append(f"trial {trial} of seed {seed}, {command.name}: {fault}")
+                rng.setstate(before)
+                rng.random()
+                kills["faults"] += 1
+            trial += 1
+    return {"kills": sum(kills.values()), **kills, "seconds": round(time.time() - started), "faults": faults}
+
+
+if __name__ == "__main__":
+    chosen = sys.argv[3:] or ["train", "synthesize", "transfer"]
+    print(json.dumps(disturb_many(int(sys.argv[1]), int(sys.argv[2]), chosen)))

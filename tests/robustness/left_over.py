@@ -1,0 +1,130 @@
+"""What must hold of the files on disk, whenever a run was stopped, and at its end."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+
+class Fault(Exception):
+    """Something of the user's is torn, missing or left over."""
+
+
+def check_model(out: Path, complete: bool) -> None:
+    """Config, weights, one of two states, sample sheets and metrics are whole, as far as they are there."""
+    if (out / "config.yaml").exists():
+        content = yaml.safe_load((out / "config.yaml").read_text())
+        if not isinstance(content, dict) or "settings" not in content:
+            raise Fault("config.yaml is torn")
+    for file in [out / "model.safetensors", *out.glob("state/*.safetensors")]:
+        if file.exists():
+            _tensors(file)
+    if (out / "model.safetensors").exists() and not any((out / name).is_dir() for name in ("state", "state.old")):
+        raise Fault("weights without a state to go on from")
+    if not (out / "state").is_dir() and (out / "state.old").is_dir():
+        _tensors(out / "state.old" / "state.safetensors")
+        json.loads((out / "state.old" / "state.json").read_text())
+    for file in out.glob("state/state.json"):
+        json.loads(file.read_text())
+    for file in out.glob("samples/*.png"):
+        _image(file)
+    if complete:
+        _check_metrics(out / "metrics.csv")
+        _no_litter(out)
+
+
+def check_synthesis(out: Path, complete: bool) -> None:
+    """Every image and mask is whole, and every line of the manifest is of an image that is there."""
+    for folder in (out, out.with_name(f"{out.name}.masks")):
+        for file in folder.rglob("*.png"):
+            _image(file)
+    manifest = out / "manifest.jsonl"
+    if manifest.exists():
+        lines = manifest.read_text().split("\n")
+        files = [json.loads(line)["file"] for line in lines[:-1]]  # the last one may be cut short
+        if missing := [file for file in files if not (out / file).is_file()]:
+            raise Fault(f"in the manifest and not there: {missing}")
+        if len(set(files)) < len(files):
+            raise Fault("a line is there twice")
+    if complete:
+        made = {str(file.relative_to(out)) for file in out.rglob("*.png")}
+        if made != set(files) or lines[-1]:
+            raise Fault(f"{len(made)} images, {len(files)} lines")
+        _no_litter(out)
+        _no_litter(out.with_name(f"{out.name}.masks"))
+
+
+def check_transfer(out: Path, complete: bool) -> None:
+    """Every image is whole."""
+    for file in out.rglob("*.png"):
+        _image(file)
+    if complete:
+        _no_litter(out)
+
+
+def same_model(out: Path, reference: Path) -> None:
+    """Bit for bit the same weights, optimisers and sheets, and the same metrics but for the speed."""
+    for name in ("model.safetensors", "state/state.safetensors"):
+        ours, theirs = _tensors(out / name), _tensors(reference / name)
+        if ours.keys() != theirs.keys():
+            raise Fault(f"{name}: other tensors")
+        if different := [key for key in ours if not np.array_equal(ours[key], theirs[key])]:
+            raise Fault(f"{name}: {len(different)} tensors differ, first {different[0]}")
+    sheets = [{file.name: file.read_bytes() for file in folder.glob("samples/*.png")} for folder in (out, reference)]
+    if sheets[0] != sheets[1]:
+        raise Fault("other sample sheets")
+    rows = [_metrics(folder / "metrics.csv") for folder in (out, reference)]
+    if rows[0] != rows[1]:
+        raise Fault(f"other metrics: {[row for row in rows[0] if row not in rows[1]][:2]}")
+
+
+def same_tree(out: Path, reference: Path) -> None:
+    """The same files with the same bytes, masks included."""
+    for ending in ("", ".masks"):
+        ours, theirs = (_contents(folder.with_name(folder.name + ending)) for folder in (out, reference))
+        if ours != theirs:
+            names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+            raise Fault(f"{len(names)} files differ from those of a run that was not stopped: {names[:4]}")
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def _tensors(file: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise Fault(f"{file.name}: {error}") from error
+
+
+def _image(file: Path) -> None:
+    try:
+        with Image.open(file) as image:
+            image.load()
+    except OSError as error:
+        raise Fault(f"{file}: torn ({error})") from error
+
+
+def _metrics(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as text:
+        return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(text)]
+
+
+def _check_metrics(file: Path) -> None:
+    steps = [int(row["step"]) for row in _metrics(file)]
+    if steps != sorted(steps):
+        raise Fault(f"steps out of order: {steps}")
+
+
+def _no_litter(folder: Path) -> None:
+    litter = [p for p in folder.rglob("*") if p.name.endswith((".part", ".old", ".lock")) or p.name.startswith(".")]
+    if litter:
+        raise Fault(f"left over: {[str(p.relative_to(folder)) for p in litter]}")

@@ -1,0 +1,46 @@
+"""Tiny surfaces with scratches and spots, hard enough that a few images do not teach a classifier all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from data_helpers import save
+
+SIDE = 32
+CLASSES = ("normal", "scratch", "spot")
+
+
+def surface(product: str, defect: str, number: int, stream: int) -> np.ndarray:
+    """Image `number` of a cell, uint8 (32, 32); streams share none."""
+    rng = np.random.default_rng([stream, ord(product[0]), CLASSES.index(defect), number])
+    y, x = np.mgrid[:SIDE, :SIDE]
+    stripes = np.sin((x if product == "A" else y) / rng.uniform(2, 4) + rng.uniform(0, 6))
+    image = 120 + 15 * stripes + rng.normal(0, 6, (SIDE, SIDE))
+    cy, cx = rng.uniform(8, SIDE - 8, 2)
+    if defect == "scratch":
+        angle = rng.uniform(0, np.pi)
+        across = np.abs((x - cx) * np.sin(angle) - (y - cy) * np.cos(angle))
+        along = np.abs((x - cx) * np.cos(angle) + (y - cy) * np.sin(angle))
+        image += rng.choice([-60, 60]) * ((across < 1) & (along < rng.uniform(5, 9)))
+    elif defect == "spot":
+        image += rng.choice([-60, 60]) * (np.hypot(x - cx, y - cy) < rng.uniform(2, 3.2))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def folder(root: Path, counts: dict[str, int], stream: int = 0, start: int = 0) -> Path:
+    """ROOT/<product>/<defect>/NNN.png with so many images for each "product/defect"."""
+    for cell, count in counts.items():
+        product, defect = cell.split("/")
+        for number in range(start, start + count):
+            save(root / cell / f"{number:03d}.png", surface(product, defect, number, stream))
+    return root
+
+
+def noise(root: Path, counts: dict[str, int]) -> Path:
+    """The same with noise alone, under the name of whatever the cell is called."""
+    for place, (cell, count) in enumerate(sorted(counts.items())):
+        for number in range(count):
+            pixels = np.random.default_rng([9, place, number]).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
+            save(root / cell / f"{number:03d}.png", pixels)
+    return root

@@ -1,0 +1,57 @@
+"""The plain step against the fast one, and a quick run of the benchmark suite."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks import timing
+from benchmarks.__main__ import main
+from benchmarks.plain import PlainMethod
+from small_networks import CPU, small_config, small_method, training_batch
+
+from defectaug.dtgan import layered
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "paper", "ablation_a"])
+def test_fast_step_equals_the_plain_one(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The leak below the threshold looks at the sign of all gradients together: it depends on which terms share a pass.
+    monkeypatch.setattr(layered, "LEAK", 0.0)
+    config = small_config(recipe, {"run": {"r1_every": 2, "augment": recipe != "paper"}, "loss": {"to_mapping": 1}})
+    fast, plain = small_method(config), PlainMethod(config, 3, 2, CPU.device, 0)
+    for method in (fast, plain):
+        for optimizer in method.optimizers.values():
+            for group in optimizer.param_groups:
+                group["eps"] = 1e-2  # else Adam makes whole steps of rounding errors, where a gradient is 0
+    for step in range(3):
+        batch = training_batch(8, seed=step)
+        ours, theirs = fast.step(batch, step, 0.0), plain.play(batch, step, 0.0)
+        terms = {name: value for name, value in ours.items() if name not in ("painted", "removed")}
+        assert theirs == pytest.approx(terms, rel=1e-4, abs=1e-6)
+    weights = zip(fast.average.shadow.parameters(), plain.average.shadow.parameters(), strict=True)
+    assert all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in weights)
+
+
+def test_works_are_timed_in_turns() -> None:
+    calls: list[str] = []
+    works = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = timing.in_turns(works, torch.device("cpu"), repeats=3, warmups=1)
+    assert "".join(calls) == "ab" + "ababab"
+    assert all(0 <= taken.least <= taken.median <= taken.most for taken in times.values())
+
+
+def test_operations_are_counted() -> None:
+    a = torch.ones(4, 8, requires_grad=True)
+    assert timing.flops(lambda: (a @ torch.ones(8, 2)).sum().backward()) == 2 * (2 * 4 * 8 * 2)  # there and back
+
+
+def test_the_suite_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "numbers.json"
+    made = main(["--quick", "--only", "training", "index", "--recipes", "tiny", "--device", "cpu", "--json", str(file)])
+    assert json.loads(file.read_text()) == made
+    assert made["machine"]["quick"] and made["training tiny"]["utilisation"] > 0
+    assert made["index 1"]["images"] == 200
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].startswith("train tiny at 32, batch 4: ") and len(printed) == 4

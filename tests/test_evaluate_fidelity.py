@@ -1,0 +1,194 @@
+"""Distances agree with closed forms and with the libraries' own results; what cannot be had is said."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from evaluation_data import part, real, save, synthetic
+
+from defectaug.errors import ConfigError
+from defectaug.evaluation import weights
+from defectaug.evaluation.api import evaluate
+from defectaug.evaluation.cache import Cache
+from defectaug.evaluation.distances import Kernels, frechet, inside, pair_mean, resampled, share_interval
+from defectaug.evaluation.extractors import Filters, Inception, Lpips
+from defectaug.evaluation.features import FeatureStore
+from defectaug.evaluation.fidelity import chosen_pairs, groups_of
+from defectaug.evaluation.folders import read_real
+from defectaug.evaluation.looks import look_at_all
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("defectaug.evaluation.weights._fetch", lambda kind, target: False)
+
+
+def rows(count: int, seed: int, mean: float = 0.0, size: int = 12) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(mean, 1, (count, size)) @ rng.normal(0, 1, (size, size))
+
+
+def hashed(path: Path) -> weights.WeightsFile:
+    return weights.WeightsFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def gaussian(mean: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Rows whose mean and covariance are exactly `mean` and root root'."""
+    raw = rows(400, 3, size=len(mean))
+    raw = raw - raw.mean(0)
+    white = raw @ np.linalg.inv(np.linalg.cholesky(np.cov(raw, rowvar=False))).T
+    return white @ root.T + mean
+
+
+def test_frechet_of_known_gaussians() -> None:
+    deviations = np.array([1.0, 2.0, 0.5]), np.array([3.0, 1.0, 0.5])
+    a = gaussian(np.zeros(3), np.diag(deviations[0]))
+    b = gaussian(np.array([1.0, -2.0, 0.0]), np.diag(deviations[1]))
+    assert frechet(a, b) == pytest.approx(5 + np.square(deviations[0] - deviations[1]).sum(), rel=1e-9)
+    turn = np.linalg.qr(rows(3, 0, size=3))[0]
+    assert frechet(a @ turn, b @ turn) == pytest.approx(frechet(a, b), rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_frechet_of_a_set_against_itself_is_zero(count: int) -> None:
+    a = rows(count, 1)
+    assert frechet(a, a[::-1]) == pytest.approx(0, abs=1e-9)
+
+
+def test_agreement_with_torch_fidelity_on_features() -> None:
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    a, b = (torch.from_numpy(rows(count, 5, mean).astype(np.float32)) for count, mean in ((60, 0.0), (50, 0.3)))
+    theirs = fid_statistics_to_metric(fid_features_to_statistics(a), fid_features_to_statistics(b), False)
+    assert frechet(a.numpy(), b.numpy()) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
+    half = b[:50]
+    kid = kid_features_to_metric(half, a[:50], kid_subsets=1, kid_subset_size=50, verbose=False)
+    ours = Kernels.of(half.numpy(), a[:50].numpy()).distance()
+    assert ours == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-3)
+    prc = prc_features_to_metric(b, a, verbose=False)  # first the synthetic ones
+    assert inside(b.numpy(), a.numpy()).mean() == pytest.approx(prc["precision"], rel=1e-3)
+    assert inside(a.numpy(), b.numpy()).mean() == pytest.approx(prc["recall"], rel=1e-3)
+
+
+def test_agreement_with_torch_fidelity_on_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch_fidelity.feature_extractor_inceptionv3 as library
+
+    with monkeypatch.context() as patch:
+        patch.setattr(library, "load_state_dict_from_url", lambda *args, **options: {})
+        patch.setattr(library.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        torch.manual_seed(0)
+        theirs = library.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    torch.save(theirs.state_dict(), tmp_path / "random.pth")
+    found = weights.find(weights.inception(), tmp_path / "random.pth")
+    assert found is not None
+    images = torch.from_numpy(np.stack([part(seed)[0] for seed in range(2)]))[:, None].repeat(1, 3, 1, 1)
+    np.testing.assert_allclose(Inception(found)(images), theirs(images)[0].numpy(), rtol=1e-4)
+
+
+def test_agreement_with_torchmetrics_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchmetrics.functional.image.lpips as library
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+    from torchvision.models import alexnet
+
+    torch.manual_seed(0)
+    network = alexnet(weights=None).features
+    torch.save({f"features.{key}": value for key, value in network.state_dict().items()}, tmp_path / "alexnet.pth")
+    monkeypatch.setattr(library, "_get_tv_model_features", lambda net, pretrained=False: network)
+    theirs = LearnedPerceptualImagePatchSimilarity("alex", reduction="mean", normalize=True)
+    ours = Lpips(hashed(tmp_path / "alexnet.pth"))
+    a, b = (torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8) for _ in range(2))
+    assert ours(a, b).mean() == pytest.approx(float(theirs(a.float() / 255, b.float() / 255)), rel=1e-3)
+    assert ours(a, a) == pytest.approx(np.zeros(3), abs=1e-7)
+
+
+def test_kernel_distance_pairs_no_row_with_itself_when_drawn_twice() -> None:
+    a, b = rows(30, 1), rows(30, 1)
+    kernels = Kernels.of(a, b)
+    twice = np.zeros(30)
+    twice[:15] = 2
+    assert pair_mean(kernels.aa, twice) == pytest.approx(pair_mean(kernels.aa[:15, :15]))
+
+
+def test_intervals() -> None:
+    values = np.random.default_rng(0).normal(5, 2, 200)
+    found = resampled(
+        float(values.mean()), lambda w, _: float(w @ values / w.sum()), (200, 1), seed=0, resamples=400
+    )
+    error = 1.96 * values.std() / np.sqrt(200)
+    assert found.high - found.value == pytest.approx(error, rel=0.25)
+    assert found.value - found.low == pytest.approx(error, rel=0.25)
+    wilson = share_interval(0, 10)
+    assert (wilson.value, wilson.low) == (0, 0)
+    assert wilson.high == pytest.approx(0.2775, abs=1e-3)
+
+
+def test_pairs_are_chosen_once_each() -> None:
+    assert chosen_pairs(4, 0) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    many = chosen_pairs(1000, 0)
+    assert len(set(many)) == len(many) == 100
+    assert many == chosen_pairs(1000, 0)
+
+
+def test_groups_are_cells_products_defects_and_all() -> None:
+    real_cells = {("A", "normal"): [0], ("A", "scratch"): [1, 2], ("B", "scratch"): [3], ("B", "spot"): [4]}
+    made = {("A", "scratch"): [0], ("B", "scratch"): [1], ("C", "scratch"): [2]}
+    groups = groups_of(real_cells, made, "normal")
+    assert [group.name for group in groups] == ["A/scratch", "B/scratch", "defect scratch"]
+    assert groups[-1].real == (1, 2, 3)
+
+
+def test_features_are_taken_once_and_kept(tmp_path: Path) -> None:
+    root = real(tmp_path / "data", {"A/normal": 3, "A/spot": 2}, masks=False)
+    save(root / "A/spot/larger.png", np.kron(part(5, "spot")[0], np.ones((2, 2), np.uint8)))
+    save(root / "A/spot/colour.png", np.repeat(part(6, "spot")[0][..., None], 3, axis=2))
+    images = look_at_all("data", read_real(root), print)
+    first = FeatureStore(Filters(), Cache(tmp_path / "cache")).of(images)
+    assert first.shape == (7, Filters().size)
+
+    class Never(Filters):
+        def __call__(self, images: torch.Tensor) -> np.ndarray:
+            raise AssertionError("computed twice")
+
+    np.testing.assert_array_equal(FeatureStore(Never(), Cache(tmp_path / "cache")).of(images), first)
+    for path in (tmp_path / "cache").rglob("*.npz"):
+        path.write_bytes(b"damaged")
+    np.testing.assert_array_equal(FeatureStore(Filters(), Cache(tmp_path / "cache")).of(images), first)
+
+
+def test_filters_do_not_care_for_the_format_but_for_defects() -> None:
+    grey = torch.from_numpy(np.stack([part(1)[0], part(1, "scratch")[0], part(2)[0]]))[:, None].repeat(1, 3, 1, 1)
+    normal, scratched, other = Filters()(grey)
+    assert np.linalg.norm(scratched - normal) > 2 * np.linalg.norm(other - normal)
+
+
+def test_without_weights_other_measures_come_under_their_own_names(tmp_path: Path) -> None:
+    root = real(tmp_path / "data")
+    said: list[str] = []
+    result = evaluate(root, synthetic(tmp_path / "out", root), only=["fidelity"], say=said.append)
+    (section,) = result.sections
+    assert sum("Inception-v3" in line for line in said) == 1
+    columns = [column for table in section.tables for column in table.columns]
+    assert not {"FID", "KID", "LPIPS"} & set(columns)
+    group = section.numbers["groups"]["A/scratch"]
+    assert (group.real, group.synthetic, group.resamples) == (12, 8, 200)
+    assert group.frechet.low <= group.frechet.value <= group.frechet.high
+    assert group.frechet_even < 3 * group.frechet_real
+    assert any("fewer images than its" in line for line in section.warnings)
+
+
+def test_weights_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        weights.find(weights.inception(), tmp_path / "none.pth")
+    with pytest.raises(ConfigError, match="no file of weights"):
+        weights.find(weights.inception(), tmp_path)
+    (tmp_path / "w.pth").write_bytes(b"no weights")
+    with pytest.raises(ConfigError, match="cannot be read as weights"):
+        weights.find(weights.inception(), tmp_path / "w.pth")
+    torch.save({"other": torch.zeros(1)}, tmp_path / "w.pth")
+    assert weights.find(weights.inception(), tmp_path / "w.pth", network=False) is None

@@ -1,0 +1,237 @@
+"""Parts of the downstream study: statistics, draws, augmentations, networks, settings."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from defectaug.errors import ConfigError
+from defectaug.evaluation.study.arms import Arm, arms, portions
+from defectaug.evaluation.study.augment import Augment, cutmix, cutout, mixup, traditional
+from defectaug.evaluation.study.classifier import (
+    Recipe,
+    build,
+    origin_loss,
+    predict,
+    rate_of,
+    reversal_strength,
+    reverse_gradient,
+)
+from defectaug.evaluation.study.draws import CellDraws
+from defectaug.evaluation.study.intervals import Difference, paired_difference, t_cdf, t_quantile, verdict
+from defectaug.evaluation.study.networks import find_weights
+from defectaug.evaluation.study.settings import StudySettings
+from defectaug.training.device import Compute
+
+CPU = Compute(torch.device("cpu"), bf16=False)
+
+
+# Student's t as scipy.stats.t.ppf and .cdf give it
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    [(1, 12.706204736), (2, 4.302652730), (4, 2.776445105), (9, 2.262157163), (29, 2.045229642)],
+)
+def test_t_quantiles(freedom: int, quantile: float) -> None:
+    assert t_quantile(0.975, freedom) == pytest.approx(quantile, rel=1e-8)
+    assert t_cdf(quantile, freedom) == pytest.approx(0.975, rel=1e-8)
+    assert t_cdf(-quantile, freedom) == pytest.approx(0.025, rel=1e-7)
+
+
+def test_paired_interval_is_scipys() -> None:
+    # scipy.stats.ttest_rel([1, 2, 4, 3, 6], [2, 2, 5, 6, 8]).confidence_interval(): (-2.815715, 0.015715)
+    found = paired_difference([1, 2, 4, 3, 6], [2, 2, 5, 6, 8])
+    assert (found.mean, found.runs) == (pytest.approx(-1.4), 5)
+    assert (found.low, found.high) == (pytest.approx(-2.8157148, abs=1e-6), pytest.approx(0.0157148, abs=1e-6))
+
+
+def test_verdict_follows_the_rule() -> None:
+    assert verdict(Difference(-0.1, -0.2, -0.01, 5)) == "helps"
+    assert verdict(Difference(0.1, 0.01, 0.2, 5)) == "hurts"
+    assert verdict(Difference(-0.1, -0.3, 0.1, 5)) == "no difference shown"
+    assert verdict(paired_difference([0.0], [0.9])) == "no difference shown"
+    assert verdict(paired_difference([0.1, 0.1], [0.1, 0.1])) == "no difference shown"
+    with pytest.raises(ValueError):
+        paired_difference([], [])
+
+
+def test_gradient_is_reversed_and_the_value_kept() -> None:
+    features = torch.tensor([[1.0, -2.0]], requires_grad=True)
+    reversed_ = reverse_gradient(features, 0.5)
+    assert torch.equal(reversed_, features)
+    reversed_.sum().backward()
+    assert torch.equal(features.grad, torch.tensor([[-0.5, -0.5]]))
+
+
+def test_auxiliary_layer_learns_what_the_backbone_unlearns() -> None:
+    classifier = build("small", 3, auxiliary=True)
+    images, wanted = torch.rand(8, 1, 32, 32), torch.eye(2)[[0, 1] * 4]
+    parameter = classifier.backbone.layers[1].weight
+    gradients = []
+    for strength in (1.0, -1.0):  # -1 undoes the reversal
+        classifier.zero_grad()
+        _, logits = classifier.with_auxiliary(images, strength)
+        origin_loss(logits, wanted).backward()
+        gradients.append((parameter.grad.clone(), classifier.auxiliary.weight.grad.clone()))
+    assert torch.allclose(gradients[0][0], -gradients[1][0], atol=1e-7) and gradients[0][0].abs().max() > 0
+    assert torch.allclose(gradients[0][1], gradients[1][1])
+
+
+def test_images_without_an_origin_do_not_count() -> None:
+    logits = torch.randn(3, 2)
+    targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    expected = nn.functional.cross_entropy(logits[:2], torch.tensor([0, 1]))
+    assert origin_loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert origin_loss(logits, torch.zeros(3, 2)).item() == 0
+
+
+def test_schedules() -> None:
+    recipe = Recipe(steps=100, rate=1.0)
+    assert rate_of(0, recipe) == 0.2 and rate_of(4, recipe) == 1 and rate_of(99, recipe) < 0.001
+    assert reversal_strength(0, 100) == 0 and 0.99 < reversal_strength(100, 100) < 1
+
+
+def test_draws_treat_cells_alike_and_keep_real_images() -> None:
+    cells = np.array([0] * 100 + [1] * 2 + [1] * 18)
+    synthetic = np.array([False] * 102 + [True] * 18)
+    draws = CellDraws(cells, synthetic, batch=50, seed=3, real_share=0.5)
+    counts = Counter(np.concatenate([draws(step) for step in range(200)]).tolist())
+    first = sum(counts[n] for n in range(100)) / 10_000
+    real = sum(counts[n] for n in (100, 101)) / 10_000
+    assert first == pytest.approx(0.5, abs=0.01) and real == pytest.approx(0.25, abs=0.01)
+    assert (draws(7) == CellDraws(cells, synthetic, batch=50, seed=3)(7)).all()
+    assert (draws(7) != draws(8)).any()
+    natural = CellDraws(cells, synthetic, batch=50, seed=3, real_share=0.0, oversample=False)
+    counts = Counter(np.concatenate([natural(step) for step in range(200)]).tolist())
+    assert sum(counts[n] for n in range(100)) / 10_000 == pytest.approx(100 / 120, abs=0.02)
+
+
+def test_scarce_cells_are_filled_first() -> None:
+    real = {("A", "normal"): 50, ("A", "scratch"): 30, ("A", "spot"): 4, ("B", "spot"): 10}
+    there = {("A", "scratch"): 40, ("A", "spot"): 40, ("B", "spot"): 3}
+    full = portions(real, there, "normal", None, "scarce")
+    assert full == {("A", "scratch"): 20, ("A", "spot"): 40, ("B", "spot"): 3}
+    half = portions(real, there, "normal", 0.5, "scarce")  # 22 for 44 real defective ones
+    assert half == {("A", "scratch"): 0, ("A", "spot"): 19, ("B", "spot"): 3}
+    assert portions(real, there, "normal", 0.1, "scarce") == {("A", "scratch"): 0, ("A", "spot"): 4, ("B", "spot"): 0}
+    assert portions(real, there, "normal", 0.5, "even") == {("A", "scratch"): 10, ("A", "spot"): 9, ("B", "spot"): 3}
+    assert portions(real, there, "normal", 100, "scarce") == there
+
+
+def test_arms() -> None:
+    settings = StudySettings(augmentations=("none",), synthetic_with=("cutout",), sweep=(4, 1))
+    names = [arm.name for arm in arms(settings, ["gan"])]
+    assert names == ["none", "cutout", "cutout + gan", "cutout + gan (1 per real)", "cutout + gan (4 per real)"]
+    assert arms(settings, []) == (Arm("none"),)
+
+
+def batch(count: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.arange(count)[:, None, None, None].expand(count, 1, 32, 32) * 15
+    return images.to(torch.uint8), torch.eye(count)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_no_augmentation_only_scales() -> None:
+    images, targets = batch()
+    found, kept = Augment("none")(images, targets, seeded())
+    assert torch.equal(found, images.float() / 255) and torch.equal(kept, targets)
+
+
+def test_targets_follow_the_pixels() -> None:
+    images, targets = batch()
+    values = images.float() / 255
+    mixed, shares = cutmix(values, targets, seeded())
+    grey = shares @ values[:, 0, 0, 0]
+    assert torch.allclose(mixed.mean((1, 2, 3)), grey, atol=1e-5)
+    assert not torch.equal(mixed, values) and torch.allclose(shares.sum(1), torch.ones(16))
+    mixed, shares = mixup(values, targets, seeded())
+    assert torch.allclose(mixed[:, 0, 0, 0], shares @ values[:, 0, 0, 0], atol=1e-5)
+    assert not torch.equal(mixed, values)
+
+
+def test_cutout_makes_a_hole() -> None:
+    images = torch.rand(64, 1, 32, 32)
+    changed = (cutout(images, seeded()) != images).float().mean((1, 2, 3))
+    assert changed.min() > 0.01 and changed.max() <= 0.0626 + 0.01
+
+
+def test_traditional_flips_only_where_allowed() -> None:
+    ramp = torch.arange(32, dtype=torch.uint8)[None, None, None, :].expand(64, 1, 32, 32) * 8
+    for flips, some in (("none", False), ("v", False), ("h", True)):
+        found = traditional(ramp, seeded(), flips)
+        falling = found[..., 4:28].mean(2)[:, 0].diff(dim=1).mean(1) < 0
+        assert falling.any().item() == some and not falling.all()
+    assert found.min() >= 0 and found.max() <= 1
+    assert torch.equal(found, traditional(ramp, seeded(), "h"))
+
+
+def test_classifiers_of_torchvision() -> None:
+    images = torch.randint(0, 255, (3, 1, 32, 32), dtype=torch.uint8)
+    for name in ("small", "resnet18"):
+        classifier = build(name, 4, seed=1, auxiliary=True)
+        shares = predict(classifier, images, CPU)
+        assert shares.shape == (3, 4) and torch.allclose(shares.sum(1), torch.ones(3), atol=1e-5)
+        assert torch.equal(shares, predict(build(name, 4, seed=1, auxiliary=True), images, CPU))
+
+
+def test_weights_from_a_file(tmp_path: Path) -> None:
+    from torchvision import models
+
+    torch.manual_seed(5)
+    network = models.resnet18(weights=None)
+    torch.save(network.state_dict(), tmp_path / "resnet18.pth")
+    found = find_weights("resnet18", str(tmp_path), print)
+    assert found.origin.endswith("resnet18.pth") and len(found.sha256 or "") == 64
+    classifier = build("resnet18", 2, weights=found)
+    assert torch.equal(classifier.backbone.network.conv1.weight, network.conv1.weight)
+    (tmp_path / "resnet50.pth").write_bytes(b"nothing")
+    for name, place, said in (
+        ("resnet50", tmp_path, "cannot be read"),
+        ("resnet50", tmp_path / "none.pth", "no such file"),
+        ("vgg11", tmp_path, "no file vgg11"),
+        ("resnet999", tmp_path, "none of that name"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            find_weights(name, str(place), print)
+    with pytest.raises(ConfigError, match="not the weights of resnet34"):
+        build("resnet34", 2, weights=found)
+
+
+def test_a_missing_network_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from defectaug.evaluation.study import networks
+
+    def refuse(name: str) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(networks, "_imagenet", refuse)
+    said: list[str] = []
+    assert "from scratch" in find_weights("resnet18", "auto", said.append).origin
+    assert len(said) == 1 and "no route" in said[0]
+    with pytest.raises(ConfigError, match="ImageNet weights cannot be had"):
+        find_weights("resnet18", "imagenet", said.append)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"seeds": ()}, {"seeds": (1, 1)}, {"steps": 0}, {"augmentations": ("blur",)}, {"amount": 0.0}, {"fill": "all"},
+        {"validation": 0.6, "test": 0.5}, {"real_share": 1.0}, {"sweep": (-1.0,)}, {"image_size": 8}, {"rate": 0.0},
+    ],
+)  # fmt: skip
+def test_bad_settings(bad: dict) -> None:
+    with pytest.raises(ConfigError, match="study setting"):
+        StudySettings(**bad)
+
+
+def test_full_study_is_the_papers() -> None:
+    full = StudySettings.full()
+    assert full.classifier == "resnet50" and len(full.seeds) == 5 and len(full.augmentations) == 5
+    assert math.isclose(full.validation + full.test, 0.45)
