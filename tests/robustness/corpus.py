@@ -155,6 +155,7 @@ BAD: dict[str, Make] = {
     "bomb.png": true_bomb,
     "claims.png": lambda: png_header(20_000, 20_000),
     "claims-most.png": lambda: png_header(0x7FFFFFFF, 0x7FFFFFFF),
+    "claims-little-too-much.png": lambda: png_header(12_000, 12_000),
     "claims.webp": webp_bomb,
     "no-size.png": lambda: png_header(0, 0),
     "nan.tif": lambda: floats(np.full((30, 40), np.nan)),

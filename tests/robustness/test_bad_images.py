@@ -47,10 +47,10 @@ def test_bad_images_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["bomb.png", "claims.png", "claims-most.png", "claims.webp"])
+@pytest.mark.parametrize("name", ["bomb.png", "claims.png", "claims-most.png", "claims-little-too-much.png"])
 def test_what_is_too_large_is_known_from_the_header(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(BAD[name]())
-    with pytest.raises(DataError, match=r"too large to decode; 134 megapixels are the limit|cannot be read"):
+    with pytest.raises(DataError, match="too large to decode; 134 megapixels are the limit"):
         probe(tmp_path / name)
 
 
