@@ -50,7 +50,7 @@ class NetworkConfig:
     defect_classifier: bool = True
     product_classifier: bool = True
     product_branches: bool = True  # D judges each defect on each product by a branch of its own
-    shape_critic: bool = True  # layered form only
+    code_prior: bool = True  # layered: M is fitted to the codes of E
 
     @property
     def code_size(self) -> int:
@@ -76,7 +76,8 @@ class LossConfig:
     mask: float = 0.0  # layered: what was painted is found again
     shape: float = 0.0  # layered: latent defects are shaped as encoded ones
     spread: float = 0.0  # layered: latent defects differ as encoded ones do
-    cover: float = 0.0  # layered: no encoded defect is far from every latent one
+    cover: float = 0.0  # layered: M makes every encoded defect again from its latent
+    kl: float = 0.0  # layered: these latents are normally distributed
     fill: float = 0.0  # layered: the fill is the normal image
 
 
@@ -114,6 +115,7 @@ class RunConfig:
     steps: int = 100_000
     batch_size: int = 8
     warmup: int = 0
+    latent_share: float = 0.5  # share of a batch that latents guide, references the rest; 0: M learns in the end alone
     mapping_share: float = 0.0  # layered: last share of the run, in which M alone is trained
     r1_every: int = 16
     sample_every: int = 500
@@ -299,11 +301,13 @@ def check(config: Config) -> Config:
         )
     if run.mapping_share and net.generator != "layered":
         raise ConfigError(f"run.mapping_share is {run.mapping_share}; it must be 0 for generator '{net.generator}'.")
+    if not run.mapping_share and not int(run.batch_size * run.latent_share):
+        raise ConfigError(f"run.latent_share is {run.latent_share}; without run.mapping_share M would learn nothing.")
     return config
 
 
 _FROM_ZERO = {"seed", "warmup", "encoder_blocks", "generator_blocks", "cache_mb"}
-_SHARES = {"beta1", "beta2", "ema", "normal_target", "mapping_share", "cooldown"}
+_SHARES = {"beta1", "beta2", "ema", "normal_target", "latent_share", "mapping_share", "cooldown"}
 
 
 def _check_ranges(config: Config) -> None:

@@ -34,29 +34,37 @@ def test_only_more_likeness_than_real_defects_have_is_punished() -> None:
     assert losses.excess_likeness(apart, group, alike, group).item() == 0
 
 
-def made_match(latent: list[int], truth: list[int]) -> prior.Match:
+def made_match(rebuilt: list[int], truth: list[int]) -> prior.Match:
     def codes(places: Tensor) -> Codes:
-        c = places.requires_grad_(True)
-        return Codes(c, torch.ones(len(places), 4), torch.ones(len(places), dtype=torch.long))
+        return Codes(places, torch.ones(len(places), 4), torch.ones(len(places), dtype=torch.long))
 
-    pool, real = one_hot_places(latent), one_hot_places(truth)
-    target = codes(real.clone()).detach()
-    chosen = prior.nearest(target, real, codes(pool), pool)
-    fresh = codes(pool.clone())
-    return prior.Match(target, real, codes(pool[chosen].detach()), pool[chosen].detach(), fresh, pool)
+    near, real = one_hot_places(rebuilt), one_hot_places(truth)
+    latent = torch.zeros(len(truth), 2)
+    return prior.Match(codes(real), real, latent, latent, codes(near), near, codes(near), near)
 
 
-def test_cover_is_zero_where_every_defect_has_its_latent() -> None:
-    assert prior.cover(made_match([2, 7, 11], [7, 2])).item() == pytest.approx(0, abs=1e-3)
-    assert prior.cover(made_match([2, 2, 11], [7, 2])).item() > 0.3
+def test_cover_is_zero_where_every_defect_is_made_again() -> None:
+    assert prior.cover(made_match([7, 2], [7, 2])).item() == pytest.approx(0, abs=1e-3)
+    assert prior.cover(made_match([2, 2], [7, 2])).item() > 0.3
 
 
-def test_the_nearest_latent_of_the_class_is_chosen() -> None:
-    places, styles = one_hot_places([2, 7, 7]), torch.ones(3, 4)
-    pool = Codes(places, styles, torch.tensor([1, 2, 1]))
-    real = one_hot_places([7, 2])
-    target = Codes(real, styles[:2], torch.tensor([1, 1]))
-    assert prior.nearest(target, real, pool, places).tolist() == [2, 0]
+def test_divergence_is_that_of_normal_distributions() -> None:
+    mean, log_variance = torch.tensor([[1.0, -2.0], [0.5, 0.0]]), torch.tensor([[0.0, 1.0], [-1.0, 0.3]])
+    posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    closed = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert losses.kl_from_normal(mean, log_variance).item() == pytest.approx(closed.item(), rel=1e-5)
+    assert losses.kl_from_normal(0 * mean, 0 * mean).item() == 0
+
+
+def test_code_reconstruction_does_not_reward_small_codes() -> None:
+    def pair(size: float) -> tuple[Codes, Codes]:
+        draw = torch.Generator().manual_seed(0)
+        c = torch.randn(4, 2, 8, 8, generator=draw) * size, torch.randn(4, 2, 8, 8, generator=draw) * size
+        style, defect = torch.ones(4, 4), torch.ones(4, dtype=torch.long)
+        return Codes(c[0], style, defect), Codes(c[1], style, defect)
+
+    large, small = (losses.code_reconstruction(*pair(size)).item() for size in (1.0, 0.05))
+    assert small == pytest.approx(large, rel=1e-3)
 
 
 def test_fitting_m_changes_neither_e_nor_g() -> None:
@@ -65,10 +73,13 @@ def test_fitting_m_changes_neither_e_nor_g() -> None:
     image = torch.rand(3, 1, *2 * [model.net.image_size], generator=torch.Generator().manual_seed(0))
     target = model.encoder(image, defect)
     found = prior.match(model, target, prior.held_opacity(model, target), torch.Generator().manual_seed(1))
-    assert found.near.defect.tolist() == [1, 2, 1]
-    (prior.cover(found) + prior.spread(found) + found.fresh_opacity.sum()).backward()
+    assert found.near.defect.tolist() == [1, 2, 1] and len(found.fresh) == 3 * prior.FRESH
+    assert model.posterior is not None
+    (prior.cover(found) + prior.spread(found) + found.fresh_opacity.sum()).backward(retain_graph=True)
     touched = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert touched == {"mapping"}
+    assert touched == {"mapping", "posterior"}
+    prior.divergence(found).backward()
+    assert any(p.grad is not None and p.grad.any() for p in model.posterior.parameters())
 
 
 def test_critic_notices_a_batch_of_equals() -> None:

@@ -2,8 +2,8 @@
 
 Not in the paper. E learns place, shape and style of real defects within a few hundred steps, since every real
 defect has to be rebuilt; M, taught by D alone, long paints one smear for all latents. The critic compares the two
-where nothing else distracts it: on shape maps, opacities and style vectors. An adversarial autoencoder's prior (Makhzani et al.
-2015) the other way round: the prior is fitted to the encoder. It sees a batch at once (minibatch standard
+where nothing else distracts it: on shape maps, opacities and style vectors. An adversarial autoencoder's
+prior (Makhzani et al. 2015) the other way round: the prior is fitted to the encoder. It sees a batch at once (minibatch standard
 deviation, Karras et al. 2018), so that a mapping network that has collapsed is found out at a glance.
 """
 
@@ -33,10 +33,6 @@ class ShapeCritic(nn.Module):
         self.last = conv3(64 + 1, 64)
         self.head = nn.Sequential(nn.Linear(2 * 64 + net.style_dim + 1, 64), nn.LeakyReLU(0.2), nn.Linear(64, domains))
 
-    def stacked(self, codes: Codes, opacity: Tensor) -> Tensor:
-        """Opacities (N, 1, S, S) folded to the size of the shape maps, on top of these."""
-        return torch.cat([F.pixel_unshuffle(opacity, self.cell), codes.c], dim=1)
-
     def forward(self, seen: Tensor, style: Tensor, domain: Tensor) -> Tensor:
         """Stacked maps (N, C, h, h), styles and domains to the logits (N,) of the domains' branches."""
         h = self.blocks(self.stem(seen))
@@ -46,16 +42,21 @@ class ShapeCritic(nn.Module):
         return pick(self.head(torch.cat([h, style, styles], dim=1)), domain).float()
 
     def judge(
-        self, codes: Codes, opacity: Tensor, generator: torch.Generator, watched: bool = False
+        self, codes: Codes, opacity: Tensor, scale: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Logits (N,) of shifted maps, and the maps (``watched``: for a gradient with respect to them). Tens of shapes
-        would be learnt by heart. The batch moves as one: moved one by one, equal shapes would look different and a
-        collapse go unseen."""
-        seen = shift_together(self.stacked(codes, opacity), generator, REACH)
-        if watched:
-            seen = seen.detach().requires_grad_(True)
+        """Logits (N,) of shifted maps, and the maps, for a gradient with respect to them. Tens of shapes would be
+        learnt by heart. The batch moves as one: moved one by one, equal shapes would look different and a collapse go
+        unseen."""
+        seen = shift_together(stacked(codes, opacity, scale, self.cell), generator, REACH)
+        if not seen.requires_grad:
+            seen.requires_grad_(True)
         with torch.autocast(seen.device.type, enabled=False):
             return self(seen, codes.s, codes.defect), seen
+
+
+def stacked(codes: Codes, opacity: Tensor, scale: Tensor, cell: int) -> Tensor:
+    """Opacities (N, 1, S, S), folded by the size of a cell, and shape maps divided by their ``scale``, in one map."""
+    return torch.cat([F.pixel_unshuffle(opacity, cell), codes.c / scale], dim=1)
 
 
 def batch_spread(h: Tensor) -> Tensor:

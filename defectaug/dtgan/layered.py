@@ -26,9 +26,10 @@ LEAK = 0.1  # CHOICE: see SoftThreshold
 
 
 class SoftThreshold(torch.autograd.Function):
-    """relu(tanh(response) - THRESHOLD), stretched to reach 1: what is left of the source under a weaker layer is a ghost
-    of its defect. Below the threshold only the wish for more opacity passes back, scaled by
-    LEAK: a plain relu never wakes a dead place, a leaky one lets the area penalty bury it ever deeper."""
+    """relu(tanh(response) - THRESHOLD), stretched to reach 1: under a weaker layer a ghost of a removed defect is left.
+    Below the threshold only the wish for more opacity passes back, scaled by LEAK: a plain relu never wakes a dead
+    place, a leaky one lets the area penalty bury it ever deeper. Where the layer is opaque LEAK passes back at least:
+    a young G that has covered everything finds the way back."""
 
     @staticmethod
     def forward(ctx: Any, response: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ class SoftThreshold(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (squashed,), (wish,) = ctx.saved_tensors, grads
-        slope = (1 - squashed.square()) / (1 - THRESHOLD)
+        slope = (1 - squashed.square()).clamp(min=LEAK) / (1 - THRESHOLD)
         return torch.where(squashed > THRESHOLD, wish * slope, LEAK * wish.clamp(max=0))
 
 
@@ -79,15 +80,19 @@ class OpacityDecoder(nn.Module):
         super().__init__()
         widths = net.generator_widths[::-1]
         self.first = conv3(net.code_channels, widths[0], bias=False)
-        self.block = ResBlock(widths[0], widths[0], bias=False)
+        # Two blocks see eleven cells of c: fewer do not draw a thin stroke in one piece.
+        self.blocks = nn.Sequential(*(ResBlock(widths[0], widths[0], bias=False) for _ in range(2)))
+        for block in self.blocks:
+            assert isinstance(block, ResBlock)
+            nn.init.zeros_(block.conv2.weight)  # a young decoder with more gain covers everything
         self.ups = nn.ModuleList(
-            ResBlock(a, b, "smooth", bias=False) for a, b in pairwise(widths)
+            ResBlock(a, b, "up", bias=False) for a, b in pairwise(widths)
         )
         self.out = FineConv(widths[-1], 1, net.fold, bias=False, std=0.1)
 
     def forward(self, c: Tensor) -> tuple[Tensor, Tensor]:
         """c (N, code_channels, h, h) to opacity (N, 1, S, S) and shape features (N, widths[0], S/fold, S/fold)."""
-        h = self.block(self.first(c))
+        h = self.blocks(self.first(c))
         for up in self.ups:
             h = up(h)
         h = activate(h)
@@ -106,7 +111,7 @@ class ColourDecoder(nn.Module):
         self.context = nn.Conv2d(widths[0], net.code_channels, 1)
         self.first = conv3(2 * net.code_channels, fine)
         self.blocks = nn.ModuleList([StyledResBlock(fine, fine, net.style_dim)])
-        self.blocks.extend(StyledResBlock(fine, fine, net.style_dim, "smooth") for _ in widths[1:])
+        self.blocks.extend(StyledResBlock(fine, fine, net.style_dim, "up") for _ in widths[1:])
         self.merge = nn.Conv2d(2 * fine + net.channels * net.fold**2, fine, 1)
         self.out = FineConv(fine, net.channels, net.fold)
 
@@ -171,7 +176,7 @@ class LayeredGenerator(Generator):
         code = torch.tanh(code.float())
         removed, _ = self.opacity(code)
         fill = self.fill(levels, features, x, removed)
-        clean = x + dilated(removed) * (fill - x)
+        clean = x + removed * (fill - x)
         return Background(x, features, code, removed, clean, fill)
 
     def render(self, background: Background, codes: Codes) -> Rendered:

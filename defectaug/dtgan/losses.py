@@ -10,6 +10,8 @@ from torch import Tensor
 
 from defectaug.dtgan.codes import Codes
 
+SHARE = 0.5  # weight of relative shape maps beside the styles, whose root mean square is 1
+
 
 def adversarial_d(real: Tensor, fake: Tensor) -> Tensor:
     """Eq. (1) as D minimises it, from logits (N,) of the domains' own branches."""
@@ -28,16 +30,27 @@ def r1(real: Tensor, x: Tensor) -> Tensor:
 
 
 def code_reconstruction(target: Codes, found: Codes, support: Tensor | None = None) -> Tensor:
-    """Eq. (2): L1 between given and re-encoded shape map, plus L1 between the styles.
+    """Eq. (2): L1 between given and re-encoded shape map, as a share of the given one's root mean square, plus L1
+    between the styles. In absolute terms shrinking all codes would pay (CHOICE).
 
     Args:
         support: (N, 1, h, w) weights of mean about 1; a defect covers a few per cent of the map, and an even mean
             hardly notices it.
     """
-    shape = (target.c - found.c).abs()
+    shape = (target.c - found.c).abs() * SHARE / scale(target.c, (1, 2, 3))
     if support is not None:
         shape = shape * support
     return shape.mean() + (target.s - found.s).abs().mean()
+
+
+def scale(c: Tensor, over: tuple[int, ...] = (0, 1, 2, 3)) -> Tensor:
+    """Root mean square of shape maps (N, C, h, w) over some axes, which are kept, cut from the graph."""
+    return c.detach().square().mean(over, keepdim=True).sqrt().clamp(min=1e-3)
+
+
+def kl_from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of diagonal normal distributions (N, D) from the standard one, mean over N."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
 
 
 def split_consistency(cut: Tensor, encoded: Tensor, support: Tensor | None = None) -> Tensor:

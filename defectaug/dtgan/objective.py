@@ -6,6 +6,7 @@ Half of a batch is guided by latents, half by references; the images are rendere
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
 from defectaug.dtgan.mapping import Latent
 from defectaug.dtgan.model import DTGAN
 from defectaug.nn.augment import differentiable_augment, mirror_and_shift
+from defectaug.nn.held import held
 
 Terms = dict[str, Tensor]
 
@@ -47,7 +49,7 @@ class Pass:
     restored: Tensor  # G(x, anchor) of the rows below
     rows: Tensor  # half of the sources, the defective ones first
     defective: Tensor  # (N,) booleans
-    latent: Latent
+    latent: Latent | None  # of the first rows, where any are guided by latents
     pool: prior.Match | None  # layered: latent codes beside encoded ones
 
 
@@ -65,21 +67,19 @@ class Focus:
 class Objective:
     """Eqs. (1) to (7) with R1, and the layered form's terms, each present only if its weight is not 0."""
 
-    def __init__(self, weights: LossConfig, augment: bool) -> None:
+    def __init__(self, weights: LossConfig, augment: bool, latent_share: float = 0.5) -> None:
         self.weights = weights
         self.augment = augment
+        self.latent_share = latent_share
 
     def run(self, model: DTGAN, batch: TrainingBatch, generator: torch.Generator) -> Pass:
-        """Renders every source with its target defect, the first half latent-guided, the second by reference."""
-        half = len(batch.image) // 2
-        device = batch.image.device
-        latent = model.mapping.draw(half, generator, device)
-        codes = Codes.cat(
-            [
-                LatentGuide(model.mapping, latent, self.weights.to_mapping).codes(batch.target[:half]),
-                ReferenceGuide(model.encoder, batch.reference[half:]).codes(batch.target[half:]),
-            ]
-        )
+        """Renders every source with its target defect, the first rows latent-guided, the others by reference."""
+        half, count = len(batch.image) // 2, int(len(batch.image) * self.latent_share)
+        latent = model.mapping.draw(count, generator, batch.image.device) if count else None
+        parts = [ReferenceGuide(model.encoder, batch.reference[count:]).codes(batch.target[count:])]
+        if latent is not None:
+            parts.insert(0, LatentGuide(model.mapping, latent, self.weights.to_mapping).codes(batch.target[:count]))
+        codes = Codes.cat(parts)
         background = model.generator.background(batch.image)
         fake = model.generator.render(background, codes)
         own = model.encoder(batch.image, batch.defect)
@@ -89,13 +89,14 @@ class Objective:
         rows = (~defective).to(torch.uint8).argsort(stable=True)[: half if background.clean is not None else 0]
         restored = batch.image[rows] if background.clean is None else background.clean[rows]
         pool = None
-        if fake.opacity is not None and (self.weights.spread or self.weights.cover or self.weights.shape):
-            pool = prior.match(model, codes[half:], fake.opacity[half:], generator)
+        fitted = self.weights.spread or self.weights.cover or self.weights.shape
+        if 0 < count < len(codes) and fake.opacity is not None and fitted:
+            pool = prior.match(model, codes[count:], fake.opacity[count:], generator)
         return Pass(background, codes, fake, own, restored, rows, defective, latent, pool)
 
     def prior_terms(self, model: DTGAN, pool: prior.Match, generator: torch.Generator) -> Terms:
         """What fits M's codes to E's."""
-        terms = {"spread": prior.spread(pool), "cover": prior.cover(pool)}
+        terms = {"spread": prior.spread(pool), "cover": prior.cover(pool), "kl": prior.divergence(pool)}
         if model.critic is not None:
             terms["shape"] = prior.shape_loss(model, pool, generator)
         return terms
@@ -107,7 +108,7 @@ class Objective:
             seen = mirror_and_shift(batch.reference, generator, shift=1 / 16)  # tens of references make few places
             encoded = model.encoder(seen, batch.target)
             opacity = prior.held_opacity(model, encoded)
-        pool = prior.match(model, encoded, opacity, generator, prior.LARGE_POOL)
+        pool = prior.match(model, encoded, opacity, generator)
         theirs = {} if model.critic is None else {"d_shape": prior.critic_loss(model, pool, generator)}
         return theirs, self.prior_terms(model, pool, generator)
 
@@ -172,14 +173,18 @@ class Objective:
         if made.pool is not None:
             terms |= self.prior_terms(model, made.pool, generator)
         terms |= self._consistency_terms(model, batch, made)
-        return terms | (self._diversity_terms(model, made) if self.weights.diversity else {})
+        if made.latent is not None and self.weights.diversity:
+            terms |= self._diversity_terms(model, made, made.latent)
+        return terms
 
     def _consistency_terms(self, model: DTGAN, batch: TrainingBatch, made: Pass) -> Terms:
         """Eqs. (2), (3), (5), G(x, E(x)) = x, and the layered form's terms."""
         size = made.codes.c.shape[-1]
-        again = model.encoder(made.fake.image, batch.target)
-        # The way back of a layer starts from the finished image: through it, G would hide notes to itself.
         layered = made.fake.opacity is not None
+        # M's codes of a layer follow E's; if E followed M's as well, both would shrink to one constant code.
+        read = partial(held, model.encoder) if layered else model.encoder
+        again = read(made.fake.image, batch.target)
+        # The way back of a layer starts from the finished image: through it, G would hide notes to itself.
         back = model.generator.background(made.fake.image.detach() if layered else made.fake.image)
         direct = None
         if layered or self.weights.direct:
@@ -231,14 +236,14 @@ class Objective:
         )
         return {"mask": found + 0.5 * agreed, "area": area, "fill": fill}
 
-    def _diversity_terms(self, model: DTGAN, made: Pass) -> Terms:
+    def _diversity_terms(self, model: DTGAN, made: Pass, latent: Latent) -> Terms:
         """Eq. (4) on a quarter of the batch: the four renders of two latents on one source."""
-        count = len(made.latent.z) // 2
+        count = len(latent.z) // 2
         rows = is_defective(made.codes.defect[:count]).nonzero().flatten()
         if not len(rows):
             return {}  # normal targets have no defect to differ in
         first, source = made.codes[rows], made.background[rows]
-        other = LatentGuide(model.mapping, made.latent[rows + count], self.weights.to_mapping).codes(first.defect)
+        other = LatentGuide(model.mapping, latent[rows + count], self.weights.to_mapping).codes(first.defect)
         mixed = [other, first.with_style(other), other.with_style(first)]
         renders = [made.fake.image[rows]] + [model.generator.render(source, codes).image for codes in mixed]
         return {"diversity": losses.diversity(renders)}

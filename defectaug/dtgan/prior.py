@@ -8,74 +8,75 @@ and they look the same to a critic (:func:`critic_loss`). No gradient reaches E 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from defectaug.dtgan import losses
 from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.critic import ShapeCritic
 from defectaug.dtgan.mapping import Latent
 from defectaug.dtgan.model import DTGAN
+from defectaug.nn.held import held
 
 PLACES = 16  # size of the map on which places are compared
-POOL = 4  # CHOICE: latents drawn for each encoded defect, of which the nearest learns
-LARGE_POOL = 16  # CHOICE: the same in the last phase, where M is all there is to do
 R1 = 0.05  # CHOICE: weight of the critic's gradient penalty
-FRESH = 2  # CHOICE: other latents for each encoded defect, for spread and critic
+FRESH = 2  # CHOICE: latents of the normal distribution for each encoded defect, for spread and critic
 
 
 @dataclass(frozen=True)
 class Match:
-    """Encoded defects of a batch, the nearest of many latent ones to each, and fresh latent ones of the same classes.
+    """Encoded defects of a batch, what M makes of their own latents, and fresh latent ones of the same classes.
 
     Attributes:
         target, truth: codes of the references (N, ...) and their opacities (N, 1, S, S).
-        near, near_opacity: the same of the nearest latent ones.
-        fresh, fresh_opacity: the same of others that nobody chose (FRESH N, ...).
+        mean, log_variance: of the latents that the posterior gives them (N, latent_dim).
+        near, near_opacity: codes and opacities that M makes of such latents (N, ...).
+        fresh, fresh_opacity: the same of latents drawn from the normal distribution (FRESH N, ...).
     """
 
     target: Codes
     truth: Tensor
+    mean: Tensor
+    log_variance: Tensor
     near: Codes
     near_opacity: Tensor
     fresh: Codes
     fresh_opacity: Tensor
 
+    def detach(self) -> Match:
+        """The same values, cut from the graph."""
+        return Match(*(getattr(self, f.name).detach() for f in fields(self)))
 
-def match(model: DTGAN, target: Codes, truth: Tensor, generator: torch.Generator, pool: int = POOL) -> Match:
-    """Draws latents for encoded codes and their opacities, ``pool`` for each, and finds the nearest ones."""
+    def judged(self, critic: ShapeCritic, generator: torch.Generator, encoded: bool) -> tuple[Tensor, Tensor]:
+        """The critic's logits of the encoded codes, or of as many fresh latent ones, and the maps it saw."""
+        rows = slice(len(self.target))
+        codes = self.target if encoded else self.fresh[rows]
+        opacity = self.truth if encoded else self.fresh_opacity[rows]
+        return critic.judge(codes, opacity, losses.scale(self.target.c), generator)
+
+
+def match(model: DTGAN, target: Codes, truth: Tensor, generator: torch.Generator) -> Match:
+    """Latent codes for encoded ones and their opacities."""
+    assert model.posterior is not None
     target, truth, count = target.detach(), truth.detach(), len(target)
-
-    def made(latent: Latent, defect: Tensor) -> tuple[Codes, Tensor]:
-        codes = model.mapping(latent, defect)
-        return codes, held_opacity(model, codes)
-
-    drawn = model.mapping.draw(pool * count, generator, target.c.device)
-    with torch.no_grad():
-        chosen = nearest(target, truth, *made(drawn, target.defect.repeat(pool)))
-    others = model.mapping.draw(FRESH * count, generator, target.c.device)
-    codes, opacity = made(Latent.cat([drawn[chosen], others]), target.defect.repeat(1 + FRESH))
-    return Match(target, truth, codes[:count], opacity[:count], codes[count:], opacity[count:])
+    mean, log_variance = model.posterior(target, truth, losses.scale(target.c))
+    drawn = model.mapping.draw((1 + FRESH) * count, generator, target.c.device)
+    z = torch.cat([mean + (log_variance / 2).exp() * drawn.z[:count], drawn.z[count:]])
+    codes = model.mapping(Latent(z, drawn.noise), target.defect.repeat(1 + FRESH))
+    opacity = held_opacity(model, codes)
+    return Match(
+        target, truth, mean, log_variance, codes[:count], opacity[:count], codes[count:], opacity[count:]
+    )
 
 
 def held_opacity(model: DTGAN, codes: Codes) -> Tensor:
     """Opacities (N, 1, S, S) of codes, by G as it is: it shall not learn to please M."""
     decoder = model.generator.opacity
     assert isinstance(decoder, nn.Module)
-    held = {name: weight.detach() for name, weight in decoder.named_parameters()}
-    return functional_call(decoder, held, (codes.c,))[0]
-
-
-def nearest(target: Codes, truth: Tensor, codes: Codes, opacity: Tensor) -> Tensor:
-    """Numbers (N,) of the rows of a pool (M, ...) that lie nearest to N encoded defects of their class."""
-    p, q = (F.adaptive_avg_pool2d(o, PLACES).flatten(1) for o in (truth, opacity))
-    near = torch.cdist(p, q).square() / p.square().sum(1, keepdim=True).clamp(min=1e-4)
-    near = near + 0.1 * torch.cdist(target.s, codes.s).square() / target.s.shape[1]
-    strange = target.defect[:, None] != codes.defect[None]
-    return near.masked_fill(strange, float("inf")).argmin(1)
+    return held(decoder, codes.c)[0]
 
 
 def spread(m: Match) -> Tensor:
@@ -88,22 +89,26 @@ def spread(m: Match) -> Tensor:
 
 
 def cover(m: Match) -> Tensor:
-    """Every encoded defect has a latent near it: of a pool the nearest one moves towards it (implicit maximum
-    likelihood, Li and Malik 2018), which leaves no mode of the data out, as an adversary may."""
+    """M makes every encoded defect again from its own latent, which leaves no mode of the data out, as an adversary
+    may."""
     support = losses.emphasis(F.adaptive_max_pool2d(m.truth, m.target.c.shape[-1]))
     return losses.code_reconstruction(m.target, m.near, support) + losses.mask_match(m.near_opacity, m.truth)
+
+
+def divergence(m: Match) -> Tensor:
+    """Kullback-Leibler divergence of the posteriors from the standard normal distribution, in nats per defect."""
+    return losses.kl_from_normal(m.mean, m.log_variance)
 
 
 def critic_loss(model: DTGAN, m: Match, generator: torch.Generator) -> Tensor:
     """What the critic minimises: as many fresh latent codes as there are encoded ones, against these; with R1."""
     assert model.critic is not None
-    encoded, seen = model.critic.judge(m.target, m.truth, generator, watched=True)
-    latent, _ = model.critic.judge(m.fresh[: len(m.target)].detach(), m.fresh_opacity[: len(m.target)].detach(), generator)
+    encoded, seen = m.detach().judged(model.critic, generator, encoded=True)
+    latent, _ = m.detach().judged(model.critic, generator, encoded=False)
     return losses.adversarial_d(encoded, latent) + R1 * losses.r1(encoded, seen)
 
 
 def shape_loss(model: DTGAN, m: Match, generator: torch.Generator) -> Tensor:
     """What M minimises against the critic."""
     assert model.critic is not None
-    verdict, _ = model.critic.judge(m.fresh[: len(m.target)], m.fresh_opacity[: len(m.target)], generator)
-    return losses.adversarial_g(verdict)
+    return losses.adversarial_g(m.judged(model.critic, generator, encoded=False)[0])
