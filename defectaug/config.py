@@ -50,6 +50,7 @@ class NetworkConfig:
     defect_classifier: bool = True
     product_classifier: bool = True
     product_branches: bool = True  # D judges each defect on each product by a branch of its own
+    placed: bool = True  # layered: M draws where a defect lies apart from its shape
     code_prior: bool = True  # layered: M is fitted to the codes of E
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor
 from defectaug.dtgan import losses, prior
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.critic import batch_spread
+from defectaug.dtgan.model import DTGAN
 
 
 def one_hot_places(columns: list[int]) -> Tensor:
@@ -38,9 +39,9 @@ def made_match(rebuilt: list[int], truth: list[int]) -> prior.Match:
     def codes(places: Tensor) -> Codes:
         return Codes(places, torch.ones(len(places), 4), torch.ones(len(places), dtype=torch.long))
 
-    near, real = one_hot_places(rebuilt), one_hot_places(truth)
+    near, real = codes(one_hot_places(rebuilt)), codes(one_hot_places(truth))
     latent = torch.zeros(len(truth), 2)
-    return prior.Match(codes(real), real, latent, latent, codes(near), near, codes(near), near)
+    return prior.Match(real, torch.ones(1), latent, latent, near, near)
 
 
 def test_cover_is_zero_where_every_defect_is_made_again() -> None:
@@ -67,19 +68,40 @@ def test_code_reconstruction_does_not_reward_small_codes() -> None:
     assert small == pytest.approx(large, rel=1e-3)
 
 
+def encoded(model: DTGAN) -> tuple[Codes, Tensor]:
+    image = torch.rand(3, 1, *2 * [model.net.image_size], generator=torch.Generator().manual_seed(0))
+    codes = model.encoder(image, torch.tensor([1, 2, 1]))
+    opacity = torch.zeros(3, 1, *image.shape[2:])
+    opacity[:, :, 20:28, 4:12] = 1
+    return codes, opacity
+
+
 def test_fitting_m_changes_neither_e_nor_g() -> None:
     model = small_model("tiny")
-    defect = torch.tensor([1, 2, 1])
-    image = torch.rand(3, 1, *2 * [model.net.image_size], generator=torch.Generator().manual_seed(0))
-    target = model.encoder(image, defect)
-    found = prior.match(model, target, prior.held_opacity(model, target), torch.Generator().manual_seed(1))
-    assert found.near.defect.tolist() == [1, 2, 1] and len(found.fresh) == 3 * prior.FRESH
-    assert model.posterior is not None
-    (prior.cover(found) + prior.spread(found) + found.fresh_opacity.sum()).backward(retain_graph=True)
+    found = prior.match(model, *encoded(model), torch.Generator().manual_seed(1))
+    assert found.near.defect.tolist() == found.fresh.defect.tolist() == [1, 2, 1]
+    (prior.cover(found) + prior.spread(found) + prior.divergence(found) + found.fresh.c.sum()).backward()
     touched = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert touched == {"mapping", "posterior"}
-    prior.divergence(found).backward()
-    assert any(p.grad is not None and p.grad.any() for p in model.posterior.parameters())
+
+
+def test_encoded_maps_are_moved_to_the_middle_and_latent_ones_back_to_where_such_lie() -> None:
+    model = small_model("tiny")
+    observed, cells = model.mapping.observed, model.net.code_size
+    assert observed is not None
+    codes, opacity = encoded(model)
+    found = prior.match(model, codes, opacity, torch.Generator().manual_seed(1))
+    centre = torch.tensor([24.0, 8.0]) / 32 - 0.5
+    assert torch.allclose(observed.low.minimum(observed.high)[1], centre.clamp(max=0), atol=1 / cells)
+    down, right = (centre * cells).round().long().tolist()
+    middle = found.target.c[0, :, cells // 2, cells // 2]
+    assert torch.equal(middle, codes.c[0, :, cells // 2 + down, cells // 2 + right])
+    observed.low.copy_(centre.expand(3, 2))
+    observed.high.copy_(centre.expand(3, 2))
+    dot = torch.zeros(1, 1, cells, cells)
+    dot[..., cells // 2, cells // 2] = 1
+    placed = observed.moved(dot, torch.rand(1, 2), torch.tensor([1]))
+    assert placed[0, 0, cells // 2 + down, cells // 2 + right] == 1 and placed.sum() == 1
 
 
 def test_critic_notices_a_batch_of_equals() -> None:

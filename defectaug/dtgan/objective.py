@@ -107,7 +107,7 @@ class Objective:
         with torch.no_grad():
             seen = mirror_and_shift(batch.reference, generator, shift=1 / 16)  # tens of references make few places
             encoded = model.encoder(seen, batch.target)
-            opacity = prior.held_opacity(model, encoded)
+            opacity, _ = model.generator.opacity(encoded.c)  # type: ignore[operator]
         pool = prior.match(model, encoded, opacity, generator)
         theirs = {} if model.critic is None else {"d_shape": prior.critic_loss(model, pool, generator)}
         return theirs, self.prior_terms(model, pool, generator)

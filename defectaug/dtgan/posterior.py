@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.codes import Codes
-from defectaug.dtgan.critic import stacked
 from defectaug.nn.blocks import ResBlock, activate, conv3, pool_max_mean
 from defectaug.nn.branches import BranchedLinear
 
@@ -23,8 +22,7 @@ class Posterior(nn.Module):
 
     def __init__(self, net: NetworkConfig, domains: int) -> None:
         super().__init__()
-        self.cell = net.image_size // net.code_size
-        self.stem = conv3(self.cell**2 + net.code_channels, 48)
+        self.stem = conv3(net.code_channels, 48)
         self.blocks = nn.Sequential(ResBlock(48, 48, "down"), ResBlock(48, 64, "down"))
         self.narrow = nn.Conv2d(64, 8, 1)
         self.pool = nn.AdaptiveAvgPool2d(GRID)
@@ -32,9 +30,10 @@ class Posterior(nn.Module):
         self.head = nn.Sequential(nn.Linear(width, 128), nn.LeakyReLU(0.2))
         self.out = BranchedLinear(128, 2 * net.latent_dim, domains)
 
-    def forward(self, codes: Codes, opacity: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes and their opacities (N, 1, S, S) to mean and logarithm of the variance, (N, latent_dim) each."""
-        h = activate(self.blocks(self.stem(stacked(codes, opacity, scale, self.cell))))
+    def forward(self, codes: Codes, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes, their maps brought to unit size by ``scale``, to mean and logarithm of the variance, (N, latent_dim)
+        each."""
+        h = activate(self.blocks(self.stem(codes.c / scale)))
         places = self.pool(self.narrow(h)).flatten(1)
         h = self.head(torch.cat([places, pool_max_mean(h), codes.s], dim=1))
         mean, log_variance = self.out(h, codes.defect).float().chunk(2, dim=1)

@@ -8,91 +8,77 @@ and they look the same to a critic (:func:`critic_loss`). No gradient reaches E 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from defectaug.dtgan import losses
 from defectaug.dtgan.codes import Codes
-from defectaug.dtgan.critic import ShapeCritic
-from defectaug.dtgan.mapping import Latent
+from defectaug.dtgan.mapping import centres
 from defectaug.dtgan.model import DTGAN
-from defectaug.nn.held import held
+from defectaug.nn.augment import moved
 
-PLACES = 16  # size of the map on which places are compared
-R1 = 0.05  # CHOICE: weight of the critic's gradient penalty
-FRESH = 2  # CHOICE: latents of the normal distribution for each encoded defect, for spread and critic
+R1 = 0.5  # CHOICE: weight of the critic's gradient penalty
 
 
 @dataclass(frozen=True)
 class Match:
     """Encoded defects of a batch, what M makes of their own latents, and fresh latent ones of the same classes.
 
+    All lie in the middle where M draws places apart.
+
     Attributes:
-        target, truth: codes of the references (N, ...) and their opacities (N, 1, S, S).
+        target: codes of the references (N, ...).
+        support: weights of the cells of their maps (N, 1, h, w), half of the total on the defects.
         mean, log_variance: of the latents that the posterior gives them (N, latent_dim).
-        near, near_opacity: codes and opacities that M makes of such latents (N, ...).
-        fresh, fresh_opacity: the same of latents drawn from the normal distribution (FRESH N, ...).
+        near: codes that M makes of such latents (N, ...).
+        fresh: codes of latents drawn from the normal distribution (N, ...).
     """
 
     target: Codes
-    truth: Tensor
+    support: Tensor
     mean: Tensor
     log_variance: Tensor
     near: Codes
-    near_opacity: Tensor
     fresh: Codes
-    fresh_opacity: Tensor
 
     def detach(self) -> Match:
         """The same values, cut from the graph."""
         return Match(*(getattr(self, f.name).detach() for f in fields(self)))
 
-    def judged(self, critic: ShapeCritic, generator: torch.Generator, encoded: bool) -> tuple[Tensor, Tensor]:
-        """The critic's logits of the encoded codes, or of as many fresh latent ones, and the maps it saw."""
-        rows = slice(len(self.target))
-        codes = self.target if encoded else self.fresh[rows]
-        opacity = self.truth if encoded else self.fresh_opacity[rows]
-        return critic.judge(codes, opacity, losses.scale(self.target.c), generator)
-
 
 def match(model: DTGAN, target: Codes, truth: Tensor, generator: torch.Generator) -> Match:
-    """Latent codes for encoded ones and their opacities."""
+    """Latent codes for encoded ones and their opacities (N, 1, S, S)."""
     assert model.posterior is not None
-    target, truth, count = target.detach(), truth.detach(), len(target)
-    mean, log_variance = model.posterior(target, truth, losses.scale(target.c))
-    drawn = model.mapping.draw((1 + FRESH) * count, generator, target.c.device)
+    target, count, size = target.detach(), len(target), target.c.shape[-1]
+    covered = F.adaptive_max_pool2d(truth.detach(), size)
+    if model.mapping.observed is not None:
+        at = centres(covered)
+        model.mapping.observed.observe(target.c, at, target.defect)
+        cells = (at * size).round().long()
+        target, covered = Codes(moved(target.c, -cells), target.s, target.defect), moved(covered, -cells)
+    mean, log_variance = model.posterior(target, losses.scale(target.c))
+    drawn = model.mapping.draw(2 * count, generator, target.c.device)
     z = torch.cat([mean + (log_variance / 2).exp() * drawn.z[:count], drawn.z[count:]])
-    codes = model.mapping(Latent(z, drawn.noise), target.defect.repeat(1 + FRESH))
-    opacity = held_opacity(model, codes)
-    return Match(
-        target, truth, mean, log_variance, codes[:count], opacity[:count], codes[count:], opacity[count:]
-    )
-
-
-def held_opacity(model: DTGAN, codes: Codes) -> Tensor:
-    """Opacities (N, 1, S, S) of codes, by G as it is: it shall not learn to please M."""
-    decoder = model.generator.opacity
-    assert isinstance(decoder, nn.Module)
-    return held(decoder, codes.c)[0]
+    codes = model.mapping.shapes(replace(drawn, z=z), target.defect.repeat(2))
+    return Match(target, losses.emphasis(covered), mean, log_variance, codes[:count], codes[count:])
 
 
 def spread(m: Match) -> Tensor:
-    """Places and styles of latent defects of a class differ as much as those of encoded ones."""
-    places, true_places = (F.adaptive_avg_pool2d(o, PLACES) for o in (m.fresh_opacity, m.truth))
+    """Shapes and styles of latent defects of a class differ as much as those of encoded ones."""
     groups = m.fresh.defect, m.target.defect
-    return losses.excess_likeness(places, groups[0], true_places, groups[1]) + losses.excess_likeness(
+    return losses.excess_likeness(m.fresh.c, groups[0], m.target.c, groups[1]) + losses.excess_likeness(
         m.fresh.s, groups[0], m.target.s, groups[1]
     )
 
 
 def cover(m: Match) -> Tensor:
     """M makes every encoded defect again from its own latent, which leaves no mode of the data out, as an adversary
-    may."""
-    support = losses.emphasis(F.adaptive_max_pool2d(m.truth, m.target.c.shape[-1]))
-    return losses.code_reconstruction(m.target, m.near, support) + losses.mask_match(m.near_opacity, m.truth)
+    may. Squares, not magnitudes: the likeliest value of almost every cell is none at all."""
+    error = ((m.target.c - m.near.c) / losses.scale(m.target.c, (1, 2, 3))).square()
+    return 0.5 * (error * m.support).mean() + (m.target.s - m.near.s).abs().mean()
 
 
 def divergence(m: Match) -> Tensor:
@@ -101,14 +87,15 @@ def divergence(m: Match) -> Tensor:
 
 
 def critic_loss(model: DTGAN, m: Match, generator: torch.Generator) -> Tensor:
-    """What the critic minimises: as many fresh latent codes as there are encoded ones, against these; with R1."""
+    """What the critic minimises: fresh latent codes against encoded ones; with R1."""
     assert model.critic is not None
-    encoded, seen = m.detach().judged(model.critic, generator, encoded=True)
-    latent, _ = m.detach().judged(model.critic, generator, encoded=False)
+    m = m.detach()
+    encoded, seen = model.critic.judge(m.target, losses.scale(m.target.c), generator)
+    latent, _ = model.critic.judge(m.fresh, losses.scale(m.target.c), generator)
     return losses.adversarial_d(encoded, latent) + R1 * losses.r1(encoded, seen)
 
 
 def shape_loss(model: DTGAN, m: Match, generator: torch.Generator) -> Tensor:
     """What M minimises against the critic."""
     assert model.critic is not None
-    return losses.adversarial_g(m.judged(model.critic, generator, encoded=False)[0])
+    return losses.adversarial_g(model.critic.judge(m.fresh, losses.scale(m.target.c), generator)[0])

@@ -31,7 +31,7 @@ def mirror_and_shift(x: Tensor, generator: torch.Generator, shift: float = 0.125
     x = torch.where(coins[:, :1, None, None], x.flip(3), x)
     x = torch.where(coins[:, 1:, None, None], x.flip(2), x)
     offsets = torch.randint(0, 2 * reach + 1, (len(x), 2), generator=generator).to(x.device)
-    return _shift(F.pad(x, (reach, reach, reach, reach), mode="reflect"), offsets, x.shape[-1])
+    return window(F.pad(x, (reach, reach, reach, reach), mode="reflect"), offsets, x.shape[-1])
 
 
 def shift_together(x: Tensor, generator: torch.Generator, reach: int) -> Tensor:
@@ -41,7 +41,15 @@ def shift_together(x: Tensor, generator: torch.Generator, reach: int) -> Tensor:
     return F.pad(x, (reach, reach, reach, reach))[:, :, top : top + size, left : left + size]
 
 
-def _shift(padded: Tensor, offsets: Tensor, size: int) -> Tensor:
+def moved(x: Tensor, by: Tensor) -> Tensor:
+    """Every image of (N, C, S, S) moved by (N, 2) whole cells down and to the right, half the side at most; zero
+    comes in."""
+    reach = x.shape[-1] // 2
+    return window(F.pad(x, (reach, reach, reach, reach)), reach - by.clamp(-reach, reach), x.shape[-1])
+
+
+def window(padded: Tensor, offsets: Tensor, size: int) -> Tensor:
+    """A square of each of (N, C, P, P), its top left corner at (N, 2)."""
     rows = offsets[:, :1] + torch.arange(size, device=padded.device)
     columns = offsets[:, 1:] + torch.arange(size, device=padded.device)
     channels, width = padded.shape[1], padded.shape[3]
