@@ -97,7 +97,7 @@ class Objective:
     def prior_terms(self, model: DTGAN, pool: prior.Match, generator: torch.Generator) -> Terms:
         """What fits M's codes to E's."""
         terms = {"spread": prior.spread(pool), "cover": prior.cover(pool), "kl": prior.divergence(pool)}
-        if model.critic is not None:
+        if model.critic is not None and self.weights.shape:
             terms["shape"] = prior.shape_loss(model, pool, generator)
         return terms
 
@@ -109,7 +109,8 @@ class Objective:
             encoded = model.encoder(seen, batch.target)
             opacity, _ = model.generator.opacity(encoded.c)  # type: ignore[operator]
         pool = prior.match(model, encoded, opacity, generator)
-        theirs = {} if model.critic is None else {"d_shape": prior.critic_loss(model, pool, generator)}
+        judged = model.critic is not None and self.weights.shape
+        theirs = {"d_shape": prior.critic_loss(model, pool, generator)} if judged else {}
         return theirs, self.prior_terms(model, pool, generator)
 
     def seen(self, x: Tensor, generator: torch.Generator) -> Tensor:

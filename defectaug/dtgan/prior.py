@@ -77,7 +77,7 @@ def spread(m: Match) -> Tensor:
 def cover(m: Match) -> Tensor:
     """M makes every encoded defect again from its own latent, which leaves no mode of the data out, as an adversary
     may. Squares, not magnitudes: the likeliest value of almost every cell is none at all."""
-    error = ((m.target.c - m.near.c) / losses.scale(m.target.c, (1, 2, 3))).square()
+    error = ((m.target.c - m.near.c) / losses.scale(m.target.c)).square()
     return 0.5 * (error * m.support).mean() + (m.target.s - m.near.s).abs().mean()
 
 
