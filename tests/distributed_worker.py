@@ -29,12 +29,12 @@ CASES: dict[str, tuple[str, dict[str, Any], float]] = {
 
 
 def batch_of(step: int) -> Batch:
-    """A batch whose normal sources and defective targets lie unevenly, at step 2 with one process alone."""
+    """Batches whose defective targets (at step 1) and normal sources (at step 2) lie on one process alone."""
     batch = training_batch(IMAGES, seed=step)
-    batch.target[:2] = torch.tensor([0, 1])
+    batch.target[0] = 0 if step == 1 else 1  # else the diversity term has a row on each process
     if step == 2:
         batch.defect[:] = 1
-        batch.defect[[0, 5]] = 0
+        batch.defect[[0, 2]] = 0
     return batch
 
 

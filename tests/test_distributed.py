@@ -85,15 +85,16 @@ def test_two_processes_take_the_steps_of_one(of_two: Path, case: str) -> None:
 
 def test_rows() -> None:
     parts = [Rows.split(5, process, 2) for process in range(2)]
-    assert [part.mine.tolist() for part in parts] == [[0, 1, 2], [3, 4]]
+    assert [part.mine.tolist() for part in parts] == [[0, 2, 4], [1, 3]]
     assert [part.share for part in parts] == [0.6, 0.4]
     both = [part + part.alike(2) for part in parts]  # numbers 5 and 6 follow
-    assert [part.mine.tolist() for part in both] == [[0, 1, 2, 5], [3, 4, 6]]
-    chosen = torch.tensor([6, 1, 5])
+    assert [part.mine.tolist() for part in both] == [[0, 2, 4, 5], [1, 3, 6]]
+    chosen = torch.tensor([6, 2, 5])
     picked = [part.pick(chosen) for part in both]
     assert [(rows.mine.tolist(), places.tolist()) for rows, places in picked] == [([1, 2], [1, 3]), ([0], [2])]
     x = torch.arange(7.0)
-    assert both[1].take(x).tolist() == [3, 4, 6]
+    assert both[1].take(x).tolist() == [1, 3, 6]
+    assert [len(rows.mine) for rows in (Rows.split(1, process, 3) for process in range(3))] == [1, 0, 0]
     assert Rows.split(7).gather(x) is x
 
 

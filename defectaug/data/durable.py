@@ -62,6 +62,8 @@ def cause(error: OSError) -> str:
         return "no space left: free some, or choose another folder"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "no write permission: change the rights, or choose another folder"
+    if error.errno == errno.ENOENT:  # a folder that was just made, or was there before
+        return "its folder is gone; is the drive still there? Run it again"
     return error.strerror or str(error)
 
 

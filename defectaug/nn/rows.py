@@ -28,8 +28,8 @@ class Rows:
 
     @staticmethod
     def split(count: int, process: int = 0, processes: int = 1) -> Rows:
-        """The rows 0 to ``count`` in equal parts, the first ones a row longer where there is a rest."""
-        return Rows(torch.arange(count).tensor_split(processes), process)
+        """The rows 0 to ``count`` dealt in turn: any stretch of them lies as evenly on the processes."""
+        return Rows(tuple(torch.arange(count)[first::processes] for first in range(processes)), process)
 
     @property
     def processes(self) -> int:

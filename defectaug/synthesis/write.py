@@ -113,7 +113,7 @@ class OutputFolder:
         self._lines.close()
         count = self._request.shard[1]
         parts = [self.out / manifest.part_name(number, count) for number in range(1, count + 1)]
-        with _explained(self.out):
+        with _explained(self.out), _one_at_a_time(self.out):
             lines = [line for part in (self.out / manifest.NAME, *parts) for line in manifest.read_lines(part)]
             planned = {item.file for item in self._request.plan.items}
             if {line["file"] for line in lines} >= planned:
@@ -192,8 +192,8 @@ def _locked(path: Path) -> Lock:
 
 @contextmanager
 def _one_at_a_time(out: Path) -> Iterator[None]:
-    """Shards that start together open a folder in turn: the first clears it and writes the record, which the others
-    then find."""
+    """Shards open a folder in turn, and join their parts in turn: the first clears it and writes the record, which the
+    others then find."""
     lock = None
     while lock is None:
         try:

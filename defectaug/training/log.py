@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,15 @@ class MetricLog:
         whole = text[: text.rfind("\n") + 1]  # a last line that was cut short may look like another step
         reader = csv.DictReader(whole.splitlines(keepends=True))
         self.columns = list(reader.fieldnames or ["step"])
-        self.rows = [row for row in reader if (row.get("step") or "").isdecimal() and int(row["step"]) <= step]
+        whole_rows = (row for row in reader if None not in row and (row.get("step") or "").isdecimal())
+        self.rows = [row for row in whole_rows if int(row["step"]) <= step]
         self._rewrite()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One row: the step and its values."""
-        row = {"step": step} | {name: f"{value:.6g}" for name, value in values.items()}
+        """One row: the step and its values. A resumed run that measures again what it had measured adds nothing."""
+        row = {"step": str(step)} | {name: f"{value:.6g}" for name, value in values.items()}
+        if any(row.items() == {(k, v) for k, v in old.items() if v} for old in self._of_step(row["step"])):
+            return
         self.rows.append(row)
         new = [name for name in row if name not in self.columns]
         if new or not self.path.exists():
@@ -50,6 +54,9 @@ class MetricLog:
         if self.events is not None:
             for name, value in values.items():
                 self.events.add_scalar(name, value, step)
+
+    def _of_step(self, step: str) -> Iterator[Mapping[str, str]]:
+        return takewhile(lambda row: row["step"] == step, reversed(self.rows))
 
     def _append(self, row: Mapping[str, Any]) -> None:
         try:

@@ -1,1 +1,1 @@
-"""Benchmarks of speed and memory; `python -m tests.benchmarks --help` from the repository's root."""
+"""Benchmarks of speed and memory; `python tests/benchmarks --help` from the repository's root."""

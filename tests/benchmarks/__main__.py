@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: measures this machine, prints a table and writes JSON."""
+"""`python tests/benchmarks`: measures this machine, prints a table and writes JSON."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ import torch
 
 from defectaug.training.device import Compute, choose
 
-from . import reference, system, training
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a folder, this is no package yet
+from benchmarks import reference, system, training
 
 PARTS = ("startup", "training", "synthesis", "index", "reference")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run (default: all)")
     parser.add_argument("--recipes", nargs="+", default=["tiny", "small"], help="recipes to train")
     parser.add_argument("--image-size", type=int, help="other than the recipes'")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from fake_model import FakeModel, data, info
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from defectaug.bundle import read_config
@@ -112,6 +112,9 @@ def is_one_line(error: Exception) -> bool:
 
 
 @given(SECTIONS | TREES | TEXTS)
+@example({"optimizer": {"rate": 10**400}})
+@example({"run": {"steps": 10**400, "batch_size": 2}})
+@example({"network": {"encoder_widths": [8] * 70, "generator_widths": [8] * 70}})
 @often
 def test_any_settings_file(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "c.yaml"

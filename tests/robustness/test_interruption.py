@@ -18,6 +18,7 @@ from defectaug.errors import OutputError
 from defectaug.synthesis import unfinished
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.transfer import transfer
+from defectaug.training.log import MetricLog
 from defectaug.training.state import load_state, save_state
 
 HERE = Path(__file__).parent
@@ -112,6 +113,22 @@ def test_a_state_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         save_state(tmp_path / "state", method.modules, method.optimizers, {"step": 2})
     assert load_state(tmp_path / "state", method.modules, method.optimizers) == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_metrics_of_a_run_stopped_at_its_end_are_written_once(tmp_path: Path) -> None:
+    for step in (0, 2):
+        log = MetricLog(tmp_path, step)
+        log.write(2, {"score": 1.0})
+        log.close()
+    assert (tmp_path / "metrics.csv").read_text().split() == ["step,score", "2,1"]
+
+
+def test_a_line_of_metrics_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
+    """It could pass for another step's."""
+    (tmp_path / "metrics.csv").write_text("step,loss\n10,0.5\n20,0.7\n3")
+    log = MetricLog(tmp_path, step=30)
+    log.close()
+    assert [row["step"] for row in log.rows] == ["10", "20"]
 
 
 # Synthesis and transfer
