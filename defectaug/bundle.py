@@ -220,7 +220,7 @@ def _check_shapes(folder: Path, net: NetworkConfig, data: TrainedOn) -> None:
 
     path = folder / WEIGHTS
     with torch.device("meta"):
-        networks = DTGAN(replace(net, shape_critic=False), len(data.defects), len(data.products))
+        networks = DTGAN(replace(net, code_prior=False), len(data.defects), len(data.products))
     wanted = {name: list(value.shape) for name, value in networks.state_dict().items()}
     try:
         with safe_open(path, "pt") as file:

@@ -50,7 +50,9 @@ class NetworkConfig:
     defect_classifier: bool = True
     product_classifier: bool = True
     product_branches: bool = True  # D judges each defect on each product by a branch of its own
-    shape_critic: bool = True  # layered form only
+    sparse_codes: bool = True  # c is exactly zero wherever there is no defect
+    placed: bool = True  # M draws the place of a defect apart from its shape
+    code_prior: bool = True  # layered form only: M is fitted to E's codes
 
     @property
     def code_size(self) -> int:
@@ -76,7 +78,8 @@ class LossConfig:
     mask: float = 0.0  # layered: what was painted is found again
     shape: float = 0.0  # layered: latent defects are shaped as encoded ones
     spread: float = 0.0  # layered: latent defects differ as encoded ones do
-    cover: float = 0.0  # layered: no encoded defect is far from every latent one
+    cover: float = 0.0  # layered: M makes every encoded defect again
+    kl: float = 0.0  # layered: from a latent as it is drawn, in nats per defect
     fill: float = 0.0  # layered: the fill is the normal image
 
 

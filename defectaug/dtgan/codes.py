@@ -4,15 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+THRESHOLD = 0.1  # CHOICE: a weaker response is none at all, so that most cells and pixels are exactly untouched
+LEAK = 0.1  # CHOICE: see SoftThreshold
 
 
 def normalised(style: Tensor) -> Tensor:
     """Divides each style (N, S) by its root mean square: a style has a direction but no size, so it can neither fade
     nor saturate (CHOICE)."""
     return style * torch.rsqrt(style.square().mean(1, keepdim=True) + 1e-6)
+
+
+class SoftThreshold(torch.autograd.Function):
+    """relu(tanh(response) - THRESHOLD), stretched to reach 1: under a weaker layer a ghost of a removed defect is left.
+    Below the threshold only the wish for more passes back, scaled by LEAK: a plain relu never wakes a dead place, a
+    leaky one lets the area penalty bury it ever deeper. Near 1 LEAK passes back at least: a young G that has covered
+    everything finds the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, response: Tensor) -> Tensor:
+        squashed = torch.tanh(response)
+        ctx.save_for_backward(squashed)
+        return F.relu(squashed - THRESHOLD) / (1 - THRESHOLD)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (squashed,), (wish,) = ctx.saved_tensors, grads
+        slope = (1 - squashed.square()).clamp(min=LEAK) / (1 - THRESHOLD)
+        return torch.where(squashed > THRESHOLD, wish * slope, LEAK * wish.clamp(max=0))
+
+
+def soft_threshold(response: Tensor) -> Tensor:
+    """Response of any shape to [0, 1): exactly 0 unless it is clear."""
+    return SoftThreshold.apply(response)
+
+
+def dense(response: Tensor) -> Tensor:
+    """Response (N, C + 1, h, h) to a shape map (N, C, h, h) in (-1, 1), as in the paper; one channel is unread."""
+    return torch.tanh(response[:, 1:].float())
+
+
+def sparse(response: Tensor) -> Tensor:
+    """Response (N, C + 1, h, h) to a shape map (N, C, h, h): each cell a direction, of root mean square 1, times a
+    presence in [0, 1) that is exactly 0 in most cells.
+
+    Not in the paper. The anchor says that no defect is a zero map; here the same holds of every cell. Else the quiet
+    cells of a map carry as much as the others, which the decoder has to cancel, and no M learns to draw that.
+    """
+    response = response.float()
+    direction = response[:, 1:]
+    size = torch.rsqrt(direction.square().mean(1, keepdim=True) + 1e-4)
+    return soft_threshold(response[:, :1]) * direction * size
+
+
+def presence(c: Tensor) -> Tensor:
+    """Presence (N, 1, h, h) in the cells of sparse shape maps."""
+    return (c.square().mean(1, keepdim=True) + 1e-8).sqrt()
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ FOLD = 4
 
 
 class ShapeCritic(nn.Module):
-    """Logits of opacities (N, 1, S, S) with styles (N, style_dim), by domain."""
+    """Logits of the layers' opacities (N, layers, S, S) with styles (N, style_dim), by domain."""
 
-    def __init__(self, net: NetworkConfig, domains: int) -> None:
+    def __init__(self, net: NetworkConfig, layers: int, domains: int) -> None:
         super().__init__()
-        self.stem = conv3(FOLD * FOLD, 32)
+        self.stem = conv3(layers * FOLD * FOLD, 32)
         self.blocks = nn.Sequential(ResBlock(32, 48, "down"), ResBlock(48, 64, "down"))
         self.last = conv3(64 + 1, 64)
         self.head = nn.Sequential(nn.Linear(2 * 64 + net.style_dim + 1, 64), nn.LeakyReLU(0.2), nn.Linear(64, domains))
@@ -37,13 +37,14 @@ class ShapeCritic(nn.Module):
         spread = batch_spread(h).expand(len(h), 1, *h.shape[2:])
         h = pool_max_mean(activate(self.last(torch.cat([activate(h), spread], dim=1))))
         styles = batch_spread(style[:, :, None, None]).expand(len(h), 1, 1, 1).flatten(1)
-        return pick(self.head(torch.cat([h, style, styles], dim=1)), domain)
+        return pick(self.head(torch.cat([h, style, styles], dim=1)), domain).float()
 
-    def judge(self, opacity: Tensor, style: Tensor, domain: Tensor, generator: torch.Generator) -> Tensor:
+    def judge(self, opacities: Tensor, style: Tensor, domain: Tensor, generator: torch.Generator) -> Tensor:
         """The same on mirrored and shifted opacities: tens of shapes would be learnt by heart. The batch moves as one:
         moved one by one, equal shapes would look different and a collapse go unseen."""
-        moved = mirror_and_shift(opacity, generator, shift=0.25, outside="constant", together=True)
-        return self(moved, style, domain)
+        seen = mirror_and_shift(opacities, generator, shift=0.125, outside="constant", together=True)
+        with torch.autocast(seen.device.type, enabled=False):
+            return self(seen.float(), style, domain)
 
 
 def batch_spread(h: Tensor) -> Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.anchor import anchored
-from defectaug.dtgan.codes import Codes, normalised
+from defectaug.dtgan.codes import Codes, dense, normalised, sparse
 from defectaug.nn.blocks import ResBlock, Trunk, pool_max_mean
 from defectaug.nn.branches import BranchedConv1x1, BranchedLinear
 
@@ -18,19 +17,21 @@ class Encoder(nn.Module):
     def __init__(self, net: NetworkConfig, domains: int) -> None:
         super().__init__()
         self.anchor = net.anchor
+        self.to_code = sparse if net.sparse_codes else dense
         width = net.encoder_widths[-1]
         self.trunk = Trunk(
             net.channels, net.encoder_widths, fold=net.fold, blocks=net.encoder_blocks, norm=net.norm
         )
-        self.shape = BranchedConv1x1(width, net.code_channels, domains, gain=0.5)
+        self.shape = BranchedConv1x1(self.trunk.detail_width(), net.code_channels + 1, domains, gain=0.5)
         # CHOICE: maximum and mean pooling, since most of a defective image is not defect.
         self.style_trunk = ResBlock(width, width, "down")
         self.style = BranchedLinear(2 * width, net.style_dim, domains)
 
     def forward(self, x: Tensor, defect: Tensor) -> Codes:
         """Image (N, channels, S, S) and its class (N,) to codes."""
-        h = self.trunk(x)
-        c = torch.tanh(self.shape(h, defect).float())
+        levels = self.trunk.levels(x)
+        h = levels[-1]
+        c = self.to_code(self.shape(self.trunk.with_detail(levels), defect))
         s = normalised(self.style(pool_max_mean(self.style_trunk(h)), defect).float())
         codes = Codes(c, s, defect)
         return anchored(codes) if self.anchor else codes

@@ -45,11 +45,11 @@ class Background:
 @dataclass(frozen=True)
 class Rendered:
     """An image with a defect painted: ``image`` (N, C, S, S) in [-1, 1], and in the layered form the
-    ``opacity`` (N, 1, S, S) in [0, 1) and ``colour`` (N, C, S, S) of the defect layer."""
+    ``opacity`` (N, 1, S, S) in [0, 1) of the defect and its ``paint`` (N, C, S, S), colours times opacities."""
 
     image: Tensor
     opacity: Tensor | None = None
-    colour: Tensor | None = None
+    paint: Tensor | None = None
 
 
 class Generator(nn.Module):
@@ -61,6 +61,14 @@ class Generator(nn.Module):
 
     def render(self, background: Background, codes: Codes) -> Rendered:
         """Paints the defects on the sources."""
+        raise NotImplementedError
+
+    def layers_of(self, c: Tensor) -> Tensor:
+        """Layered form: shape maps to the opacities (N, L, S, S) of the layers, of which c alone learns."""
+        raise NotImplementedError
+
+    def opacity_of(self, c: Tensor) -> Tensor:
+        """Layered form: shape maps to opacities (N, 1, S, S) of the defects."""
         raise NotImplementedError
 
     def repaint(self, background: Background, codes: Codes, rendered: Rendered) -> Rendered:

@@ -1,49 +1,38 @@
-"""The layered G: a defect is a colour and an opacity, painted over the untouched source.
+"""The layered G: a defect is layers of colour and opacity, painted over the untouched source.
 
 Departs from the paper, whose G decodes the whole background through a bottleneck and blurs it at slim widths.
-The split, both guides, the anchor and all losses stay. With the opacity alpha and colour F of a code (c, s), and
+The split, both guides, the anchor and all losses stay. With the opacities alpha_i and colours F_i of a code (c, s), and
 the opacity a and fill R that G reads from the source's own code FG_G(x):
 
-    clean = x + a (R - x),    image = clean + alpha (F - clean)
+    clean = x + a (R - x),    image_0 = clean,    image_i = image_(i-1) + alpha_i (F_i - image_(i-1))
 """
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
-from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.codes import Codes, dense, soft_threshold, sparse
 from defectaug.dtgan.generator import Background, Generator, Rendered
 from defectaug.nn.blocks import ResBlock, StyledResBlock, Trunk, activate, blur3, conv3
+from defectaug.nn.held import held
 
-THRESHOLD = 0.1  # CHOICE: a weaker response paints nothing at all, so that most pixels are exactly untouched
-LEAK = 0.1  # CHOICE: see SoftThreshold
-
-
-class SoftThreshold(torch.autograd.Function):
-    """relu(tanh(response) - THRESHOLD). Below the threshold only the wish for more opacity passes back, scaled by
-    LEAK: a plain relu never wakes a dead place, a leaky one lets the area penalty bury it ever deeper."""
-
-    @staticmethod
-    def forward(ctx: Any, response: Tensor) -> Tensor:
-        squashed = torch.tanh(response)
-        ctx.save_for_backward(squashed)
-        return F.relu(squashed - THRESHOLD)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (squashed,), (wish,) = ctx.saved_tensors, grads
-        return torch.where(squashed > THRESHOLD, wish * (1 - squashed.square()), LEAK * wish.clamp(max=0))
+LAYERS = 2  # CHOICE: a scratch is a bright core and a dark burr, a pit has a rim
 
 
-def soft_threshold(response: Tensor) -> Tensor:
-    """Response of any shape to opacity in [0, 1)."""
-    return SoftThreshold.apply(response)
+def union(opacities: Tensor) -> Tensor:
+    """Opacity (N, 1, S, S) of layers (N, L, S, S) that lie on each other."""
+    return 1 - (1 - opacities).prod(1, keepdim=True)
+
+
+def dilated(opacity: Tensor) -> Tensor:
+    """An opacity (N, 1, S, S) that reaches a pixel further: the soft rim of a defect goes with it (CHOICE)."""
+    return F.max_pool2d(opacity, 3, stride=1, padding=1)
 
 
 class FineConv(nn.Module):
@@ -66,52 +55,57 @@ class FineConv(nn.Module):
 
 
 class OpacityDecoder(nn.Module):
-    """Shape map to opacity. No biases and no normalisation: where c is zero, so is the opacity."""
+    """Shape map to opacities. No biases and no normalisation: where c is zero, so are they."""
 
     def __init__(self, net: NetworkConfig) -> None:
         super().__init__()
         widths = net.generator_widths[::-1]
         self.first = conv3(net.code_channels, widths[0], bias=False)
-        self.block = ResBlock(widths[0], widths[0], bias=False)
-        self.ups = nn.ModuleList(
-            ResBlock(a, b, "up", bias=False) for a, b in pairwise(widths)
-        )
-        self.out = FineConv(widths[-1], 1, net.fold, bias=False, std=0.1)
+        # Two blocks see eleven cells of c: fewer do not draw a thin stroke in one piece.
+        self.blocks = nn.Sequential(*(ResBlock(widths[0], widths[0], bias=False) for _ in range(2)))
+        for block in self.blocks:
+            assert isinstance(block, ResBlock)
+            nn.init.zeros_(block.conv2.weight)  # a young decoder with more gain covers everything
+        self.ups = nn.ModuleList(ResBlock(a, b, "up", bias=False) for a, b in pairwise(widths))
+        self.out = FineConv(widths[-1], LAYERS, net.fold, bias=False, std=0.05)
 
-    def forward(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """c (N, code_channels, h, h) to opacity (N, 1, S, S) and shape features (N, widths[0], S/fold, S/fold)."""
-        h = self.block(self.first(c))
+    def forward(self, c: Tensor) -> Tensor:
+        """c (N, code_channels, h, h) to opacities (N, LAYERS, S, S)."""
+        h = self.blocks(self.first(c))
         for up in self.ups:
             h = up(h)
-        h = activate(h)
-        return soft_threshold(blur3(self.out(h)).float()), h
+        return soft_threshold(blur3(self.out(activate(h))).float())
 
 
 class ColourDecoder(nn.Module):
-    """Colour of the defect layer from c, s and the background it lies on (the same scratch shows otherwise on
-    another surface)."""
+    """Colours of the layers from c, s and the background they lie on (the same scratch shows otherwise on another
+    surface).
+
+    They are decoded at the size of c and change smoothly (CHOICE): what is sharp in a defect is the opacities' affair.
+    A colour as fine as the image draws thin lines inside a wide opacity, as twisted ropes.
+    """
 
     def __init__(self, net: NetworkConfig) -> None:
         super().__init__()
-        widths = net.generator_widths[::-1]
-        fine = widths[-1]
-        self.fold = net.fold
-        self.context = nn.Conv2d(widths[0], net.code_channels, 1)
-        self.first = conv3(2 * net.code_channels, fine)
-        self.blocks = nn.ModuleList([StyledResBlock(fine, fine, net.style_dim)])
-        self.blocks.extend(StyledResBlock(fine, fine, net.style_dim, "up") for _ in widths[1:])
-        self.merge = nn.Conv2d(2 * fine + net.channels * net.fold**2, fine, 1)
-        self.out = FineConv(fine, net.channels, net.fold)
+        width = net.generator_widths[-1]
+        self.size = net.image_size
+        self.context = nn.Conv2d(width, net.code_channels, 1)
+        self.first = conv3(2 * net.code_channels, width)
+        self.blocks = nn.ModuleList(StyledResBlock(width, width, net.style_dim) for _ in range(2))
+        self.out = conv3(width, LAYERS * net.channels)
+        nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(9 * width))
+        assert self.out.bias is not None
+        with torch.no_grad():  # a bright layer and a dark one: alike, they would stay so
+            self.out.bias.copy_(torch.linspace(0.5, -0.5, LAYERS).repeat_interleave(net.channels))
 
-    def forward(self, codes: Codes, shape: Tensor, background: Background) -> Tensor:
-        """To a colour (N, C, S, S) in (-1, 1); ``shape`` are the opacity decoder's features."""
+    def forward(self, codes: Codes, background: Background) -> Tensor:
+        """To colours (N, LAYERS, C, S, S) in (-1, 1)."""
         h = self.first(torch.cat([codes.c, self.context(background.features)], dim=1))
         for block in self.blocks:
             h = block(h, codes.s)
-        assert background.clean is not None
-        seen = F.pixel_unshuffle(background.clean, self.fold)
-        # The blur removes the stripes that unfolding leaves; a defect's edge is the opacity's affair.
-        return torch.tanh(blur3(self.out(activate(self.merge(torch.cat([h, shape, seen], dim=1))))).float())
+        colours = torch.tanh(self.out(activate(h)).float())
+        fine = F.interpolate(colours, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        return fine.unflatten(1, (LAYERS, -1))
 
 
 class FillDecoder(nn.Module):
@@ -152,30 +146,43 @@ class LayeredGenerator(Generator):
         self.trunk = Trunk(
             net.channels, net.generator_widths, fold=net.fold, blocks=net.generator_blocks, norm=net.norm
         )
-        self.split = nn.Conv2d(width, width + net.code_channels, 1)
-        self.parts = (width, net.code_channels)
+        self.parts = (width, net.code_channels + 1)
+        self.split = nn.Conv2d(self.trunk.detail_width(), sum(self.parts), 1)
+        self.to_code = sparse if net.sparse_codes else dense
         self.fill = FillDecoder(net)
         self.opacity = OpacityDecoder(net)
         self.colour = ColourDecoder(net)
 
     def background(self, x: Tensor) -> Background:
         levels = self.trunk.levels(x)
-        features, code = self.split(levels[-1]).split(self.parts, dim=1)
-        code = torch.tanh(code.float())
-        removed, _ = self.opacity(code)
+        features, response = self.split(self.trunk.with_detail(levels)).split(self.parts, dim=1)
+        code = self.to_code(response)
+        removed = union(self.opacity(code))
         fill = self.fill(levels, features, x, removed)
-        clean = x + removed * (fill - x)
+        clean = x + dilated(removed) * (fill - x)
         return Background(x, features, code, removed, clean, fill)
 
+    def layers_of(self, c: Tensor) -> Tensor:
+        return held(self.opacity, c)
+
+    def opacity_of(self, c: Tensor) -> Tensor:
+        """Shape maps to opacities (N, 1, S, S) of the defects."""
+        return union(self.opacity(c))
+
     def render(self, background: Background, codes: Codes) -> Rendered:
-        opacity, shape = self.opacity(codes.c)
-        return self._paint(background, opacity, self.colour(codes, shape, background))
+        opacities = self.opacity(codes.c)
+        paint = torch.zeros((), device=opacities.device)
+        for opacity, colour in zip(
+            opacities[:, :, None].unbind(1), self.colour(codes, background).unbind(1), strict=True
+        ):
+            paint = paint * (1 - opacity) + colour * opacity
+        return self._paint(background, union(opacities), paint)
 
     def repaint(self, background: Background, codes: Codes, rendered: Rendered) -> Rendered:
-        assert rendered.opacity is not None and rendered.colour is not None
-        return self._paint(background, rendered.opacity, rendered.colour)
+        assert rendered.opacity is not None and rendered.paint is not None
+        return self._paint(background, rendered.opacity, rendered.paint)
 
     @staticmethod
-    def _paint(background: Background, opacity: Tensor, colour: Tensor) -> Rendered:
+    def _paint(background: Background, opacity: Tensor, paint: Tensor) -> Rendered:
         assert background.clean is not None
-        return Rendered(background.clean + opacity * (colour - background.clean), opacity, colour)
+        return Rendered(background.clean * (1 - opacity) + paint, opacity, paint)

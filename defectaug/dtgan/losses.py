@@ -41,6 +41,11 @@ def code_reconstruction(target: Codes, found: Codes, support: Tensor | None = No
     return shape.mean() + (target.s - found.s).abs().mean()
 
 
+def kl_from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of diagonal normal distributions (N, D) from the standard one, mean over N."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+
+
 def split_consistency(cut: Tensor, encoded: Tensor, support: Tensor | None = None) -> Tensor:
     """Eq. (3), one term: the code cut away in G against E's."""
     difference = (cut - encoded).abs()
@@ -71,6 +76,19 @@ def emphasis(area: Tensor, share: float = 0.5) -> Tensor:
     """
     size = area.mean(dim=(2, 3), keepdim=True).clamp(min=0.002)
     return ((1 - share) + share * area / size).detach()
+
+
+def contrast(clean: Tensor, *images: Tensor) -> Tensor:
+    """By how much images (N, C, H, W) differ from the clean one, the largest, (N, 1, H, W), as a share of each image's
+    greatest difference."""
+    change = torch.stack([(image - clean).abs().mean(1, keepdim=True) for image in images]).amax(0)
+    return (change / change.amax((2, 3), keepdim=True).clamp(min=0.1)).detach()
+
+
+def stray(presence: Tensor, opacity: Tensor) -> Tensor:
+    """Mean presence (N, 1, h, h) in cells that are further than a cell from where the opacity (N, 1, S, S) paints."""
+    covered = F.adaptive_max_pool2d((opacity.detach() > 0.05).to(presence.dtype), presence.shape[-1])
+    return (presence * (1 - F.max_pool2d(covered, 3, stride=1, padding=1))).mean()
 
 
 def mask_match(found: Tensor, truth: Tensor) -> Tensor:

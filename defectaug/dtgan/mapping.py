@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.anchor import anchored
-from defectaug.dtgan.codes import Codes, normalised
-from defectaug.nn.blocks import AdaIN, NoiseInjection, activate, conv3, linear
+from defectaug.dtgan.codes import Codes, dense, normalised, sparse
+from defectaug.nn.augment import moved
+from defectaug.nn.blocks import AdaIN, NoiseInjection, ResBlock, activate, conv3, linear
 from defectaug.nn.branches import BranchedLinear, Branches
 
 START = 4  # CHOICE: height and width of the map that a shape grows from
@@ -21,19 +23,22 @@ START = 4  # CHOICE: height and width of the map that a shape grows from
 
 @dataclass(frozen=True)
 class Latent:
-    """Random input of M: ``z`` (N, latent_dim) and one noise map (N, 1, h, h) per level of the shape head."""
+    """Random input of M: ``z`` (N, latent_dim), one noise map (N, 1, h, h) per level of the shape head, and where the
+    defect lies, ``place`` (N, 2) in [0, 1] from the top and from the left."""
 
     z: Tensor
     noise: list[Tensor]
+    place: Tensor
 
     def __getitem__(self, rows: slice | Tensor) -> Latent:
-        return Latent(self.z[rows], [n[rows] for n in self.noise])
+        return Latent(self.z[rows], [n[rows] for n in self.noise], self.place[rows])
 
     @staticmethod
     def cat(parts: Sequence[Latent]) -> Latent:
         """Joins batches."""
         levels = zip(*(part.noise for part in parts), strict=True)
-        return Latent(torch.cat([part.z for part in parts]), [torch.cat(level) for level in levels])
+        z, place = (torch.cat([getattr(part, name) for part in parts]) for name in ("z", "place"))
+        return Latent(z, [torch.cat(level) for level in levels], place)
 
 
 def map_sizes(code_size: int) -> list[int]:
@@ -56,7 +61,8 @@ class ShapeHead(nn.Module):
         self.convs = nn.ModuleList(conv3(width, width) for _ in range(levels))
         self.noises = nn.ModuleList(NoiseInjection(width, 0.3) for _ in range(levels) if net.noise)
         self.norms = nn.ModuleList(AdaIN(width, net.mapping_width) for _ in range(levels))
-        self.out = conv3(width, net.code_channels)
+        self.out = conv3(width, net.code_channels + 1)
+        self.to_code = sparse if net.sparse_codes else dense
         nn.init.normal_(self.out.weight, std=1 / math.sqrt(9 * width))
 
     def forward(self, w: Tensor, noise: list[Tensor]) -> Tensor:
@@ -69,7 +75,71 @@ class ShapeHead(nn.Module):
             if self.noises:
                 h = self.noises[level](h, noise[level])
             h = activate(norm(h, w))
-        return torch.tanh(self.out(h).float())
+        return self.to_code(self.out(h))
+
+
+class PlainShapeHead(nn.Module):
+    """Grows a shape map by residual blocks without normalisation, with noise injection at every size.
+
+    Not in the paper, whose AdaIN evens out what it sees at every size: most of a shape map is quiet, and a head that
+    has to be quiet by cancelling takes long to learn it.
+    """
+
+    def __init__(self, net: NetworkConfig) -> None:
+        super().__init__()
+        self.sizes = map_sizes(net.code_size)
+        widths = [2 * net.defect_width] * len(self.sizes) + [net.defect_width]
+        self.start = linear(net.mapping_width, widths[0] * self.sizes[0] ** 2)
+        self.blocks = nn.ModuleList(ResBlock(a, b) for a, b in pairwise(widths))
+        self.noises = nn.ModuleList(NoiseInjection(a, 0.1) for a in widths[:-1] if net.noise)
+        self.out = conv3(widths[-1], net.code_channels + 1)
+        self.to_code = sparse if net.sparse_codes else dense
+        nn.init.normal_(self.out.weight, std=0.5 / math.sqrt(9 * widths[-1]))
+
+    def forward(self, w: Tensor, noise: list[Tensor]) -> Tensor:
+        """w (N, mapping_width) and noise maps to c (N, code_channels, code_size, code_size)."""
+        h = self.start(w).unflatten(1, (-1, self.sizes[0], self.sizes[0]))
+        for level, (size, block) in enumerate(zip(self.sizes, self.blocks, strict=True)):
+            if level:
+                h = F.interpolate(h, size=(size, size), mode="bilinear", align_corners=False)
+            h = block(self.noises[level](h, noise[level]) if self.noises else h)
+        return self.to_code(self.out(activate(h)))
+
+
+class Reach(nn.Module):
+    """Per domain, how far from the middle the centres of E's shape maps lie.
+
+    M grows shapes in the middle; they are moved to places drawn evenly from the reach. Not in the paper. E and G are
+    convolutions, so a map may be moved as it is, and M has shapes alone to learn from tens of defects.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, domains: int) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.zeros(domains, 2))  # of the side, from the middle
+        self.register_buffer("high", torch.zeros(domains, 2))
+
+    @torch.no_grad()
+    def widen(self, centre: Tensor, defect: Tensor) -> None:
+        """By the centres (N, 2) of defects of domains (N,)."""
+        for at, number in zip(centre, defect, strict=True):
+            self.low[number] = torch.minimum(self.low[number], at)
+            self.high[number] = torch.maximum(self.high[number], at)
+
+    def forward(self, c: Tensor, place: Tensor, defect: Tensor) -> Tensor:
+        """Maps (N, C, h, h) moved to places (N, 2) in [0, 1] of the reach."""
+        low, high = self.low[defect], self.high[defect]
+        return moved(c, ((low + place * (high - low)) * c.shape[-1]).round().long())
+
+
+def centres(opacity: Tensor) -> Tensor:
+    """Centres of opacities (N, 1, S, S) as (N, 2) shares of the side from the middle; 0 where there is no defect."""
+    size = opacity.shape[-1]
+    axis = (torch.arange(size, device=opacity.device) + 0.5) / size - 0.5
+    weights = opacity[:, 0] / opacity.sum((1, 2, 3)).clamp(min=1e-6)[:, None, None]
+    return torch.stack([weights.sum(2) @ axis, weights.sum(1) @ axis], dim=1)
 
 
 class MappingNetwork(nn.Module):
@@ -85,7 +155,9 @@ class MappingNetwork(nn.Module):
             size = net.mapping_width
         self.shared = nn.Sequential(*layers)
         self.style = BranchedLinear(net.mapping_width, net.style_dim, domains)
-        self.shape = Branches(lambda: ShapeHead(net), domains)
+        head = PlainShapeHead if net.placed else ShapeHead
+        self.shape = Branches(lambda: head(net), domains)
+        self.reach = Reach(domains) if net.placed else None
 
     def noise_sizes(self) -> list[int]:
         """Heights of the noise maps, coarse to fine."""
@@ -95,15 +167,21 @@ class MappingNetwork(nn.Module):
         """``count`` latents from one generator (on the CPU, so that every device draws the same)."""
         z = torch.randn(count, self.net.latent_dim, generator=generator).to(device)
         noise = [torch.randn(count, 1, h, h, generator=generator).to(device) for h in self.noise_sizes()]
-        return Latent(z, noise)
+        return Latent(z, noise, torch.rand(count, 2, generator=generator).to(device))
 
     def draw_seeded(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> Latent:
         """One latent per seed, each independent of its neighbours in the batch."""
         singles = [self.draw(1, torch.Generator().manual_seed(seed), device) for seed in seeds]
         return Latent.cat(singles)
 
+    def shapes(self, latent: Latent, defect: Tensor) -> Codes:
+        """Codes of the given target domains (N,), before any is put in its place."""
+        w = self.shared(latent.z)
+        c = self.shape(defect, w, latent.noise)
+        codes = Codes(c, normalised(self.style(w, defect).float()), defect)
+        return anchored(codes) if self.net.anchor else codes
+
     def forward(self, latent: Latent, defect: Tensor) -> Codes:
         """Codes of the given target domains (N,)."""
-        w = self.shared(latent.z)
-        codes = Codes(self.shape(defect, w, latent.noise), normalised(self.style(w, defect).float()), defect)
-        return anchored(codes) if self.net.anchor else codes
+        codes = self.shapes(latent, defect)
+        return codes if self.reach is None else Codes(self.reach(codes.c, latent.place, defect), codes.s, defect)

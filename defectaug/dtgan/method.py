@@ -61,7 +61,7 @@ class DTGANMethod:
         players = [*model.encoder.parameters(), *model.generator.parameters()]
         groups = [
             {"params": players, "lr": o.rate},
-            {"params": list(model.mapping.parameters()), "lr": o.mapping_rate},
+            {"params": self._mapping(), "lr": o.mapping_rate},
         ]
         return {
             "generator_optimizer": Adam(groups, **shared),  # type: ignore[arg-type]
@@ -69,6 +69,10 @@ class DTGANMethod:
                 self._opponents(), lr=o.discriminator_rate, **shared  # type: ignore[arg-type]
             ),
         }
+
+    def _mapping(self) -> list[nn.Parameter]:
+        posterior = self.model.posterior
+        return [*self.model.mapping.parameters(), *(posterior.parameters() if posterior is not None else ())]
 
     def _opponents(self) -> list[nn.Parameter]:
         critic = self.model.critic
@@ -143,7 +147,7 @@ class DTGANMethod:
         """M and the critic alone; nothing else is stepped."""
         with self.compute.autocast():
             theirs, ours = self.objective.mapping_terms(self.model, rows, generator)
-        mapping = list(self.model.mapping.parameters())
+        mapping = self._mapping()
         opponents = [p for p in self._opponents() if theirs and p.requires_grad]
         # Both gradients before both steps: M's runs through the critic as it is now.
         self._assign(mapping, self.objective.total(ours))
@@ -217,9 +221,9 @@ class DTGANMethod:
     # --- what the loop saves and shows -----------------------------------------------------------------------
 
     def weights(self) -> dict[str, Tensor]:
-        """Averaged weights of the four networks; the shape critic has nothing to do after training."""
+        """Averaged weights of the four networks; posterior and critic have nothing to do after training."""
         weights = self.average.shadow.state_dict()
-        return {name: value for name, value in weights.items() if not name.startswith("critic.")}
+        return {name: value for name, value in weights.items() if not name.startswith(("critic.", "posterior."))}
 
     def begin_validation(self) -> None:
         """Keeps D as the warm-up left it: scores stay comparable through the run."""

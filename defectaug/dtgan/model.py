@@ -1,4 +1,4 @@
-"""The four networks of DT-GAN together."""
+"""The four networks of DT-GAN together, and what the layered form needs in training alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from defectaug.dtgan.decoded import DecodedGenerator
 from defectaug.dtgan.discriminator import Discriminator
 from defectaug.dtgan.encoder import Encoder
 from defectaug.dtgan.generator import Generator
-from defectaug.dtgan.layered import LayeredGenerator
+from defectaug.dtgan.layered import LAYERS, LayeredGenerator
 from defectaug.dtgan.mapping import MappingNetwork
+from defectaug.dtgan.posterior import Posterior
 
 
 def make_generator(net: NetworkConfig) -> Generator:
@@ -35,5 +36,6 @@ class DTGAN(nn.Module):
         self.encoder = Encoder(net, domains)
         self.generator = make_generator(net)
         self.discriminator = Discriminator(net, domains, products)
-        layered = net.generator == "layered"
-        self.critic = ShapeCritic(net, domains) if layered and net.shape_critic else None
+        fitted = net.generator == "layered" and net.code_prior
+        self.posterior = Posterior(net, domains) if fitted else None
+        self.critic = ShapeCritic(net, LAYERS, domains) if fitted else None

@@ -7,6 +7,7 @@ Where several processes share a batch, a term is what this one contributes to it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,13 +16,14 @@ from torch import Tensor
 from defectaug.config import LossConfig
 from defectaug.dtgan import losses, prior
 from defectaug.dtgan.anchor import NORMAL, anchor_like, is_defective
-from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.codes import Codes, presence
 from defectaug.dtgan.discriminator import Verdict
 from defectaug.dtgan.generator import Background, Rendered
 from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
 from defectaug.dtgan.mapping import Latent
 from defectaug.dtgan.model import DTGAN
-from defectaug.nn.augment import differentiable_augment
+from defectaug.nn.augment import differentiable_augment, mirror_and_shift
+from defectaug.nn.held import held
 from defectaug.nn.rows import Rows
 
 Terms = dict[str, Tensor]
@@ -108,9 +110,8 @@ class Objective:
         rows = rows.to(device)
         restored = batch.image[rows] if background.clean is None else background.clean[rows]
         pool = None
-        fitted = self.weights.spread or self.weights.cover or self.weights.shape
-        if latent is not None and fake.opacity is not None and fitted:
-            pool = prior.match(model, codes[count:], fake.opacity[count:], generator, batch.referred)
+        if latent is not None and model.posterior is not None:
+            pool = prior.match(model, codes[count:], generator, batch.referred)
         return Pass(
             background, codes, fake, own, restored, rows, restoring, is_defective(batch.defect), latent, pool
         )
@@ -119,8 +120,8 @@ class Objective:
         self, model: DTGAN, pool: prior.Match, generator: torch.Generator, processes: int = 1
     ) -> Terms:
         """What fits M's codes to E's; every process works it out for the whole batch."""
-        terms = {"spread": prior.spread(pool), "cover": prior.cover(pool)}
-        if model.critic is not None:
+        terms = {"spread": prior.spread(pool), "cover": prior.cover(pool), "kl": prior.divergence(pool)}
+        if self.weights.shape:
             terms["shape"] = prior.shape_loss(model, pool, generator)
         return {name: value / processes for name, value in terms.items()}
 
@@ -128,11 +129,11 @@ class Objective:
         """The last phase, of the layered form: the critic's terms and M's, which alone learns to draw as E reads; a
         fraction of the work of a full step."""
         with torch.no_grad():
-            encoded = model.encoder(batch.reference, batch.target)
-            opacity, _ = model.generator.opacity(encoded.c)  # type: ignore[operator]
-        pool = prior.match(model, encoded, opacity, generator, batch.rows)
+            # Tens of references make few shapes.
+            encoded = model.encoder(mirror_and_shift(batch.reference, generator, 1 / 16, batch.rows), batch.target)
+        pool = prior.match(model, encoded, generator, batch.rows)
         processes = batch.rows.processes
-        theirs = {} if model.critic is None else {"d_shape": prior.critic_loss(model, pool, generator) / processes}
+        theirs = {"d_shape": prior.critic_loss(model, pool, generator) / processes} if self.weights.shape else {}
         return theirs, self.prior_terms(model, pool, generator, processes)
 
     def seen(self, x: Tensor, generator: torch.Generator, rows: Rows) -> Tensor:
@@ -157,7 +158,7 @@ class Objective:
             )
         }
         terms |= self.class_terms(real, batch.defect, batch.product, rows.share, "d_")
-        if made.pool is not None and model.critic is not None:
+        if made.pool is not None and self.weights.shape:
             terms["d_shape"] = prior.critic_loss(model, made.pool, generator) / rows.processes
         return terms
 
@@ -208,9 +209,11 @@ class Objective:
     def _consistency_terms(self, model: DTGAN, batch: TrainingBatch, made: Pass) -> Terms:
         """Eqs. (2), (3), (5), G(x, E(x)) = x, and the layered form's terms."""
         size = made.codes.c.shape[-1]
-        again = model.encoder(made.fake.image, batch.target)
-        # The way back of a layer starts from the finished image: through it, G would hide notes to itself.
         layered = made.fake.opacity is not None
+        # M's codes of a layer follow E's; if E followed M's as well, both would shrink to one constant code.
+        read = partial(held, model.encoder) if layered else model.encoder
+        again = read(made.fake.image, batch.target)
+        # The way back of a layer starts from the finished image: through it, G would hide notes to itself.
         back = model.generator.background(made.fake.image.detach() if layered else made.fake.image)
         direct = None
         if layered or self.weights.direct:
@@ -219,7 +222,7 @@ class Objective:
             cycle = model.generator.repaint(back, made.own, direct)
         else:
             cycle = model.generator.render(back, made.own)
-        focus = self._focus(made, direct, size)
+        focus = self._focus(batch.image, made, direct, size)
         terms = {
             "code": losses.code_reconstruction(made.codes.detach(), again, focus.code),
             "cycle": losses.weighted_l1(batch.image, cycle.image, focus.cycle),
@@ -233,16 +236,20 @@ class Objective:
         return terms
 
     @staticmethod
-    def _focus(made: Pass, direct: Rendered | None, size: int) -> Focus:
+    def _focus(x: Tensor, made: Pass, direct: Rendered | None, size: int) -> Focus:
         """Where the layered form looks closely; nowhere in particular without layers."""
         painted, removed = made.fake.opacity, made.background.removed
         own = None if direct is None else direct.opacity
         if painted is None or own is None or removed is None:
             return Focus()
         taken = torch.maximum(own, removed)
+        assert direct is not None and made.background.clean is not None
+        # By what the defect changes: under a wide opacity a thin line would count for little.
+        changed = taken * losses.contrast(made.background.clean, x, direct.image)
+        repainted = painted * losses.contrast(made.background.clean, made.fake.image)
         return Focus(
-            image=losses.emphasis(taken),
-            cycle=losses.emphasis(torch.maximum(painted, own)),
+            image=losses.emphasis(changed),
+            cycle=losses.emphasis(torch.maximum(changed, repainted)),
             code=losses.emphasis(F.adaptive_max_pool2d(painted, size)),
             own_code=losses.emphasis(F.adaptive_max_pool2d(taken, size)),
         )
@@ -257,6 +264,8 @@ class Objective:
         found = losses.mask_match(back.removed, painted.detach())
         agreed = losses.mask_match(first.removed, own.detach()) + losses.mask_match(own, first.removed.detach())
         area = painted.mean() + own.mean() + 2 * (first.removed * normal).mean()
+        for c, opacity in ((made.own.c, own), (first.code, first.removed)):
+            area = area + losses.stray(presence(c), opacity)
         fill = losses.weighted_l1(batch.image, first.fill, 1 - own.detach()) + losses.weighted_l1(
             first.clean.detach(), back.fill, losses.emphasis(painted)
         )

@@ -34,7 +34,7 @@ class Painter:
         Raises:
             RuntimeError: the weights do not fit.
         """
-        networks = DTGAN(replace(net, shape_critic=False), len(info.defects), len(info.products))
+        networks = DTGAN(replace(net, code_prior=False), len(info.defects), len(info.products))
         networks.load_state_dict(dict(weights))
         networks.eval().requires_grad_(False)
         networks.to(compute.device).to(memory_format=torch.channels_last)

@@ -1,14 +1,15 @@
 """How M's codes are fitted to E's: the layered form's answer to a mapping network that collapses.
 
 Not in the paper. E learns place, shape and style of real defects within a few hundred steps, since every real defect
-has to be rebuilt; M, taught by D alone, paints one smear for all latents. So the codes that E finds in the references
-of a batch are the example: latent ones may not be more alike (:func:`spread`), none may be missing (:func:`cover`),
-and they look the same to a critic (:func:`critic_loss`). No gradient reaches E from here.
+has to be rebuilt; M, taught by D alone, paints one smear for all latents. So the codes that E finds in references are
+the example: M is the decoder of a variational autoencoder over them (:func:`cover`, :func:`divergence`), and what it
+draws freely may not be more alike (:func:`spread`) and looks the same to a critic (:func:`critic_loss`), as in the
+VAE-GAN of Larsen et al. 2016. All compare opacities, which are what codes are for. No gradient reaches E or G.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,47 +17,81 @@ from torch import Tensor
 
 from defectaug.dtgan import losses
 from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.mapping import centres
 from defectaug.dtgan.model import DTGAN
+from defectaug.nn.augment import moved
 from defectaug.nn.rows import Rows
 
-PLACES = 16  # size of the map on which places are compared
-CANDIDATES = 4  # CHOICE: latents drawn for each encoded defect, of which the nearest learns
+PLACES = 16  # size of the map on which shapes are compared
+R1 = 0.5  # CHOICE: weight of the critic's gradient penalty
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Codes (N, ...) and the opacities of their layers (N, L, S, S)."""
+
+    codes: Codes
+    opacity: Tensor
+
+    def detach(self) -> Drawn:
+        """The same values, cut from the graph."""
+        return Drawn(self.codes.detach(), self.opacity.detach())
 
 
 @dataclass(frozen=True)
 class Match:
-    """Encoded defects of a batch, and a pool of latent ones of the same classes.
+    """Encoded defects of a batch, what M makes of their own latents, and fresh latent ones of the same classes.
+
+    All lie in the middle where M draws places apart.
 
     Attributes:
-        target, truth: codes of the references (N, ...) and their opacities (N, 1, S, S).
-        codes, opacity: the same of the pool (CANDIDATES N, ...).
+        target: of the references.
+        mean, log_variance: of the latents that the posterior gives them (N, latent_dim).
+        near: what M makes of such latents.
+        fresh: what M makes of latents drawn from the normal distribution.
     """
 
-    target: Codes
-    truth: Tensor
-    codes: Codes
-    opacity: Tensor
+    target: Drawn
+    mean: Tensor
+    log_variance: Tensor
+    near: Drawn
+    fresh: Drawn
 
 
-def match(
-    model: DTGAN, target: Codes, truth: Tensor, generator: torch.Generator, rows: Rows | None = None
-) -> Match:
-    """Draws the pool for encoded codes and their opacities.
+def match(model: DTGAN, target: Codes, generator: torch.Generator, rows: Rows | None = None) -> Match:
+    """Latent codes for encoded ones.
 
     Args:
-        rows: the set that ``target`` and ``truth`` are this process's part of; None for all of it. The terms look at a
-            batch as a whole, so that every process gets all of the match; M's work is divided.
+        rows: the set that ``target`` is this process's part of; None for all of it. The terms look at a batch as a
+            whole, so that every process gets all of the match; the work is divided.
     """
+    assert model.posterior is not None
     rows = rows or Rows.split(len(target))
-    target, truth = gathered(target.detach(), rows), rows.gather(truth.detach())
-    latent = model.mapping.draw(CANDIDATES * rows.count, generator, target.c.device)
-    defect, part = target.defect.repeat(CANDIDATES), rows.alike(CANDIDATES * rows.count)
-    if part.processes > 1:
-        mine = part.mine.to(defect.device)
-        latent, defect = latent[mine], defect[mine]
-    codes = model.mapping(latent, defect)
-    opacity, _ = model.generator.opacity(codes.c)  # type: ignore[operator]
-    return Match(target, truth, gathered(codes, part), part.gather(opacity))
+    target = _centred(model, target.detach(), rows)
+    mean, log_variance = model.posterior(target)
+    drawn = model.mapping.draw(2 * rows.count, generator, target.c.device)
+    if rows.processes > 1:
+        drawn = drawn[(rows + rows).mine.to(target.c.device)]
+    count = len(target)
+    z = torch.cat([mean + (log_variance / 2).exp() * drawn.z[:count], drawn.z[count:]])
+    codes = model.mapping.shapes(replace(drawn, z=z), target.defect.repeat(2))
+    opacity = model.generator.layers_of(torch.cat([target.c, codes.c]))
+    drawings = []
+    for first, part in ((0, target), (count, codes[:count]), (2 * count, codes[count:])):
+        drawings.append(Drawn(gathered(part, rows), rows.gather(opacity[first : first + count])))
+    return Match(drawings[0].detach(), rows.gather(mean), rows.gather(log_variance), *drawings[1:])
+
+
+@torch.no_grad()
+def _centred(model: DTGAN, target: Codes, rows: Rows) -> Codes:
+    """Codes moved to the middle, where M draws places apart; the reach of their places is noted."""
+    reach = model.mapping.reach
+    if reach is None:
+        return target
+    at = centres(model.generator.opacity_of(target.c))
+    reach.widen(rows.gather(at), rows.gather(target.defect))
+    cells = (at * target.c.shape[-1]).round().long()
+    return Codes(moved(target.c, -cells), target.s, target.defect)
 
 
 def gathered(codes: Codes, rows: Rows) -> Codes:
@@ -65,47 +100,42 @@ def gathered(codes: Codes, rows: Rows) -> Codes:
 
 
 def spread(m: Match) -> Tensor:
-    """Places and styles of latent defects of a class differ as much as those of encoded ones."""
-    places, true_places = (F.adaptive_avg_pool2d(o, PLACES) for o in (m.opacity, m.truth))
-    groups = m.codes.defect, m.target.defect
-    return losses.excess_likeness(places, groups[0], true_places, groups[1]) + losses.excess_likeness(
-        m.codes.s, groups[0], m.target.s, groups[1]
+    """Shapes and styles of latent defects of a class differ as much as those of encoded ones."""
+    shapes, true_shapes = (F.adaptive_avg_pool2d(d.opacity, PLACES) for d in (m.fresh, m.target))
+    fresh, target = m.fresh.codes, m.target.codes
+    return losses.excess_likeness(shapes, fresh.defect, true_shapes, target.defect) + losses.excess_likeness(
+        fresh.s, fresh.defect, target.s, target.defect
     )
 
 
 def cover(m: Match) -> Tensor:
-    """Every encoded defect has a latent near it: of the pool the nearest one moves towards it (implicit maximum
-    likelihood, Li and Malik 2018), which leaves no mode of the data out, as an adversary may."""
-    with torch.no_grad():
-        near = _distances(m.truth, m.opacity)
-        near = near + 0.1 * torch.cdist(m.target.s, m.codes.s).square() / m.target.s.shape[1]
-        strange = m.target.defect[:, None] != m.codes.defect[None]
-        chosen = near.masked_fill(strange, float("inf")).argmin(1)
-    support = losses.emphasis(F.adaptive_max_pool2d(m.truth, m.target.c.shape[-1]))
-    rebuilt = losses.code_reconstruction(m.target, m.codes[chosen], support)
-    return rebuilt + losses.mask_match(m.opacity[chosen], m.truth)
+    """M makes every encoded defect again from its own latent, which leaves no mode of the data out, as an adversary
+    may."""
+    size = m.target.codes.c.shape[-1]
+    support = losses.emphasis(F.adaptive_max_pool2d(m.target.opacity.amax(1, keepdim=True), size))
+    rebuilt = losses.code_reconstruction(m.target.codes, m.near.codes, support)
+    near, target = (d.opacity.flatten(0, 1)[:, None] for d in (m.near, m.target))
+    return rebuilt + losses.mask_match(near, target)
 
 
-def _distances(a: Tensor, b: Tensor) -> Tensor:
-    """Squared distances (N, M) of opacities, pooled, as shares of the size of ``a``."""
-    p, q = (F.adaptive_avg_pool2d(o, PLACES).flatten(1) for o in (a, b))
-    return torch.cdist(p, q).square() / p.square().sum(1, keepdim=True).clamp(min=1e-4)
+def divergence(m: Match) -> Tensor:
+    """Kullback-Leibler divergence of the posteriors from the standard normal distribution, in nats per defect."""
+    return losses.kl_from_normal(m.mean, m.log_variance)
 
 
 def critic_loss(model: DTGAN, m: Match, generator: torch.Generator) -> Tensor:
-    """What the critic minimises: as many latent codes of the pool as there are encoded ones, against these."""
-    encoded = _judge(model, m.target, m.truth, generator)
-    latent = _judge(model, m.codes.detach(), m.opacity.detach(), generator, rows=slice(len(m.target)))
-    return losses.adversarial_d(encoded, latent)
+    """What the critic minimises: fresh latent drawings against encoded ones; with R1."""
+    real = m.target.opacity.detach().requires_grad_(True)
+    encoded = _judge(model, Drawn(m.target.codes, real), generator)
+    latent = _judge(model, m.fresh.detach(), generator)
+    return losses.adversarial_d(encoded, latent) + R1 * losses.r1(encoded, real)
 
 
 def shape_loss(model: DTGAN, m: Match, generator: torch.Generator) -> Tensor:
     """What M minimises against the critic."""
-    return losses.adversarial_g(_judge(model, m.codes, m.opacity, generator, rows=slice(len(m.target))))
+    return losses.adversarial_g(_judge(model, m.fresh, generator))
 
 
-def _judge(
-    model: DTGAN, codes: Codes, opacity: Tensor, generator: torch.Generator, rows: slice = slice(None)
-) -> Tensor:
+def _judge(model: DTGAN, drawn: Drawn, generator: torch.Generator) -> Tensor:
     assert model.critic is not None
-    return model.critic.judge(opacity[rows], codes.s[rows], codes.defect[rows], generator)
+    return model.critic.judge(drawn.opacity, drawn.codes.s, drawn.codes.defect, generator)

@@ -53,10 +53,17 @@ def mirror_and_shift(
     x = torch.where(mirrored[:, :1, None, None], x.flip(3), x)
     x = torch.where(mirrored[:, 1:, None, None], x.flip(2), x)
     padded = F.pad(x, (reach, reach, reach, reach), mode=outside)
-    return _shift(padded, offsets.to(x.device).expand(len(x), 2), x.shape[-1])
+    return _window(padded, offsets.to(x.device).expand(len(x), 2), x.shape[-1])
 
 
-def _shift(padded: Tensor, offsets: Tensor, size: int) -> Tensor:
+def moved(x: Tensor, by: Tensor) -> Tensor:
+    """Every image of (N, C, S, S) moved by (N, 2) whole cells down and to the right, half the side at most; zero
+    comes in."""
+    reach = x.shape[-1] // 2
+    return _window(F.pad(x, (reach, reach, reach, reach)), reach - by.clamp(-reach, reach), x.shape[-1])
+
+
+def _window(padded: Tensor, offsets: Tensor, size: int) -> Tensor:
     """A square of each of (N, C, P, P), its top left corner at (N, 2)."""
     rows = offsets[:, :1] + torch.arange(size, device=padded.device)
     columns = offsets[:, 1:] + torch.arange(size, device=padded.device)

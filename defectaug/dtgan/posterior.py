@@ -1,0 +1,39 @@
+"""Which latent a defect has: the posterior of a variational autoencoder (Kingma and Welling 2014) whose decoder is M.
+
+Not in the paper, and of use in training alone, like the critic.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from defectaug.config import NetworkConfig
+from defectaug.dtgan.codes import Codes
+from defectaug.nn.blocks import ResBlock, activate, conv3, pool_max_mean
+from defectaug.nn.branches import BranchedLinear
+
+GRID = 4  # the map that is flattened: a place needs more than pooled features
+SPREAD = 4.0  # logarithms of variances stay within this
+
+
+class Posterior(nn.Module):
+    """Normal distributions of z, one dimension independent of the other, given encoded defects."""
+
+    def __init__(self, net: NetworkConfig, domains: int) -> None:
+        super().__init__()
+        self.stem = conv3(net.code_channels, 48)
+        self.blocks = nn.Sequential(ResBlock(48, 48, "down"), ResBlock(48, 64, "down"))
+        self.narrow = nn.Conv2d(64, 8, 1)
+        self.pool = nn.AdaptiveAvgPool2d(GRID)
+        width = 8 * GRID**2 + 2 * 64 + net.style_dim
+        self.head = nn.Sequential(nn.Linear(width, 128), nn.LeakyReLU(0.2))
+        self.out = BranchedLinear(128, 2 * net.latent_dim, domains)
+
+    def forward(self, codes: Codes) -> tuple[Tensor, Tensor]:
+        """Codes to mean and logarithm of the variance, (N, latent_dim) each."""
+        h = activate(self.blocks(self.stem(codes.c)))
+        places = self.pool(self.narrow(h)).flatten(1)
+        h = self.head(torch.cat([places, pool_max_mean(h), codes.s], dim=1))
+        mean, log_variance = self.out(h, codes.defect).float().chunk(2, dim=1)
+        return mean, SPREAD * torch.tanh(log_variance / SPREAD)
