@@ -38,7 +38,7 @@ class NetworkConfig:
     generator_blocks: int = 1
     discriminator_widths: tuple[int, ...] = (16, 48, 96)
     discriminator_norm: bool = True
-    code_channels: int = 16
+    code_channels: int = 6
     style_dim: int = 32
     latent_dim: int = 16
     mapping_width: int = 128
@@ -50,6 +50,7 @@ class NetworkConfig:
     defect_classifier: bool = True
     product_classifier: bool = True
     product_branches: bool = True  # D judges each defect on each product by a branch of its own
+    fine_codes: bool = True  # c is of the size of the first features, not of the bottleneck
     sparse_codes: bool = True  # c is exactly zero wherever there is no defect
     placed: bool = True  # M draws the place of a defect apart from its shape
     code_prior: bool = True  # layered form only: M is fitted to E's codes
@@ -57,6 +58,8 @@ class NetworkConfig:
     @property
     def code_size(self) -> int:
         """Height and width of the defect code c."""
+        if self.fine_codes:
+            return self.image_size // self.fold
         return self.image_size // self.fold // 2 ** (len(self.generator_widths) - 1)
 
 

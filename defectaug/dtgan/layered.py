@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.codes import Codes, dense, soft_threshold, sparse
 from defectaug.dtgan.generator import Background, Generator, Rendered
-from defectaug.nn.blocks import ResBlock, StyledResBlock, Trunk, activate, blur3, conv3
+from defectaug.nn.blocks import Detail, ResBlock, StyledResBlock, Trunk, activate, blur3, conv3
 from defectaug.nn.held import held
 
 LAYERS = 2  # CHOICE: a scratch is a bright core and a dark burr, a pit has a rim
+COLOUR_CELL = 8  # CHOICE: pixels
 
 
 def union(opacities: Tensor) -> Tensor:
@@ -60,8 +61,9 @@ class OpacityDecoder(nn.Module):
     def __init__(self, net: NetworkConfig) -> None:
         super().__init__()
         widths = net.generator_widths[::-1]
+        widths = widths[-1:] if net.fine_codes else widths
         self.first = conv3(net.code_channels, widths[0], bias=False)
-        # Two blocks see eleven cells of c: fewer do not draw a thin stroke in one piece.
+        # Enough blocks to see a stretch of a thin stroke: fewer do not draw it in one piece.
         self.blocks = nn.Sequential(*(ResBlock(widths[0], widths[0], bias=False) for _ in range(2)))
         for block in self.blocks:
             assert isinstance(block, ResBlock)
@@ -81,16 +83,16 @@ class ColourDecoder(nn.Module):
     """Colours of the layers from c, s and the background they lie on (the same scratch shows otherwise on another
     surface).
 
-    They are decoded at the size of c and change smoothly (CHOICE): what is sharp in a defect is the opacities' affair.
-    A colour as fine as the image draws thin lines inside a wide opacity, as twisted ropes.
+    They are decoded on a coarse grid and change smoothly (CHOICE): what is sharp in a defect is the opacities' affair.
+    Colours as fine as the image draw thin lines inside wide opacities, as twisted ropes.
     """
 
     def __init__(self, net: NetworkConfig) -> None:
         super().__init__()
         width = net.generator_widths[-1]
-        self.size = net.image_size
-        self.context = nn.Conv2d(width, net.code_channels, 1)
-        self.first = conv3(2 * net.code_channels, width)
+        self.size, self.grid = net.image_size, max(net.image_size // COLOUR_CELL, 1)
+        self.context = nn.Conv2d(width, width, 1)
+        self.first = conv3(2 * net.code_channels + width, width)
         self.blocks = nn.ModuleList(StyledResBlock(width, width, net.style_dim) for _ in range(2))
         self.out = conv3(width, LAYERS * net.channels)
         nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(9 * width))
@@ -100,7 +102,9 @@ class ColourDecoder(nn.Module):
 
     def forward(self, codes: Codes, background: Background) -> Tensor:
         """To colours (N, LAYERS, C, S, S) in (-1, 1)."""
-        h = self.first(torch.cat([codes.c, self.context(background.features)], dim=1))
+        seen = [F.adaptive_max_pool2d(codes.c, self.grid), -F.adaptive_max_pool2d(-codes.c, self.grid)]
+        seen.append(F.adaptive_avg_pool2d(self.context(background.features), self.grid))
+        h = self.first(torch.cat(seen, dim=1))
         for block in self.blocks:
             h = block(h, codes.s)
         colours = torch.tanh(self.out(activate(h)).float())
@@ -146,8 +150,10 @@ class LayeredGenerator(Generator):
         self.trunk = Trunk(
             net.channels, net.generator_widths, fold=net.fold, blocks=net.generator_blocks, norm=net.norm
         )
-        self.parts = (width, net.code_channels + 1)
-        self.split = nn.Conv2d(self.trunk.detail_width(), sum(self.parts), 1)
+        fine = net.generator_widths[0 if net.fine_codes else -1]
+        self.detail = Detail(net.generator_widths) if net.fine_codes else None
+        self.features = nn.Conv2d(width, width, 1)
+        self.cut = nn.Conv2d(fine, net.code_channels + 1, 1)
         self.to_code = sparse if net.sparse_codes else dense
         self.fill = FillDecoder(net)
         self.opacity = OpacityDecoder(net)
@@ -155,8 +161,8 @@ class LayeredGenerator(Generator):
 
     def background(self, x: Tensor) -> Background:
         levels = self.trunk.levels(x)
-        features, response = self.split(self.trunk.with_detail(levels)).split(self.parts, dim=1)
-        code = self.to_code(response)
+        features = self.features(levels[-1])
+        code = self.to_code(self.cut(levels[-1] if self.detail is None else self.detail(levels)))
         removed = union(self.opacity(code))
         fill = self.fill(levels, features, x, removed)
         clean = x + dilated(removed) * (fill - x)

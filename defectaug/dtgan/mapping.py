@@ -88,7 +88,10 @@ class PlainShapeHead(nn.Module):
     def __init__(self, net: NetworkConfig) -> None:
         super().__init__()
         self.sizes = map_sizes(net.code_size)
-        widths = [2 * net.defect_width] * len(self.sizes) + [net.defect_width]
+        wide = 2 * net.defect_width
+        # Narrower where maps are large: a quarter of the width at sixteen times START.
+        widths = [max(wide // max(size // (4 * START), 1), wide // 4) for size in self.sizes]
+        widths.append(widths[-1])
         self.start = linear(net.mapping_width, widths[0] * self.sizes[0] ** 2)
         self.blocks = nn.ModuleList(ResBlock(a, b) for a, b in pairwise(widths))
         self.noises = nn.ModuleList(NoiseInjection(a, 0.1) for a in widths[:-1] if net.noise)

@@ -22,8 +22,8 @@ class Posterior(nn.Module):
 
     def __init__(self, net: NetworkConfig, domains: int) -> None:
         super().__init__()
-        self.stem = conv3(net.code_channels, 48)
-        self.blocks = nn.Sequential(ResBlock(48, 48, "down"), ResBlock(48, 64, "down"))
+        self.stem = conv3(net.code_channels, 24)
+        self.blocks = nn.Sequential(ResBlock(24, 32, "down"), ResBlock(32, 48, "down"), ResBlock(48, 64, "down"))
         self.narrow = nn.Conv2d(64, 8, 1)
         self.pool = nn.AdaptiveAvgPool2d(GRID)
         width = 8 * GRID**2 + 2 * 64 + net.style_dim

@@ -143,7 +143,6 @@ class Trunk(nn.Module):
         self, channels: int, widths: Sequence[int], *, fold: int = 1, blocks: int = 0, norm: bool = False
     ) -> None:
         super().__init__()
-        self.widths = tuple(widths)
         self.stem = Stem(channels, widths[0], fold)
         self.downs = nn.ModuleList(ResBlock(a, b, "down", norm=norm) for a, b in pairwise(widths))
         self.blocks = nn.ModuleList(ResBlock(widths[-1], widths[-1], norm=norm) for _ in range(blocks))
@@ -163,15 +162,22 @@ class Trunk(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.levels(x)[-1]
 
-    @staticmethod
-    def with_detail(levels: list[Tensor]) -> Tensor:
-        """The last level with the one before folded beside it, 2x2 cells into channels: averaging loses where in a
-        cell a thin line runs."""
-        return torch.cat([F.pixel_unshuffle(levels[-2], 2), levels[-1]], dim=1) if len(levels) > 1 else levels[-1]
 
-    def detail_width(self) -> int:
-        """Channels of :meth:`with_detail`."""
-        return self.widths[-1] + (4 * self.widths[-2] if len(self.widths) > 1 else 0)
+class Detail(nn.Module):
+    """Features at a trunk's finest size that know of the coarser ones too (the way up of Ronneberger et al. 2015)."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        steps = list(pairwise(widths[::-1]))
+        self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in steps)
+        self.mix = nn.ModuleList(conv3(2 * b, b) for _, b in steps)
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Levels, finest first, to (N, widths[0], H, W)."""
+        h = levels[-1]
+        for narrow, mix, level in zip(self.narrow, self.mix, levels[-2::-1], strict=True):
+            h = activate(mix(torch.cat([resample(narrow(h), "up"), level], dim=1)))
+        return h
 
 
 def pool_max_mean(h: Tensor) -> Tensor:
