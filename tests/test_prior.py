@@ -10,6 +10,7 @@ from torch import Tensor
 from defectaug.dtgan import losses, prior
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.critic import batch_spread
+from defectaug.dtgan.model import DTGAN
 
 
 def one_hot_places(columns: list[int]) -> Tensor:
@@ -34,25 +35,58 @@ def test_only_more_likeness_than_real_defects_have_is_punished() -> None:
     assert losses.excess_likeness(apart, group, alike, group).item() == 0
 
 
-def made_match(latent: list[int], truth: list[int]) -> prior.Match:
-    def codes(places: Tensor) -> Codes:
-        c = places.requires_grad_(True)
-        return Codes(c, torch.ones(len(places), 4), torch.ones(len(places), dtype=torch.long))
+def made_match(near: list[int], truth: list[int]) -> prior.Match:
+    def drawn(places: Tensor) -> prior.Drawn:
+        c = places.clone().requires_grad_(True)
+        codes = Codes(c, torch.ones(len(places), 4), torch.ones(len(places), dtype=torch.long))
+        return prior.Drawn(codes, c * 1)
 
-    pool, real = one_hot_places(latent), one_hot_places(truth)
-    return prior.Match(codes(real.clone()).detach(), real, codes(pool.clone()), pool)
-
-
-def test_cover_is_zero_where_every_defect_has_its_latent() -> None:
-    assert prior.cover(made_match([2, 7, 11], [7, 2])).item() == pytest.approx(0, abs=1e-3)
-    assert prior.cover(made_match([2, 2, 11], [7, 2])).item() > 0.3
+    made, real = drawn(one_hot_places(near)), drawn(one_hot_places(truth)).detach()
+    nothing = torch.zeros(len(near), 3)
+    return prior.Match(real, nothing, nothing, made, made)
 
 
-def test_cover_moves_the_nearest_latent_alone() -> None:
-    found = made_match([2, 7], [7])
-    prior.cover(found).backward()
-    assert found.codes.c.grad is not None
-    assert not found.codes.c.grad[0].any()
+def test_cover_is_zero_where_every_defect_is_made_again() -> None:
+    assert prior.cover(made_match([7, 2], [7, 2])).item() == pytest.approx(0, abs=1e-3)
+    assert prior.cover(made_match([2, 2], [7, 2])).item() > 0.3
+
+
+def test_divergence_of_what_is_drawn_as_latents_are() -> None:
+    assert prior.divergence(made_match([7], [7])).item() == 0
+    mean, log_variance = torch.full((2, 3), 2.0), torch.zeros(2, 3)
+    assert losses.kl_from_normal(mean, log_variance).item() == pytest.approx(6)  # half of 4, thrice
+
+
+def codes_of(model: DTGAN, columns: list[int]) -> Codes:
+    """Shape maps with one column of cells each."""
+    c = one_hot_places(columns).expand(-1, model.net.code_channels, -1, -1).clone()
+    return Codes(c, torch.ones(len(columns), model.net.style_dim), torch.ones(len(columns), dtype=torch.long))
+
+
+def test_places_are_drawn_apart_from_shapes() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.generator.opacity.out.conv.weight.fill_(0.5)  # type: ignore[union-attr, operator]
+        model.generator.opacity.first.weight.fill_(0.5)  # type: ignore[union-attr, operator]
+    found = prior.match(model, codes_of(model, [4, 10]), torch.Generator().manual_seed(0))
+    left, right = found.target.codes.c
+    assert torch.equal(left, right)  # both in the middle
+    reach = model.mapping.reach
+    assert reach is not None
+    low, high = reach.low[1, 1].item(), reach.high[1, 1].item()
+    assert low == pytest.approx((4.5 - 8) / 16, abs=0.02) and high == pytest.approx((10.5 - 8) / 16, abs=0.02)
+    assert not reach.low[2].any() and not reach.high[2].any()  # of the other domain nothing was seen
+
+
+def test_no_gradient_of_the_prior_reaches_e_or_g() -> None:
+    model = small_model()
+    encoded = model.encoder(torch.rand(4, 1, 32, 32), torch.tensor([1, 2, 1, 2]))
+    found = prior.match(model, encoded, torch.Generator().manual_seed(0))
+    loss = prior.cover(found) + prior.divergence(found) + prior.shape_loss(model, found, torch.Generator())
+    loss.backward()
+    for name in ("encoder", "generator"):
+        assert all(p.grad is None for p in getattr(model, name).parameters())
+    assert model.mapping.style.linear.weight.grad is not None
 
 
 def test_critic_notices_a_batch_of_equals() -> None:

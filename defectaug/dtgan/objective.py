@@ -222,7 +222,7 @@ class Objective:
             cycle = model.generator.repaint(back, made.own, direct)
         else:
             cycle = model.generator.render(back, made.own)
-        focus = self._focus(batch.image, made, direct, size)
+        focus = self.focus(batch.image, made, direct, size)
         terms = {
             "code": losses.code_reconstruction(made.codes.detach(), again, focus.code),
             "cycle": losses.weighted_l1(batch.image, cycle.image, focus.cycle),
@@ -236,7 +236,7 @@ class Objective:
         return terms
 
     @staticmethod
-    def _focus(x: Tensor, made: Pass, direct: Rendered | None, size: int) -> Focus:
+    def focus(x: Tensor, made: Pass, direct: Rendered | None, size: int) -> Focus:
         """Where the layered form looks closely; nowhere in particular without layers."""
         painted, removed = made.fake.opacity, made.background.removed
         own = None if direct is None else direct.opacity

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from defectaug.config import Config
@@ -28,6 +27,7 @@ from defectaug.dtgan.method import DTGANMethod
 from defectaug.dtgan.model import DTGAN
 from defectaug.dtgan.objective import Objective, Pass, Terms, TrainingBatch
 from defectaug.nn.augment import differentiable_augment
+from defectaug.nn.held import held
 from defectaug.nn.rows import Rows
 from defectaug.training.device import Compute
 from defectaug.training.schedule import ema_decay, step_seed
@@ -122,16 +122,13 @@ class PlainStep:
 
     def pool(self, state: Tensor, generator: torch.Generator | None = None) -> prior.Match | None:
         """The match of latent codes with those of the references."""
-        w = self.objective.weights
-        fitted = self.batch.guided.count and (w.spread or w.cover or w.shape)
-        if self.model.net.generator != "layered" or not fitted:
+        if self.model.posterior is None or not self.batch.guided.count:
             return None
-        codes, fake = self.painted(1)
-        assert fake.opacity is not None
+        codes, _ = self.painted(1)
         if generator is None:
             generator = torch.Generator()
             generator.set_state(state)
-        return prior.match(self.model, codes, fake.opacity, generator)
+        return prior.match(self.model, codes, generator)
 
     # --- D ---------------------------------------------------------------------------------------------------
 
@@ -145,7 +142,7 @@ class PlainStep:
         made = self.judged(seen[1:])
         terms = {"d_adversarial": losses.adversarial_d(real.of(b.defect, b.product), made.of(*self.aims()))}
         terms |= self.objective.class_terms(real, b.defect, b.product, 1.0, "d_")
-        if pool is not None and self.model.critic is not None:
+        if pool is not None and self.objective.weights.shape:
             terms["d_shape"] = prior.critic_loss(self.model, pool, generator)
         return terms
 
@@ -242,7 +239,8 @@ class Fresh:
         return self.step.model.encoder(self.x, self.step.batch.defect[self._slice])
 
     def again(self) -> Codes:
-        return self.step.model.encoder(self.fake.image, self.step.batch.target[self._slice])
+        encoder, target = self.step.model.encoder, self.step.batch.target[self._slice]
+        return encoder(self.fake.image, target) if self.fake.opacity is None else held(encoder, self.fake.image, target)
 
     def background(self) -> Background:
         return self.step.model.generator.background(self.x)
@@ -261,19 +259,11 @@ class Fresh:
 
     def focus(self, name: str) -> Tensor | None:
         """Weights around the defect, in the layered form."""
-        painted = self.fake.opacity
-        if painted is None:
+        if self.fake.opacity is None:
             return None
-        size = self.codes.c.shape[-1]
         with torch.no_grad():
-            if name == "code":
-                return losses.emphasis(F.adaptive_max_pool2d(painted, size))
-            own, removed = self.direct().opacity, self.background().removed
-            assert own is not None and removed is not None
-            if name == "cycle":
-                return losses.emphasis(torch.maximum(painted, own))
-            taken = torch.maximum(own, removed)
-            return losses.emphasis(taken if name == "image" else F.adaptive_max_pool2d(taken, size))
+            focus = self.step.objective.focus(self.x, self.as_pass(), self.direct(), self.codes.c.shape[-1])
+        return getattr(focus, name)
 
     def rows(self) -> TrainingBatch:
         return replace(self.step.batch, image=self.x)
