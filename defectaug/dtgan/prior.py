@@ -23,6 +23,7 @@ from defectaug.nn.augment import moved
 from defectaug.nn.rows import Rows
 
 PLACES = 16  # size of the map on which shapes are compared
+MARGIN = 2  # cells
 R1 = 0.5  # CHOICE: weight of the critic's gradient penalty
 
 
@@ -67,7 +68,7 @@ def match(model: DTGAN, target: Codes, generator: torch.Generator, rows: Rows | 
     """
     assert model.posterior is not None
     rows = rows or Rows.split(len(target))
-    target = _centred(model, target.detach(), rows)
+    target = _centred(model, _tidied(model, target.detach()), rows)
     mean, log_variance = model.posterior(target)
     drawn = model.mapping.draw(2 * rows.count, generator, target.c.device)
     if rows.processes > 1:
@@ -80,6 +81,17 @@ def match(model: DTGAN, target: Codes, generator: torch.Generator, rows: Rows | 
     for first, part in ((0, target), (count, codes[:count]), (2 * count, codes[count:])):
         drawings.append(Drawn(gathered(part, rows), rows.gather(opacity[first : first + count])))
     return Match(drawings[0].detach(), rows.gather(mean), rows.gather(log_variance), *drawings[1:])
+
+
+@torch.no_grad()
+def _tidied(model: DTGAN, target: Codes) -> Codes:
+    """Codes without what lies by itself, where nothing is painted, and without their outermost cells: moved into the
+    middle, what E makes of the image's edge would be a line that M learns."""
+    size = target.c.shape[-1]
+    painted = (model.generator.opacity_of(target.c) > 0.05).to(target.c.dtype)
+    near = F.max_pool2d(F.adaptive_max_pool2d(painted, size), 2 * MARGIN + 1, stride=1, padding=MARGIN)
+    inside = F.pad(torch.ones(1, 1, size - 2 * MARGIN, size - 2 * MARGIN), [MARGIN] * 4).to(near.device)
+    return Codes(target.c * near * inside, target.s, target.defect)
 
 
 @torch.no_grad()
