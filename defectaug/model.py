@@ -57,6 +57,18 @@ class Painted:
     opacity: Tensor
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What a model took from one source, to paint on it any number of times; ``parts`` (1, ...) are its own affair."""
+
+    parts: tuple[Tensor, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        return sum(part.numel() * part.element_size() for part in self.parts)
+
+
 class DefectModel(Protocol):
     """A trained model. Images are (N, C, S, S) in [-1, 1], classes (N,) numbers into ``info.defects``."""
 
@@ -80,6 +92,14 @@ class DefectModel(Protocol):
 
     def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
         """The same shapes in latent styles."""
+        ...
+
+    def read(self, source: Tensor) -> list[Reading]:
+        """Reads sources, the larger part of the work of painting on them."""
+        ...
+
+    def paint_on(self, sources: Sequence[Reading], codes: Codes) -> Painted:
+        """:meth:`paint` on sources that were read before, as many as there are codes."""
         ...
 
     def paint(self, source: Tensor, codes: Codes) -> Painted:

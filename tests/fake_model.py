@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from defectaug.dtgan.codes import Codes
-from defectaug.model import BundleInfo, Painted
+from defectaug.model import BundleInfo, Painted, Reading
 
 BRIGHT = 0.6  # of [-1, 1]; the surfaces below lie under it, the defects above
 
@@ -46,6 +46,7 @@ class FakeModel:
         self.device = torch.device("cpu")
         self.blind = blind
         self.batches: list[int] = []
+        self.read_sources = 0
 
     def latent_codes(self, defect: Tensor, seeds: Sequence[int]) -> Codes:
         c = torch.zeros(len(seeds), 1, 8, 8)
@@ -62,6 +63,13 @@ class FakeModel:
     def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
         s = torch.tensor([[0.5 + random.Random(seed).random() / 2] for seed in seeds])
         return Codes(codes.c, s, codes.defect)
+
+    def read(self, source: Tensor) -> list[Reading]:
+        self.read_sources += len(source)
+        return [Reading((row,)) for row in source.split(1)]
+
+    def paint_on(self, sources: Sequence[Reading], codes: Codes) -> Painted:
+        return self.paint(torch.cat([reading.parts[0] for reading in sources]), codes)
 
     def paint(self, source: Tensor, codes: Codes) -> Painted:
         assert source.shape[1:] == (self.info.channels, self.info.image_size, self.info.image_size)

@@ -13,7 +13,7 @@ from defectaug.dtgan.anchor import NORMAL
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.generator import Background
 from defectaug.dtgan.model import DTGAN
-from defectaug.model import BundleInfo, Painted
+from defectaug.model import BundleInfo, Painted, Reading
 from defectaug.training.device import Compute
 
 
@@ -61,13 +61,30 @@ class Painter:
         return codes.with_style(self.latent_codes(codes.defect, seeds))
 
     @torch.inference_mode()
+    def read(self, source: Tensor) -> list[Reading]:
+        """What G keeps of each source."""
+        with self.compute.autocast():
+            background = self.networks.generator.background(self._ready(source))
+        kept = [background.source, background.features]
+        if background.clean is not None:
+            kept.append(background.clean)
+        return [Reading(rows) for rows in zip(*(part.split(1) for part in kept), strict=True)]
+
+    def paint_on(self, sources: Sequence[Reading], codes: Codes) -> Painted:
+        """G(x, c, s) on sources that were read before."""
+        parts = (torch.cat(rows) for rows in zip(*(reading.parts for reading in sources), strict=True))
+        x, features, *clean = parts
+        return self._painted(Background(x, features, x.new_zeros(()), clean=clean[0] if clean else None), codes)
+
     def paint(self, source: Tensor, codes: Codes) -> Painted:
         """G(x, c, s), what it adds to the sources, and the defect's opacity."""
-        x = self._ready(source)
+        return self.paint_on(self.read(source), codes)
+
+    @torch.inference_mode()
+    def _painted(self, background: Background, codes: Codes) -> Painted:
         with self.compute.autocast():
-            background = self.networks.generator.background(x)
             made = self.networks.generator.render(background, codes)
-        image = made.image.float()
+        x, image = background.source, made.image.float()
         if made.opacity is not None:
             return Painted(image, image - x, made.opacity.float())
         # A decoded background differs from the source everywhere: only what the defect changes is added.

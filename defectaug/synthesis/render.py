@@ -26,6 +26,7 @@ from defectaug.synthesis.compose import (
     white_level,
 )
 from defectaug.synthesis.plan import Item, Plan, derive_seed
+from defectaug.synthesis.readings import Readings
 from defectaug.synthesis.windows import Window
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class Renderer:
         self._pool = pool
         self._batch_size = batch_size
         self._say = say
+        self._readings = Readings(model)
         self._unreadable: set[str] = set()
         self._place = {
             (id(choices), sample.path): place
@@ -191,8 +193,9 @@ class Renderer:
         """Deltas (N, C, S, S) of a batch, all of it latent or all of it reference-guided."""
         model = self._model
         with torch.inference_mode():
-            sources = stack((draft.view.pixels for draft in batch), model)
-            return to_numpy(model.paint(sources, self._codes(batch)).delta)
+            keys = [(draft.source.path, draft.view.window) for draft in batch]
+            sources = self._readings.of(keys, [draft.view.pixels for draft in batch])
+            return to_numpy(model.paint_on(sources, self._codes(batch)).delta)
 
     def _codes(self, batch: Sequence[_Draft]) -> Codes:
         defect = class_indices((draft.item.defect for draft in batch), self._model)

@@ -1,0 +1,62 @@
+"""Sources that are read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from fake_model import FakeModel, data, info
+from small_networks import CPU, codes_like, images, small_model
+
+import defectaug
+from defectaug.dtgan.painter import Painter
+from defectaug.synthesis.readings import Readings
+
+
+def views(count: int) -> list[np.ndarray]:
+    return [np.full((1, 32, 32), number / 10, np.float32) for number in range(count)]
+
+
+def test_a_source_is_read_once_while_it_is_kept() -> None:
+    model = FakeModel(info())
+    readings = Readings(model)
+    first = readings.of("aba", [views(2)[0], views(2)[1], views(2)[0]])
+    again = readings.of("bac", [views(3)[1], views(3)[0], views(3)[2]])
+    assert model.read_sources == 3
+    assert [reading.parts[0].max().item() for reading in again] == [np.float32(0.1), 0, np.float32(0.2)]
+    assert first[0] is first[2] is again[1]
+
+
+def test_what_was_used_longest_ago_makes_room() -> None:
+    model = FakeModel(info())
+    size = views(1)[0].nbytes
+    readings = Readings(model, most=2 * size)
+    readings.of("ab", views(2))
+    readings.of("a", views(1))
+    readings.of("c", views(1))  # b goes
+    assert model.read_sources == 3
+    readings.of("ac", views(2))
+    assert model.read_sources == 3
+    readings.of("b", views(1))
+    assert model.read_sources == 4
+    assert len(readings.of("abcdefgh", views(8))) == 8  # a batch may be larger than what is kept
+
+
+def test_synthesis_reads_each_source_once(tmp_path: Path) -> None:
+    root = data(tmp_path / "data")
+    model = FakeModel(info(root))
+    defectaug.synthesize(model=model, product="A", defect="scratch", n=20, out=tmp_path / "out")
+    assert model.read_sources == 5 and sum(model.batches) == 20
+
+
+def test_painting_on_what_was_read_is_painting() -> None:
+    for recipe in ("tiny", "paper"):
+        model = small_model(recipe).eval()
+        painter = Painter(info(), model, CPU)
+        x, defect = images(3), torch.tensor([1, 2, 1])
+        codes = codes_like(model, defect)
+        whole = painter.paint(x, codes)
+        rows = painter.read(x[[2, 0, 1]])
+        apart = painter.paint_on([rows[1], rows[2], rows[0]], codes)
+        assert torch.allclose(whole.delta, apart.delta, atol=1e-5)
