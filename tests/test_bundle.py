@@ -130,7 +130,10 @@ def test_weights_that_are_not_finite_are_refused(bundle: Path, value: float) -> 
     "change",
     [
         lambda c: c["settings"]["network"].update(style_dim=12),
-        lambda c: (c["settings"]["network"].update(generator="separate"), c["settings"]["run"].update(mapping_share=0, latent_share=0.5)),
+        lambda c: (
+            c["settings"]["network"].update(generator="separate"),
+            c["settings"]["run"].update(mapping_share=0, latent_share=0.5),
+        ),
         lambda c: c["data"].update(defects=["normal", "scratch"]),
         lambda c: c["data"].update(products=["A"]),
     ],

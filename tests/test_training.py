@@ -133,6 +133,7 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Pa
         "model",
         "average",
         "judge",
+        "watch",
         "generator_optimizer",
         "discriminator_optimizer",
     }
@@ -233,8 +234,8 @@ def test_collapse_is_noticed() -> None:
     with torch.no_grad():
         method.model.generator.opacity.out.conv.weight.zero_()  # type: ignore[union-attr, operator]
     method.step(training_batch(), 0, 0.0)
-    assert method.dead_steps == 1
-    method.dead_steps = 999
+    assert method.modules["watch"].dead_steps == 1  # it is saved with the run
+    method.watch.dead_steps.fill_(999)
     with torch.no_grad():
         method.model.generator.opacity.out.conv.weight.zero_()  # type: ignore[union-attr, operator]
     with pytest.raises(TrainingError, match=r"painted nothing for 1,000 steps; try a smaller loss\.area"):

@@ -16,6 +16,7 @@ from defectaug.dtgan.model import DTGAN
 from defectaug.dtgan.objective import Objective, Pass, Terms, TrainingBatch
 from defectaug.dtgan.sheet import sample_sheet
 from defectaug.dtgan.validation import kernel_distance
+from defectaug.dtgan.watch import Watch
 from defectaug.errors import TrainingError
 from defectaug.training.device import Compute
 from defectaug.training.distributed import ALONE, Team
@@ -47,13 +48,14 @@ class DTGANMethod:
         self.average = Average(self.model)
         self.judge = copy.deepcopy(self.model.discriminator).requires_grad_(False)
         self.objective = Objective(config.loss, config.run.augment)
+        self.watch = Watch()
         self.modules: Mapping[str, nn.Module] = {
             "model": self.model,
             "average": self.average.shadow,
             "judge": self.judge,
+            "watch": self.watch,
         }
         self.optimizers: Mapping[str, Optimizer] = self._optimizers()
-        self.dead_steps = 0
 
     def _optimizers(self) -> dict[str, Optimizer]:
         o, model = self.config.optimizer, self.model
@@ -99,7 +101,8 @@ class DTGANMethod:
         bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
         if bad:
             raise TrainingError(f"step {step}: {', '.join(bad)} not finite; {ADVICE}.")
-        self._notice_collapse(values, step)
+        if "painted" in values:
+            self.watch.notice(values["painted"], step)
         return values
 
     def _set_rates(self, factor: float) -> None:
@@ -202,21 +205,6 @@ class DTGANMethod:
             return {}
         taken = removed[made.rows].mean((1, 2, 3)).sum() / made.restoring.count
         return {"painted": batch.rows.share * opacity.mean(), "removed": taken}
-
-    def _notice_collapse(self, values: Mapping[str, float], step: int) -> None:
-        """A generator that paints nothing for long has collapsed.
-
-        Raises:
-            TrainingError: no defect was painted in 1,000 steps.
-        """
-        if "painted" not in values:
-            return
-        self.dead_steps = self.dead_steps + 1 if values["painted"] < 1e-5 else 0
-        if self.dead_steps >= 1000:
-            raise TrainingError(
-                f"step {step}: the generator has painted nothing for 1,000 steps; try a smaller loss.area in --config, "
-                "another --seed, or check that the defective images show their defects at this size."
-            )
 
     # --- what the loop saves and shows -----------------------------------------------------------------------
 
