@@ -78,6 +78,7 @@ class LossConfig:
     r1: float = 1.0
     direct: float = 0.0  # G(x, E(x)) = x
     area: float = 0.0  # layered: a defect layer is small
+    area_end: float = 0.0  # the same in the end; it rises once defects have been found
     mask: float = 0.0  # layered: what was painted is found again
     shape: float = 0.0  # layered: latent defects are shaped as encoded ones
     spread: float = 0.0  # layered: latent defects differ as encoded ones do

@@ -181,7 +181,7 @@ class DTGANMethod:
             parameter.requires_grad_(False)
         with self.compute.autocast():
             ours = self.objective.generator_terms(self.model, rows, made, generator)
-        self._descend("generator_optimizer", self.objective.total(ours, 1 - done))
+        self._descend("generator_optimizer", self.objective.total(ours, done))
         for parameter in self._opponents():
             parameter.requires_grad_(True)
         return theirs | ours | self._watch(rows, made)

@@ -25,6 +25,7 @@ from defectaug.dtgan.model import DTGAN
 from defectaug.nn.augment import differentiable_augment, mirror_and_shift
 from defectaug.nn.held import held
 from defectaug.nn.rows import Rows
+from defectaug.training.schedule import rising
 
 Terms = dict[str, Tensor]
 
@@ -312,13 +313,16 @@ class Objective:
         made = model.generator.render(background, codes).image
         return theirs, {"direct": share * losses.weighted_l1(source, made)}
 
-    def total(self, terms: Terms, diversity_left: float = 1.0) -> Tensor:
-        """Weighted sum; ``diversity_left`` is the schedule of Eq. (4)'s weight, 1 at the start, 0 at the end."""
+    def total(self, terms: Terms, done: float = 0.0) -> Tensor:
+        """Weighted sum, when a share ``done`` of the game of D and G is over: Eq. (4)'s weight falls to 0, that of the
+        opacities' area rises once defects have been found."""
         parts = []
         for name, value in terms.items():
             weight = getattr(self.weights, name.removeprefix("d_"))
             if name == "diversity":
-                weight = -weight * diversity_left
+                weight = -weight * (1 - done)
+            elif name == "area":
+                weight = rising(done, weight, self.weights.area_end)
             if weight:
                 parts.append(weight * value)
         return torch.stack(parts).sum() if parts else torch.zeros((), requires_grad=True)

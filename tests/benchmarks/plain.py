@@ -60,7 +60,7 @@ class PlainMethod(DTGANMethod):
         loss.backward()
         self._take("discriminator_optimizer")
         ours = plain.generator_terms(generator, before_pool)
-        self.objective.total(ours, 1 - done).backward()
+        self.objective.total(ours, done).backward()
         self._take("generator_optimizer")
         self._average(step)
         return {name: float(value.detach()) for name, value in (theirs | ours).items()}
