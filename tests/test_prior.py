@@ -78,6 +78,19 @@ def test_places_are_drawn_apart_from_shapes() -> None:
     assert not reach.low[2].any() and not reach.high[2].any()  # of the other domain nothing was seen
 
 
+def test_the_example_is_tidied() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.generator.opacity.out.conv.weight.fill_(0.5)  # type: ignore[union-attr, operator]
+        model.generator.opacity.first.weight.fill_(0.5)  # type: ignore[union-attr, operator]
+    codes = codes_of(model, [8])
+    codes.c[:, :, 10:] *= -1  # where the decoder's answer is negative nothing is painted
+    found = prior._tidied(model, codes).c
+    assert found[:, :, prior.RIM : 10, 8].all()
+    assert not found[:, :, 10 + 2 * prior.RIM :].any()
+    assert not found[:, :, : prior.RIM].any()
+
+
 def test_no_gradient_of_the_prior_reaches_e_or_g() -> None:
     model = small_model()
     encoded = model.encoder(torch.rand(4, 1, 32, 32), torch.tensor([1, 2, 1, 2]))

@@ -30,7 +30,7 @@ from defectaug.training.ema import Average
 from defectaug.training.examples import example_batch, validation_batch
 from defectaug.training.log import MetricLog
 from defectaug.training.loop import Loop
-from defectaug.training.schedule import cooling, ema_decay, step_seed
+from defectaug.training.schedule import cooling, ema_decay, rising, step_seed
 from defectaug.training.state import load_state, save_state
 
 CELLS = {"A/normal": 4, "A/scratch": 3, "B/normal": 3, "B/spot": 2}
@@ -83,6 +83,7 @@ def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 def test_schedules() -> None:
     assert [cooling(done, 0.5) for done in (0.0, 0.5, 0.75, 1.0)] == [1, 1, 0.5, 0]
+    assert [rising(done, 1, 4) for done in (0.0, 0.4, 0.7, 1.0)] == pytest.approx([1, 1, 2.5, 4])
     assert [ema_decay(step, 0.5) for step in (0, 2, 1000)] == [0.1, 0.25, 0.5]
     assert len({step_seed(seed, step) for seed in range(20) for step in range(50)}) == 1000
 

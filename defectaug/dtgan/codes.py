@@ -22,26 +22,27 @@ def normalised(style: Tensor) -> Tensor:
 
 class SoftThreshold(torch.autograd.Function):
     """relu(tanh(response) - THRESHOLD), stretched to reach 1: under a weaker layer a ghost of a removed defect is left.
-    Below the threshold only the wish for more passes back, scaled by LEAK: a plain relu never wakes a dead place, a
+    Below the threshold only the wish for more passes back, scaled by ``leak``: a plain relu never wakes a dead place, a
     leaky one lets the area penalty bury it ever deeper. Near 1 LEAK passes back at least: a young G that has covered
     everything finds the way back."""
 
     @staticmethod
-    def forward(ctx: Any, response: Tensor) -> Tensor:
+    def forward(ctx: Any, response: Tensor, leak: float) -> Tensor:
         squashed = torch.tanh(response)
         ctx.save_for_backward(squashed)
+        ctx.leak = leak
         return F.relu(squashed - THRESHOLD) / (1 - THRESHOLD)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (squashed,), (wish,) = ctx.saved_tensors, grads
         slope = (1 - squashed.square()).clamp(min=LEAK) / (1 - THRESHOLD)
-        return torch.where(squashed > THRESHOLD, wish * slope, LEAK * wish.clamp(max=0))
+        return torch.where(squashed > THRESHOLD, wish * slope, ctx.leak * wish.clamp(max=0)), None
 
 
-def soft_threshold(response: Tensor) -> Tensor:
+def soft_threshold(response: Tensor, leak: float = LEAK) -> Tensor:
     """Response of any shape to [0, 1): exactly 0 unless it is clear."""
-    return SoftThreshold.apply(response)
+    return SoftThreshold.apply(response, leak)
 
 
 def dense(response: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ def dense(response: Tensor) -> Tensor:
     return torch.tanh(response[:, 1:].float())
 
 
-def sparse(response: Tensor) -> Tensor:
+def sparse(response: Tensor, leak: float = LEAK) -> Tensor:
     """Response (N, C + 1, h, h) to a shape map (N, C, h, h): each cell a direction, of root mean square 1, times a
     presence in [0, 1) that is exactly 0 in most cells.
 
@@ -59,7 +60,7 @@ def sparse(response: Tensor) -> Tensor:
     response = response.float()
     direction = response[:, 1:]
     size = torch.rsqrt(direction.square().mean(1, keepdim=True) + 1e-4)
-    return soft_threshold(response[:, :1]) * direction * size
+    return soft_threshold(response[:, :1], leak) * direction * size
 
 
 def presence(c: Tensor) -> Tensor:

@@ -100,6 +100,16 @@ def mask_match(found: Tensor, truth: Tensor) -> Tensor:
     return (dice * there).mean() + (found - truth).abs().mean()
 
 
+def coarse_match(found: Tensor, truth: Tensor, cells: tuple[int, ...] = (4, 8, 16)) -> Tensor:
+    """Squared distance of opacities (N, 1, S, S), averaged over cells of some sizes in pixels, as a share of the
+    truth's square: two thin strokes beside each other do not overlap, and are alike all the same."""
+    shares = []
+    for cell in cells:
+        p, q = (F.avg_pool2d(x, cell).flatten(1) for x in (found, truth))
+        shares.append((p - q).square().mean() / q.square().mean().clamp(min=1e-8))
+    return torch.stack(shares).mean()
+
+
 def likeness(h: Tensor, group: Tensor) -> Tensor:
     """Mean cosine between different rows (N, ...) of one group (N,): 1 where all are one; 0 without pairs."""
     rows = F.normalize(h.flatten(1), dim=1, eps=1e-4)

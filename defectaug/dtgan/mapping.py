@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.anchor import anchored
-from defectaug.dtgan.codes import Codes, dense, normalised, sparse
+from defectaug.dtgan.codes import Codes, dense, normalised, presence, sparse
 from defectaug.nn.augment import moved
 from defectaug.nn.blocks import AdaIN, NoiseInjection, ResBlock, activate, conv3, linear
 from defectaug.nn.branches import BranchedLinear, Branches
 
+RIM = 2  # cells
+M_LEAK = 1.0  # CHOICE: M starts quiet everywhere, and with less stays so; E is called for by every reconstruction
 START = 4  # CHOICE: height and width of the map that a shape grows from
 
 
@@ -62,7 +65,7 @@ class ShapeHead(nn.Module):
         self.noises = nn.ModuleList(NoiseInjection(width, 0.3) for _ in range(levels) if net.noise)
         self.norms = nn.ModuleList(AdaIN(width, net.mapping_width) for _ in range(levels))
         self.out = conv3(width, net.code_channels + 1)
-        self.to_code = sparse if net.sparse_codes else dense
+        self.to_code = partial(sparse, leak=M_LEAK) if net.sparse_codes else dense
         nn.init.normal_(self.out.weight, std=1 / math.sqrt(9 * width))
 
     def forward(self, w: Tensor, noise: list[Tensor]) -> Tensor:
@@ -96,7 +99,7 @@ class PlainShapeHead(nn.Module):
         self.blocks = nn.ModuleList(ResBlock(a, b) for a, b in pairwise(widths))
         self.noises = nn.ModuleList(NoiseInjection(a, 0.1) for a in widths[:-1] if net.noise)
         self.out = conv3(widths[-1], net.code_channels + 1)
-        self.to_code = sparse if net.sparse_codes else dense
+        self.to_code = partial(sparse, leak=M_LEAK) if net.sparse_codes else dense
         nn.init.normal_(self.out.weight, std=0.5 / math.sqrt(9 * widths[-1]))
 
     def forward(self, w: Tensor, noise: list[Tensor]) -> Tensor:
@@ -109,32 +112,45 @@ class PlainShapeHead(nn.Module):
         return self.to_code(self.out(activate(h)))
 
 
-class Reach(nn.Module):
-    """Per domain, how far from the middle the centres of E's shape maps lie.
+class Observed(nn.Module):
+    """What E's shape maps are like: how strong they are, and per domain how far from the middle their centres lie.
 
-    M grows shapes in the middle; they are moved to places drawn evenly from the reach. Not in the paper. E and G are
-    convolutions, so a map may be moved as it is, and M has shapes alone to learn from tens of defects.
+    M grows maps of full presence in the middle; they are brought to that strength, and moved to places drawn evenly
+    from the reach. Not in the paper. E and G are convolutions, so a map may be moved as it is, and M has shapes alone
+    to learn from tens of defects.
     """
 
+    strength: Tensor
     low: Tensor
     high: Tensor
 
     def __init__(self, domains: int) -> None:
         super().__init__()
+        self.register_buffer("strength", torch.ones(()))
         self.register_buffer("low", torch.zeros(domains, 2))  # of the side, from the middle
         self.register_buffer("high", torch.zeros(domains, 2))
 
     @torch.no_grad()
-    def widen(self, centre: Tensor, defect: Tensor) -> None:
-        """By the centres (N, 2) of defects of domains (N,)."""
+    def notice(self, c: Tensor, centre: Tensor, defect: Tensor) -> None:
+        """Follows the greatest presence in maps (N, C, h, h), and widens the reach by their centres (N, 2), of domains
+        (N,)."""
+        strength = presence(c).amax((1, 2, 3)).mean()
+        self.strength.copy_(strength if self.strength == 1 else self.strength.lerp(strength, 0.02))
         for at, number in zip(centre, defect, strict=True):
             self.low[number] = torch.minimum(self.low[number], at)
             self.high[number] = torch.maximum(self.high[number], at)
 
-    def forward(self, c: Tensor, place: Tensor, defect: Tensor) -> Tensor:
-        """Maps (N, C, h, h) moved to places (N, 2) in [0, 1] of the reach."""
+    def moved(self, c: Tensor, place: Tensor, defect: Tensor) -> Tensor:
+        """Maps (N, C, h, h) at places (N, 2) in [0, 1] of the reach."""
         low, high = self.low[defect], self.high[defect]
         return moved(c, ((low + place * (high - low)) * c.shape[-1]).round().long())
+
+
+def without_rim(c: Tensor) -> Tensor:
+    """Shape maps (N, C, h, h) without their outermost cells: padding shows there, and moved elsewhere it would be seen
+    as bars."""
+    size = c.shape[-1] - 2 * RIM
+    return c * F.pad(c.new_ones(1, 1, size, size), [RIM] * 4)
 
 
 def centres(opacity: Tensor) -> Tensor:
@@ -160,7 +176,7 @@ class MappingNetwork(nn.Module):
         self.style = BranchedLinear(net.mapping_width, net.style_dim, domains)
         head = PlainShapeHead if net.placed else ShapeHead
         self.shape = Branches(lambda: head(net), domains)
-        self.reach = Reach(domains) if net.placed else None
+        self.observed = Observed(domains) if net.placed else None
 
     def noise_sizes(self) -> list[int]:
         """Heights of the noise maps, coarse to fine."""
@@ -177,14 +193,22 @@ class MappingNetwork(nn.Module):
         singles = [self.draw(1, torch.Generator().manual_seed(seed), device) for seed in seeds]
         return Latent.cat(singles)
 
+    def strength(self) -> Tensor | float:
+        """Of the maps that M draws after E's."""
+        return 1.0 if self.observed is None else self.observed.strength
+
     def shapes(self, latent: Latent, defect: Tensor) -> Codes:
         """Codes of the given target domains (N,), before any is put in its place."""
         w = self.shared(latent.z)
         c = self.shape(defect, w, latent.noise)
+        if self.observed is not None:
+            c = self.observed.strength * without_rim(c)
         codes = Codes(c, normalised(self.style(w, defect).float()), defect)
         return anchored(codes) if self.net.anchor else codes
 
     def forward(self, latent: Latent, defect: Tensor) -> Codes:
         """Codes of the given target domains (N,)."""
         codes = self.shapes(latent, defect)
-        return codes if self.reach is None else Codes(self.reach(codes.c, latent.place, defect), codes.s, defect)
+        if self.observed is None:
+            return codes
+        return Codes(self.observed.moved(codes.c, latent.place, defect), codes.s, defect)

@@ -154,6 +154,7 @@ class DTGANMethod:
         opponents = [p for p in self._opponents() if theirs and p.requires_grad]
         # Both gradients before both steps: M's runs through the critic as it is now.
         self._assign(mapping, self.objective.total(ours))
+        nn.utils.clip_grad_norm_(mapping, 1.0)  # squares: one strange defect would throw M far off
         if theirs:
             self._assign(opponents, self.objective.total(theirs))
         for optimizer in self.optimizers.values():

@@ -29,10 +29,13 @@ class Posterior(nn.Module):
         width = 8 * GRID**2 + 2 * 64 + net.style_dim
         self.head = nn.Sequential(nn.Linear(width, 128), nn.LeakyReLU(0.2))
         self.out = BranchedLinear(128, 2 * net.latent_dim, domains)
+        # Narrow at first, like a plain autoencoder: from wide ones M learns to disregard z.
+        with torch.no_grad():
+            self.out.linear.bias.unflatten(0, (domains, 2, net.latent_dim))[:, 1] = -3.0
 
-    def forward(self, codes: Codes) -> tuple[Tensor, Tensor]:
-        """Codes to mean and logarithm of the variance, (N, latent_dim) each."""
-        h = activate(self.blocks(self.stem(codes.c)))
+    def forward(self, codes: Codes, strength: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+        """Codes, their maps of the given strength, to mean and logarithm of the variance, (N, latent_dim) each."""
+        h = activate(self.blocks(self.stem(codes.c / strength)))
         places = self.pool(self.narrow(h)).flatten(1)
         h = self.head(torch.cat([places, pool_max_mean(h), codes.s], dim=1))
         mean, log_variance = self.out(h, codes.defect).float().chunk(2, dim=1)

@@ -16,14 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from defectaug.dtgan import losses
-from defectaug.dtgan.codes import Codes
-from defectaug.dtgan.mapping import centres
+from defectaug.dtgan.codes import Codes, presence
+from defectaug.dtgan.mapping import RIM, centres, without_rim
 from defectaug.dtgan.model import DTGAN
 from defectaug.nn.augment import moved
 from defectaug.nn.rows import Rows
 
 PLACES = 16  # size of the map on which shapes are compared
-MARGIN = 2  # cells
 R1 = 0.5  # CHOICE: weight of the critic's gradient penalty
 
 
@@ -69,7 +68,7 @@ def match(model: DTGAN, target: Codes, generator: torch.Generator, rows: Rows | 
     assert model.posterior is not None
     rows = rows or Rows.split(len(target))
     target = _centred(model, _tidied(model, target.detach()), rows)
-    mean, log_variance = model.posterior(target)
+    mean, log_variance = model.posterior(target, model.mapping.strength())
     drawn = model.mapping.draw(2 * rows.count, generator, target.c.device)
     if rows.processes > 1:
         drawn = drawn[(rows + rows).mine.to(target.c.device)]
@@ -85,23 +84,21 @@ def match(model: DTGAN, target: Codes, generator: torch.Generator, rows: Rows | 
 
 @torch.no_grad()
 def _tidied(model: DTGAN, target: Codes) -> Codes:
-    """Codes without what lies by itself, where nothing is painted, and without their outermost cells: moved into the
-    middle, what E makes of the image's edge would be a line that M learns."""
+    """Codes without what lies by itself, where nothing is painted, and without what E makes of the image's edge."""
     size = target.c.shape[-1]
     painted = (model.generator.opacity_of(target.c) > 0.05).to(target.c.dtype)
-    near = F.max_pool2d(F.adaptive_max_pool2d(painted, size), 2 * MARGIN + 1, stride=1, padding=MARGIN)
-    inside = F.pad(torch.ones(1, 1, size - 2 * MARGIN, size - 2 * MARGIN), [MARGIN] * 4).to(near.device)
-    return Codes(target.c * near * inside, target.s, target.defect)
+    near = F.max_pool2d(F.adaptive_max_pool2d(painted, size), 2 * RIM + 1, stride=1, padding=RIM)
+    return Codes(without_rim(target.c * near), target.s, target.defect)
 
 
 @torch.no_grad()
 def _centred(model: DTGAN, target: Codes, rows: Rows) -> Codes:
-    """Codes moved to the middle, where M draws places apart; the reach of their places is noted."""
-    reach = model.mapping.reach
-    if reach is None:
+    """Codes moved to the middle, where M draws places apart; their strength and reach are noted."""
+    observed = model.mapping.observed
+    if observed is None:
         return target
     at = centres(model.generator.opacity_of(target.c))
-    reach.widen(rows.gather(at), rows.gather(target.defect))
+    observed.notice(rows.gather(target.c), rows.gather(at), rows.gather(target.defect))
     cells = (at * target.c.shape[-1]).round().long()
     return Codes(moved(target.c, -cells), target.s, target.defect)
 
@@ -123,11 +120,14 @@ def spread(m: Match) -> Tensor:
 def cover(m: Match) -> Tensor:
     """M makes every encoded defect again from its own latent, which leaves no mode of the data out, as an adversary
     may."""
-    size = m.target.codes.c.shape[-1]
-    support = losses.emphasis(F.adaptive_max_pool2d(m.target.opacity.amax(1, keepdim=True), size))
-    rebuilt = losses.code_reconstruction(m.target.codes, m.near.codes, support)
-    near, target = (d.opacity.flatten(0, 1)[:, None] for d in (m.near, m.target))
-    return rebuilt + losses.mask_match(near, target)
+    target, near = m.target.codes, m.near.codes
+    support = losses.emphasis(F.adaptive_max_pool2d(m.target.opacity.amax(1, keepdim=True), target.c.shape[-1]))
+    # Squares, not magnitudes: the likeliest value of almost every cell is none at all.
+    rebuilt = ((target.c - near.c).square() * support).mean() / (target.c.square() * support).mean().clamp(min=1e-8)
+    truth, made = (d.opacity.flatten(0, 1)[:, None] for d in (m.target, m.near))
+    # Presences too: no opacity, and no gradient through it, comes from a cell that is hardly there.
+    coarse = losses.coarse_match(made, truth) + losses.coarse_match(presence(near.c), presence(target.c), (2, 4, 8))
+    return rebuilt + (target.s - near.s).abs().mean() + losses.mask_match(made, truth) + coarse
 
 
 def divergence(m: Match) -> Tensor:
