@@ -90,6 +90,16 @@ def test_emphasis_of_nothing_is_even() -> None:
     assert losses.emphasis(torch.zeros(2, 1, 8, 8)).tolist() == torch.full((2, 1, 8, 8), 0.5).tolist()
 
 
+def test_coarse_match_sees_how_near_a_stroke_is() -> None:
+    strokes = torch.zeros(4, 1, 32, 32)
+    for row, column in enumerate((8, 10, 24)):
+        strokes[row, 0, :, column] = 1.0
+    here, beside, far, nothing = strokes.split(1)
+    assert losses.coarse_match(here, here).item() == 0
+    assert losses.coarse_match(beside, here).item() < 0.7 * losses.coarse_match(far, here).item()
+    assert losses.coarse_match(nothing, here).item() == pytest.approx(1)
+
+
 def test_contrast_is_the_share_of_the_greatest_change() -> None:
     clean = torch.zeros(2, 1, 4, 4)
     image, other = clean.clone(), clean.clone()

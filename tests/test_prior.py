@@ -68,14 +68,17 @@ def test_places_are_drawn_apart_from_shapes() -> None:
     with torch.no_grad():
         model.generator.opacity.out.conv.weight.fill_(0.5)  # type: ignore[union-attr, operator]
         model.generator.opacity.first.weight.fill_(0.5)  # type: ignore[union-attr, operator]
-    found = prior.match(model, codes_of(model, [4, 10]), torch.Generator().manual_seed(0))
+    codes = codes_of(model, [4, 10])
+    found = prior.match(model, Codes(codes.c / 4, codes.s, codes.defect), torch.Generator().manual_seed(0))
     left, right = found.target.codes.c
     assert torch.equal(left, right)  # both in the middle
-    reach = model.mapping.reach
-    assert reach is not None
-    low, high = reach.low[1, 1].item(), reach.high[1, 1].item()
+    seen = model.mapping.observed
+    assert seen is not None
+    low, high = seen.low[1, 1].item(), seen.high[1, 1].item()
     assert low == pytest.approx((4.5 - 8) / 16, abs=0.02) and high == pytest.approx((10.5 - 8) / 16, abs=0.02)
-    assert not reach.low[2].any() and not reach.high[2].any()  # of the other domain nothing was seen
+    assert not seen.low[2].any() and not seen.high[2].any()  # of the other domain nothing was seen
+    assert seen.strength.item() == pytest.approx(0.25, abs=1e-3)  # M's maps are as strong as these
+    assert found.fresh.codes.c.abs().max().item() < 1
 
 
 def test_the_example_is_tidied() -> None:

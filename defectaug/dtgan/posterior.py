@@ -14,6 +14,7 @@ from defectaug.nn.blocks import ResBlock, activate, conv3, pool_max_mean
 from defectaug.nn.branches import BranchedLinear
 
 GRID = 4  # the map that is flattened: a place needs more than pooled features
+FURTHEST = 3.0  # means stay within this: of drawn latents one in 400 does not
 SPREAD = 4.0  # logarithms of variances stay within this
 
 
@@ -39,4 +40,4 @@ class Posterior(nn.Module):
         places = self.pool(self.narrow(h)).flatten(1)
         h = self.head(torch.cat([places, pool_max_mean(h), codes.s], dim=1))
         mean, log_variance = self.out(h, codes.defect).float().chunk(2, dim=1)
-        return mean, SPREAD * torch.tanh(log_variance / SPREAD)
+        return FURTHEST * torch.tanh(mean / FURTHEST), SPREAD * torch.tanh(log_variance / SPREAD)
