@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +200,7 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
     except (OSError, SafetensorError, ValueError, LookupError) as error:
         raise BundleError(f"{path}: cut short or damaged ({error}); copy it again.") from error
     for name, value in weights.items():
-        if value.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64):
+        if value.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8):
             raise BundleError(f"{path}: '{name}' holds {value.dtype}, no weights of ours.")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise BundleError(f"{path}: '{name}' holds values that are not finite; the model is unusable.")
@@ -220,11 +220,14 @@ def _check_shapes(folder: Path, net: NetworkConfig, data: TrainedOn) -> None:
 
     path = folder / WEIGHTS
     with torch.device("meta"):
-        networks = DTGAN(replace(net, shape_critic=False), len(data.defects), len(data.products))
-    wanted = {name: list(value.shape) for name, value in networks.state_dict().items()}
+        networks = DTGAN(net, len(data.defects), len(data.products))
+    state = networks.state_dict()
+    wanted = {name: list(value.shape) for name, value in state.items()}
     try:
         with safe_open(path, "pt") as file:
-            found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: list(part.get_shape()) for name, part in parts.items()}
+            kinds = {name: part.get_dtype() for name, part in parts.items()}
     except FileNotFoundError as error:
         raise BundleError(f"{path}: missing; copy {CONFIG} and {WEIGHTS} together.") from error
     except (OSError, SafetensorError, ValueError, LookupError) as error:
@@ -235,6 +238,8 @@ def _check_shapes(folder: Path, net: NetworkConfig, data: TrainedOn) -> None:
                 f"{path}: does not fit {CONFIG}: '{_brief(name)}' is {found.get(name, 'missing')} there and "
                 f"{wanted.get(name, 'unknown')} here."
             )
+        if kinds[name] in ("U8", "I64") and state[name].is_floating_point():
+            raise BundleError(f"{path}: '{_brief(name)}' holds {kinds[name]}, no weights of ours.")
 
 
 def load_model(path: Path | str | None = None, device: str = "auto") -> DefectModel:

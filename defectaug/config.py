@@ -18,6 +18,7 @@ import yaml
 from defectaug.errors import ConfigError
 
 GeneratorKind = Literal["layered", "separate", "joint", "styled"]
+MappingKind = Literal["memory", "network"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class NetworkConfig:
     generator_blocks: int = 1
     discriminator_widths: tuple[int, ...] = (16, 48, 96)
     discriminator_norm: bool = True
-    code_channels: int = 16
+    code_channels: int = 16  # of decoded forms; the layered form's c is its opacities
     style_dim: int = 32
     latent_dim: int = 16
     mapping_width: int = 128
@@ -49,13 +50,9 @@ class NetworkConfig:
     noise: bool = True
     defect_classifier: bool = True
     product_classifier: bool = True
+    mapping: MappingKind = "memory"  # M draws from noise as in the paper (network), or bends shapes that E has read
+    memory: int = 256  # shapes that are kept
     product_branches: bool = True  # D judges each defect on each product by a branch of its own
-    shape_critic: bool = True  # layered form only
-
-    @property
-    def code_size(self) -> int:
-        """Height and width of the defect code c."""
-        return self.image_size // self.fold // 2 ** (len(self.generator_widths) - 1)
 
 
 @dataclass(frozen=True)
@@ -66,17 +63,14 @@ class LossConfig:
     code: float = 1.0  # Eq. 2
     split: float = 1.0  # Eq. 3
     diversity: float = 1.0  # Eq. 4, falls linearly to 0
-    to_mapping: float = 1.0  # share of the gradient of painted images that reaches M
     cycle: float = 1.0  # Eq. 5
     defect_class: float = 1.0  # Eq. 6
     product_class: float = 1.0  # Eq. 7
     r1: float = 1.0
     direct: float = 0.0  # G(x, E(x)) = x
     area: float = 0.0  # layered: a defect layer is small
+    area_end: float = 0.0  # the same in the end; it rises once defects have been found
     mask: float = 0.0  # layered: what was painted is found again
-    shape: float = 0.0  # layered: latent defects are shaped as encoded ones
-    spread: float = 0.0  # layered: latent defects differ as encoded ones do
-    cover: float = 0.0  # layered: no encoded defect is far from every latent one
     fill: float = 0.0  # layered: the fill is the normal image
 
 
@@ -115,7 +109,6 @@ class RunConfig:
     batch_size: int = 8
     warmup: int = 0
     latent_share: float = 0.5  # share of a batch that latents guide, references the rest
-    mapping_share: float = 0.0  # layered: last share of the run, in which M alone is trained
     r1_every: int = 16
     sample_every: int = 500
     save_every: int = 500
@@ -329,21 +322,23 @@ def check(config: Config) -> Config:
         raise ConfigError(
             "run.batch_size is 1; it must be at least 2: half of a batch is guided by references."
         )
-    if run.mapping_share and net.generator != "layered":
-        raise ConfigError(f"run.mapping_share is {run.mapping_share}; it must be 0 for generator '{net.generator}'.")
-    if not run.mapping_share and not int(run.batch_size * run.latent_share):
-        raise ConfigError(f"run.latent_share is {run.latent_share}; without run.mapping_share M would learn nothing.")
+    if net.mapping == "memory" and net.generator != "layered":
+        raise ConfigError(
+            f"network.mapping is memory; it must be network for generator '{net.generator}', whose c are features."
+        )
+    if net.mapping == "network" and not int(run.batch_size * run.latent_share):
+        raise ConfigError(f"run.latent_share is {run.latent_share}; M would learn nothing.")
     return config
 
 
 _FROM_ZERO = {"seed", "warmup", "encoder_blocks", "generator_blocks", "cache_mb"}
-_SHARES = {"beta1", "beta2", "ema", "normal_target", "latent_share", "mapping_share", "cooldown"}
+_SHARES = {"beta1", "beta2", "ema", "normal_target", "latent_share", "cooldown"}
 
 
 _LAYERS, _WIDTH, _MOST_OF_ALL = 64, 1 << 14, (1 << 63) - 1
 _MOST = dict.fromkeys(("encoder_blocks", "generator_blocks", "mapping_layers", "fold"), _LAYERS) | dict.fromkeys(
     ("encoder_widths", "generator_widths", "discriminator_widths", "code_channels", "style_dim", "latent_dim",
-     "mapping_width", "defect_width", "batch_size"), _WIDTH,
+     "mapping_width", "defect_width", "memory", "batch_size"), _WIDTH,
 )  # fmt: skip
 """Far above what any machine trains: with more, a file would fill the memory before its weights are looked at."""
 

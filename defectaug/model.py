@@ -82,8 +82,12 @@ class DefectModel(Protocol):
         """Where the networks are."""
         ...
 
-    def latent_codes(self, defect: Tensor, seeds: Sequence[int]) -> Codes:
-        """Codes from latents; each depends on its own seed alone."""
+    def latent_codes(self, defect: Tensor, seeds: Sequence[int], product: Tensor | None = None) -> Codes:
+        """Codes of classes (N,) from latents; each depends on its own seed alone.
+
+        Args:
+            product: numbers (N,) of the products they are for, -1 for one that is not known.
+        """
         ...
 
     def reference_codes(self, image: Tensor, defect: Tensor) -> Codes:
@@ -112,4 +116,8 @@ class DefectModel(Protocol):
 
     def name_defect(self, image: Tensor) -> Tensor:
         """Class numbers of the defects that the images show."""
+        ...
+
+    def shows(self, image: Tensor, defect: Tensor) -> Tensor:
+        """Whether the images show these defects, (N,) booleans, as far as the model can tell."""
         ...

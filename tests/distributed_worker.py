@@ -19,9 +19,8 @@ STEPS = 3
 IMAGES = 10  # halves of 5: two processes hold unlike numbers of rows
 CASES: dict[str, tuple[str, dict[str, Any], float]] = {
     "layered": ("tiny", {}, 0.2),
-    "mapping": ("tiny", {"loss": {"shape": 1}}, 0.9),
     "layered_warmup": ("tiny", {"run": {"warmup": 9}}, 0.0),
-    "guided": ("tiny", {"run": {"latent_share": 0.5}, "loss": {"to_mapping": 1, "shape": 1, "diversity": 1}}, 0.2),
+    "drawn": ("tiny", {"network": {"mapping": "network"}, "run": {"latent_share": 0.5}, "loss": {"diversity": 1}}, 0.2),
     "decoded": ("paper", {"run": {"augment": True}, "loss": {"direct": 1}}, 0.2),
     "decoded_warmup": ("paper", {"run": {"warmup": 9}}, 0.0),
     "stargan": ("ablation_a", {}, 0.0),

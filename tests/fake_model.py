@@ -39,16 +39,22 @@ def info(root: Path | None = None, **changes: object) -> BundleInfo:
 
 
 class FakeModel:
-    """Behaves as a bundle does. `blind` says for which seeds nothing is painted."""
+    """Behaves as a bundle does. `blind` says for which seeds nothing is painted, `doubts` which images, in the order in
+    which they are shown to it, it takes for another defect."""
 
-    def __init__(self, info: BundleInfo, blind: Callable[[int], bool] = lambda seed: False) -> None:
+    def __init__(
+        self,
+        info: BundleInfo,
+        blind: Callable[[int], bool] = lambda seed: False,
+        doubts: Callable[[int], bool] = lambda number: False,
+    ) -> None:
         self.info = info
         self.device = torch.device("cpu")
-        self.blind = blind
+        self.blind, self.doubts, self.asked = blind, doubts, 0
         self.batches: list[int] = []
         self.read_sources = 0
 
-    def latent_codes(self, defect: Tensor, seeds: Sequence[int]) -> Codes:
+    def latent_codes(self, defect: Tensor, seeds: Sequence[int], product: Tensor | None = None) -> Codes:
         c = torch.zeros(len(seeds), 1, 8, 8)
         for row, seed in enumerate(seeds):
             rng = random.Random(seed)
@@ -83,6 +89,10 @@ class FakeModel:
         bad = source > BRIGHT
         delta = torch.where(bad, -0.2 - source, torch.zeros_like(source))
         return Painted(source + delta, delta, torch.zeros_like(source[:, :1]))
+
+    def shows(self, image: Tensor, defect: Tensor) -> Tensor:
+        self.asked += len(defect)
+        return torch.tensor([not self.doubts(number) for number in range(self.asked - len(defect), self.asked)])
 
     def name_defect(self, image: Tensor) -> Tensor:
         return torch.where((image > BRIGHT).flatten(1).any(1), 2, 0)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from defectaug.config import Config, overlay, resolve
 from defectaug.data.batches import Batch
-from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.codes import Codes, code_form
+from defectaug.dtgan.memory import ShapeMemory
 from defectaug.dtgan.method import DTGANMethod
 from defectaug.dtgan.model import DTGAN
 from defectaug.training.device import Compute
@@ -33,6 +34,7 @@ SMALL: dict[str, Any] = {
         "mapping_width": 16,
         "mapping_layers": 2,
         "defect_width": 8,
+        "memory": 12,
     },
     "run": {"batch_size": 6, "warmup": 0},
 }
@@ -62,9 +64,20 @@ def images(count: int, seed: int = 0, size: int = SIZE, channels: int = 1) -> Te
 def codes_like(model: DTGAN, defect: Tensor, seed: int = 0) -> Codes:
     """Random codes of classes (N,), large enough to show."""
     generator = torch.Generator().manual_seed(seed)
-    count, net = len(defect), model.net
-    c = torch.randn(count, net.code_channels, net.code_size, net.code_size, generator=generator).tanh()
-    return Codes(c, torch.randn(count, net.style_dim, generator=generator), defect)
+    count, form = len(defect), code_form(model.net)
+    c = form.read(torch.randn(count, form.channels, form.size, form.size, generator=generator))
+    return Codes(c, torch.randn(count, model.net.style_dim, generator=generator), defect)
+
+
+def remembering(model: DTGAN) -> DTGAN:
+    """A model whose M has shapes to draw from: squares of some sizes."""
+    assert isinstance(model.mapping, ShapeMemory)
+    for number, defect in enumerate([1, 2] * 3):
+        codes = codes_like(model, torch.tensor([min(defect, model.domains - 1)]), seed=number)
+        square = torch.zeros_like(codes.c)
+        square[:, number % 2, 8 : 14 + number, 9:20] = 0.9
+        model.mapping.remember(Codes(square, codes.s, codes.defect), torch.tensor([0]), torch.tensor([number]))
+    return model
 
 
 def training_batch(count: int = 6, domains: int = 3, products: int = 2, seed: int = 0) -> Batch:

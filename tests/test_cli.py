@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +148,23 @@ def test_exit_codes(
     got, out, err = run("evaluate", "x")
     assert (got, out) == (code, "")
     assert said in one_error(err)
+
+
+def test_an_interrupt_in_a_destructor_is_not_lost(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Deaf:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def busy(*arguments: object, **options: object) -> None:
+        Deaf()
+        for _ in range(1000):
+            time.sleep(0.01)
+
+    monkeypatch.setattr("defectaug.evaluation.api.evaluate", busy)
+    before = sys.unraisablehook
+    code, _, err = run("evaluate", "x")
+    assert (code, err) == (130, "error: interrupted\n")
+    assert sys.unraisablehook is before
 
 
 @pytest.mark.parametrize("arguments", [["--debug", "evaluate", "x"], ["evaluate", "x", "--debug"]])

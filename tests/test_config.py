@@ -89,6 +89,7 @@ def test_unknown_keys_and_wrong_kinds(tmp_path: Path, text: str, said: str) -> N
         ({"network": {"encoder_widths": []}}, "network.encoder_widths"),
         ({"network": {"generator_widths": [16, 0]}}, "network.generator_widths is 0"),
         ({"network": {"channels": 2}}, "must be 1 or 3"),
+        ({"network": {"memory": 10**9}}, "network.memory is 1000000000; it must be at most"),
         ({"network": {"generator": "joint", "code_channels": 48}}, "network.code_channels is 48"),
         ({"run": {"steps": 0}}, "run.steps is 0; it must be at least 1"),
         ({"run": {"batch_size": 1}}, "at least 2"),
@@ -154,8 +155,9 @@ def test_unknown_recipe_lists_the_known_ones() -> None:
         resolve("huge")
 
 
-def test_only_layers_have_a_phase_for_the_mapping_alone() -> None:
-    with pytest.raises(ConfigError, match="mapping_share"):
-        resolve("paper", flags={"run": {"mapping_share": 0.1}})
-    with pytest.raises(ConfigError, match="mapping_share"):
-        resolve("small", flags={"run": {"mapping_share": 1.5}})
+def test_only_layers_are_remembered_and_a_network_needs_latents() -> None:
+    with pytest.raises(ConfigError, match=r"network\.mapping is memory"):
+        resolve("paper", flags={"network": {"mapping": "memory"}})
+    with pytest.raises(ConfigError, match="M would learn nothing"):
+        resolve("paper", flags={"run": {"latent_share": 0}})
+    assert resolve("tiny", flags={"run": {"latent_share": 0}}).network.mapping == "memory"

@@ -183,13 +183,14 @@ def wait_for_steps(folder: Path, count: int, run: subprocess.Popen[str]) -> None
 def test_interrupted_on_two_processes_and_finished_by_one(tmp_path: Path) -> None:
     data = native(tmp_path / "parts", {"A/normal": 4, "A/scratch": 3, "B/normal": 3, "B/spot": 2})
     settings, steps = tmp_path / "small.yaml", 40
-    settings.write_text(yaml.safe_dump(SMALL | {"run": {"batch_size": 6, "warmup": 2, "log_every": 1}}))
+    run = {"batch_size": 6, "latent_share": 0.5, "warmup": 2, "log_every": 1}
+    settings.write_text(yaml.safe_dump(SMALL | {"run": run}))
     common = {"preset": "tiny", "config": settings, "steps": steps, "device": "cpu", "precision": "fp32"}
     flags = [part for name, value in common.items() for part in (f"--{name}", str(value))]
-    run = torchrun(["train", str(data), "--out", str(tmp_path / "two"), *flags])
-    wait_for_steps(tmp_path / "two", 2, run)
-    run.send_signal(signal.SIGINT)  # torchrun hands it on
-    out, said = run.communicate(timeout=1500)
+    running = torchrun(["train", str(data), "--out", str(tmp_path / "two"), *flags])
+    wait_for_steps(tmp_path / "two", 2, running)
+    running.send_signal(signal.SIGINT)  # torchrun hands it on
+    out, said = running.communicate(timeout=1500)
     assert "in 2 processes" in said and said.count("interrupted at step") == 1, said
     assert out == ""
     numbers = json.loads((tmp_path / "two" / "state" / "state.json").read_text())

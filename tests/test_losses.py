@@ -90,6 +90,16 @@ def test_emphasis_of_nothing_is_even() -> None:
     assert losses.emphasis(torch.zeros(2, 1, 8, 8)).tolist() == torch.full((2, 1, 8, 8), 0.5).tolist()
 
 
+def test_contrast_is_the_share_of_the_greatest_change() -> None:
+    clean = torch.zeros(2, 1, 4, 4)
+    image, other = clean.clone(), clean.clone()
+    image[0, 0, 1, 1], other[0, 0, 2, 2], image[1, 0, 0, 0] = 0.8, -0.4, 0.05
+    found = losses.contrast(clean, image, other)
+    assert found[0, 0, 1, 1].item() == pytest.approx(1) and found[0, 0, 2, 2].item() == pytest.approx(0.5)
+    assert found[1, 0, 0, 0].item() == pytest.approx(0.5)  # of a tenth at least: noise is no defect
+    assert found.count_nonzero() == 3
+
+
 def test_mask_match() -> None:
     truth, other = square(4), square(32) - square(28)
     assert losses.mask_match(truth, truth).item() == pytest.approx(0, abs=1e-6)

@@ -15,6 +15,7 @@ from defectaug.synthesis import windows
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.compose import compose, defect_mask, native_change
 from defectaug.synthesis.plan import derive_seed
+from defectaug.synthesis.render import MAX_REDRAWS
 
 
 @pytest.fixture
@@ -160,6 +161,18 @@ def test_product_alone_makes_all_defects_and_defect_alone_all_products(
         ("A", "spot"),
         ("B", "spot"),
     }
+
+
+def test_what_the_model_takes_for_another_defect_is_drawn_again(root: Path, tmp_path: Path) -> None:
+    model = FakeModel(info(root), doubts=lambda number: number in (1, 2))
+    synthesize(model=model, product="A", defect="spot", n=6, out=tmp_path / "out")
+    assert [line.get("redraws", 0) for line in lines(tmp_path / "out")] == [0, 1, 1, 0, 0, 0]
+    stubborn = FakeModel(info(root), doubts=lambda number: True)
+    synthesize(model=stubborn, product="A", defect="spot", n=1, out=tmp_path / "s")
+    assert [line["redraws"] for line in lines(tmp_path / "s")] == [MAX_REDRAWS]
+    given = FakeModel(info(root), doubts=lambda number: True)  # a reference says what is wanted
+    synthesize(model=given, product="A", defect="spot", n=1, reference=root / "B" / "spot", out=tmp_path / "r")
+    assert "redraws" not in lines(tmp_path / "r")[0]
 
 
 def test_invisible_defects_are_drawn_again(root: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The training loop, its state, and `defectaug.train` from a folder to a bundle."""
+"""The training loop, its schedules and its state."""
 
 from __future__ import annotations
 
@@ -11,29 +11,25 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from data_helpers import native, save_many
+from data_helpers import CELLS, native
 from safetensors.torch import load_file
-from small_networks import SMALL, images, small_config, small_method, small_model, training_batch
+from small_networks import images, small_config, small_method, small_model, training_batch
 from torch import Tensor
 
-import defectaug
-from defectaug.bundle import read_config, read_weights
-from defectaug.cli.main import main
+from defectaug.bundle import read_weights
 from defectaug.config import Config
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.data.index import index_folder
 from defectaug.data.stores import ImageStore
-from defectaug.errors import BundleError, ConfigError, DataError, OutputError, TrainingError
+from defectaug.errors import BundleError, ConfigError, TrainingError
 from defectaug.training import device
 from defectaug.training.ema import Average
 from defectaug.training.examples import example_batch, validation_batch
 from defectaug.training.log import MetricLog
 from defectaug.training.loop import Loop
-from defectaug.training.schedule import cooling, ema_decay, step_seed
+from defectaug.training.schedule import cooling, ema_decay, rising, step_seed
 from defectaug.training.state import load_state, save_state
 
-CELLS = {"A/normal": 4, "A/scratch": 3, "B/normal": 3, "B/spot": 2}
 RHYTHM = {"steps": 4, "save_every": 1, "sample_every": 2, "validate_every": 2, "log_every": 1}
 
 
@@ -83,6 +79,7 @@ def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 def test_schedules() -> None:
     assert [cooling(done, 0.5) for done in (0.0, 0.5, 0.75, 1.0)] == [1, 1, 0.5, 0]
+    assert [rising(done, 1, 4) for done in (0.0, 0.4, 0.7, 1.0)] == pytest.approx([1, 1, 2.5, 4])
     assert [ema_decay(step, 0.5) for step in (0, 2, 1000)] == [0.1, 0.25, 0.5]
     assert len({step_seed(seed, step) for seed in range(20) for step in range(50)}) == 1000
 
@@ -151,8 +148,10 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_saves(root: Path, tmp_path: Path, number: int) -> None:
+def test_interrupt_saves(request: pytest.FixtureRequest, root: Path, tmp_path: Path, number: int) -> None:
     config = small_config("tiny", {"run": RHYTHM | {"save_every": 100}})
+    was = signal.signal(number, signal.default_int_handler)  # a job in the background ignores SIGINT
+    request.addfinalizer(lambda: signal.signal(number, was))
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
         make_loop(root, tmp_path, config, show=stop_at(1, number)).go()
@@ -232,12 +231,12 @@ def test_weights_that_are_not_finite_never_replace_the_good_state(root: Path, tm
 def test_collapse_is_noticed() -> None:
     method = small_method(small_config())
     with torch.no_grad():
-        method.model.generator.opacity.out.conv.weight.zero_()  # type: ignore[union-attr, operator]
+        method.model.encoder.shape.out.conv.weight.zero_()  # type: ignore[union-attr, operator]
     method.step(training_batch(), 0, 0.0)
     assert method.modules["watch"].dead_steps == 1  # it is saved with the run
     method.watch.dead_steps.fill_(999)
     with torch.no_grad():
-        method.model.generator.opacity.out.conv.weight.zero_()  # type: ignore[union-attr, operator]
+        method.model.encoder.shape.out.conv.weight.zero_()  # type: ignore[union-attr, operator]
     with pytest.raises(TrainingError, match=r"painted nothing for 1,000 steps; try a smaller loss\.area"):
         method.step(training_batch(), 1, 0.0)
 
@@ -274,171 +273,3 @@ def test_bf16_runs_where_it_is_asked_for() -> None:
     assert compute.bf16 and "bf16" in compute.describe()
     with compute.autocast():
         assert small_model().encoder.trunk(images(2)).dtype == torch.bfloat16
-
-
-# From a folder to a bundle
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Path:
-    path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL | {"run": {"batch_size": 4, "warmup": 1}}))
-    return path
-
-
-def train(root: Path, out: Path, settings: Path | None, **options: object) -> Path | None:
-    return defectaug.train(
-        root,
-        out=out,
-        preset="tiny",
-        config=settings,
-        device="cpu",
-        precision="fp32",
-        **{"steps": 2, **options},  # type: ignore[arg-type]
-    )
-
-
-def test_train_leaves_a_bundle(root: Path, settings: Path, tmp_path: Path) -> None:
-    out, said = tmp_path / "my model", []
-    assert train(root, out, settings, say=said.append) == out
-    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    events = {name for name in found if name.startswith("events.out.tfevents")}
-    assert len(events) == 1
-    assert found - events == {
-        "config.yaml",
-        "metrics.csv",
-        "model.safetensors",
-        "samples/step_000002.png",
-        "state/state.json",
-        "state/state.safetensors",
-    }
-    assert said[0] == "native layout: 2 products, 2 defects, 12 images"
-    config, data = read_config(out)
-    assert (config.recipe, config.run.steps, config.network.channels) == ("tiny", 2, 1)
-    assert (data.products, data.defects) == (("A", "B"), ("normal", "scratch", "spot"))
-    assert data.counts["A/scratch"] == 3 and data.counts["B/scratch"] == 0
-    model = defectaug.load_model(out, "cpu")
-    assert model.info.name == "my model"
-    painted = model.paint(images(2), model.latent_codes(torch.tensor([1, 2]), [0, 1]))
-    assert torch.allclose(painted.image, images(2) + painted.delta, atol=1e-6)
-    assert model.restore(images(2)).image.shape == (2, 1, 32, 32)
-    assert model.name_defect(images(2)).shape == (2,)
-
-    with pytest.raises(OutputError, match="holds a model already; use --resume to go on, or --out"):
-        train(root, out, settings)
-    train(root, out, settings, resume=True, steps=3)
-    assert yaml.safe_load((out / "state" / "state.json").read_text())["step"] == 3
-    with pytest.raises(BundleError, match="with other settings"):
-        train(root, out, settings, resume=True, image_size=40)
-
-
-def test_resuming_needs_the_same_run(root: Path, settings: Path, tmp_path: Path) -> None:
-    out = tmp_path / "model"
-    with pytest.raises(BundleError, match="nothing to resume there; run without --resume"):
-        train(root, out, settings, resume=True)
-    assert not out.exists()
-
-
-def test_resuming_with_other_classes_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
-    out = tmp_path / "model"
-    train(root, out, settings, steps=1)
-    other = native(tmp_path / "other", {"A/normal": 3, "A/dent": 3})
-    with pytest.raises(BundleError, match="other classes"):
-        train(other, out, settings, resume=True)
-
-
-def test_a_second_run_into_the_folder_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
-    fcntl = pytest.importorskip("fcntl")
-    out = tmp_path / "model"
-    out.mkdir()
-    with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(OutputError, match="another run is writing there"):
-            train(root, out, settings)
-    assert not (out / "config.yaml").exists()
-
-
-def test_output_that_is_a_file_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
-    for out in (settings, settings / "model"):
-        with pytest.raises(OutputError, match="--out"):
-            train(root, out, settings)
-    assert yaml.safe_load(settings.read_text())["run"]["batch_size"] == 4
-
-
-def test_a_cell_of_one_image(settings: Path, tmp_path: Path) -> None:
-    data = native(tmp_path / "data", {"A/normal": 3, "A/scratch": 3, "A/spot": 1})
-    with pytest.raises(DataError, match=r"A/spot: 1 image, at least 2 .*min_images: 1") as error:
-        train(data, tmp_path / "model", settings)
-    assert "class map" in str(error.value)
-    assert not (tmp_path / "model").exists()
-    content = yaml.safe_load(settings.read_text()) | {"data": {"min_images": 1}}
-    settings.write_text(yaml.safe_dump(content))
-    assert train(data, tmp_path / "model", settings, steps=1)
-
-
-def test_one_product_with_one_defect(settings: Path, tmp_path: Path) -> None:
-    save_many(tmp_path / "plate" / "ok", 3)
-    save_many(tmp_path / "plate" / "dent", 2)
-    out = train(tmp_path / "plate", tmp_path / "model", settings)
-    assert out is not None
-    assert read_config(out)[1].products == ("plate",)
-    assert defectaug.load_model(out, "cpu").info.normal == "ok"
-
-
-def test_images_that_are_too_small(root: Path, settings: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"24 x 20 pixels, less than half .*128 x 128; use --image-size 32"):
-        train(root, tmp_path / "model", settings, image_size=128)
-    assert not (tmp_path / "model").exists()
-
-
-def test_minutes_must_be_some(root: Path, settings: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--minutes -1"):
-        train(root, tmp_path / "model", settings, minutes=-1)
-    train(root, tmp_path / "model", settings, minutes=0.0001, steps=None)
-    assert (tmp_path / "model" / "model.safetensors").is_file()
-
-
-# The command line
-
-
-def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main(["train", *map(str, arguments), "--device", "cpu", "--precision", "fp32", "--preset", "tiny"])
-    return int(left.value.code or 0), *capsys.readouterr()
-
-
-def test_command_trains_and_refuses(
-    root: Path, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "model"
-    common = (root, "--out", out, "--config", settings, "--steps", 2)
-    code, printed, told = command(capsys, *common, "--resume")
-    assert (code, printed) == (2, "") and "nothing to resume" in told
-    code, printed, told = command(capsys, *common)
-    assert (code, printed) == (0, f"{out}\n")
-    assert "native layout" in told and "trained 2 steps" in told
-    code, printed, told = command(capsys, *common)
-    assert (code, printed) == (2, "")
-    assert told.splitlines()[-1].startswith(f"error: {out}: holds a model already")
-    code, printed, told = command(capsys, root, "--out", tmp_path / "new", "--image-size", 50)
-    assert code == 2 and "--image-size 50" in told
-
-
-def test_dry_run_prints_counts_and_plan_and_writes_nothing(
-    root: Path, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, printed, _ = command(
-        capsys, root, "--out", tmp_path / "model", "--config", settings, "--dry-run", "--steps", 7
-    )
-    assert code == 0
-    lines = [line.split() for line in printed.splitlines()]
-    assert lines[:3] == [
-        ["product", "normal", "scratch", "spot"],
-        ["A", "4", "3", "0"],
-        ["B", "3", "0", "2"],
-    ]
-    assert "note: A/spot has no images; the defect is learnt from the other products" in printed
-    for wanted in ("layered output, 32 x 32", "device cpu", "fp32", "7 steps of 4 images", "time", " MB"):
-        assert wanted in printed
-    assert not (tmp_path / "model").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import signal
@@ -33,6 +34,9 @@ _MENDABLE = {
 }
 
 
+AGAIN_AFTER = 0.02  # seconds
+
+
 class ExitCode(IntEnum):
     """What the shell sees."""
 
@@ -52,7 +56,7 @@ class Session:
 def guard(command: Callable[[], object], session: Session) -> int:
     """Run `command` and return the exit code; every exception becomes one line on standard error."""
     try:
-        with _termination_as_interrupt():
+        with _interrupts_heeded():
             result = command()
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough
@@ -80,18 +84,32 @@ def guard(command: Callable[[], object], session: Session) -> int:
 
 
 @contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Within, SIGTERM and the end of the terminal end the command as Ctrl-C does: tidily, and with a line."""
+def _interrupts_heeded() -> Iterator[None]:
+    """Within, SIGTERM and the end of the terminal end the command as Ctrl-C does: tidily, and with a line. An interrupt
+    that reaches a destructor or a weak reference's callback (imports have them), where Python drops whatever is raised,
+    comes again a moment later."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores one of them
+    say_ignored = sys.unraisablehook
+
+    def again(ignored: sys.UnraisableHookArgs) -> None:
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            heard = [n for n in (signal.SIGINT, *ours) if signal.getsignal(n) is signal.default_int_handler]
+            if heard:  # at once it would end this function alone
+                threading.Timer(AGAIN_AFTER, _thread.interrupt_main, heard[:1]).start()
+        else:
+            say_ignored(ignored)
+
     for number in ours:
         signal.signal(number, signal.default_int_handler)
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        sys.unraisablehook = say_ignored
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
 

@@ -21,7 +21,7 @@ class Background:
     Attributes:
         source: the image x (N, C, S, S).
         features: background part of the bottleneck (N, B, h, w).
-        code: the defect part that is cut away, FG_G(x) (N, code_channels, h, w).
+        code: the defect part that is cut away, FG_G(x), in the form of c.
         removed: layered form: opacity of the source's own defect (N, 1, S, S), else None.
         clean: layered form: the source without its defect (N, C, S, S), else None.
         fill: layered form: what the background decoder puts in its place (N, C, S, S), else None.
@@ -45,11 +45,11 @@ class Background:
 @dataclass(frozen=True)
 class Rendered:
     """An image with a defect painted: ``image`` (N, C, S, S) in [-1, 1], and in the layered form the
-    ``opacity`` (N, 1, S, S) in [0, 1) and ``colour`` (N, C, S, S) of the defect layer."""
+    ``opacity`` (N, 1, S, S) in [0, 1) of the defect and its ``paint`` (N, C, S, S), colours times opacities."""
 
     image: Tensor
     opacity: Tensor | None = None
-    colour: Tensor | None = None
+    paint: Tensor | None = None
 
 
 class Generator(nn.Module):

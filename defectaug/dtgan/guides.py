@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.encoder import Encoder
 from defectaug.dtgan.mapping import Latent, MappingNetwork
+from defectaug.dtgan.memory import ShapeMemory
 
 
 class Guide(Protocol):
@@ -21,16 +21,15 @@ class Guide(Protocol):
 
 @dataclass(frozen=True)
 class LatentGuide:
-    """(c, s) = M_y(z). ``share`` of the gradient of what is made of them reaches M."""
+    """(c, s) = M_y(z), for products (N,)."""
 
-    mapping: MappingNetwork
+    mapping: MappingNetwork | ShapeMemory
     latent: Latent
-    share: float = 1.0
+    product: Tensor | None = None
 
     def codes(self, defect: Tensor) -> Codes:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.share > 0):
-            codes = self.mapping(self.latent, defect)
-        return codes.scale_gradient(self.share)
+        codes: Codes = self.mapping(self.latent, defect, self.product)
+        return codes
 
 
 @dataclass(frozen=True)

@@ -1,117 +1,87 @@
-"""The layered G: a defect is a colour and an opacity, painted over the untouched source.
+"""The layered G: a defect is layers of colour and opacity, painted over the untouched source.
 
 Departs from the paper, whose G decodes the whole background through a bottleneck and blurs it at slim widths.
-The split, both guides, the anchor and all losses stay. With the opacity alpha and colour F of a code (c, s), and
+The split, both guides, the anchor and all losses stay. With the opacities alpha_i and colours F_i of a code (c, s), and
 the opacity a and fill R that G reads from the source's own code FG_G(x):
 
-    clean = x + a (R - x),    image = clean + alpha (F - clean)
+    clean = x + a (R - x),    image_0 = clean,    image_i = image_(i-1) + alpha_i (F_i - image_(i-1))
 """
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
-from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.codes import LAYERS, Codes, code_form
 from defectaug.dtgan.generator import Background, Generator, Rendered
-from defectaug.nn.blocks import ResBlock, StyledResBlock, Trunk, activate, blur3, conv3
+from defectaug.nn.blocks import Detail, ResBlock, StyledResBlock, Trunk, activate, conv3, unfold_alike
 
-THRESHOLD = 0.1  # CHOICE: a weaker response paints nothing at all, so that most pixels are exactly untouched
-LEAK = 0.1  # CHOICE: see SoftThreshold
-
-
-class SoftThreshold(torch.autograd.Function):
-    """relu(tanh(response) - THRESHOLD). Below the threshold only the wish for more opacity passes back, scaled by
-    LEAK: a plain relu never wakes a dead place, a leaky one lets the area penalty bury it ever deeper."""
-
-    @staticmethod
-    def forward(ctx: Any, response: Tensor) -> Tensor:
-        squashed = torch.tanh(response)
-        ctx.save_for_backward(squashed)
-        return F.relu(squashed - THRESHOLD)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (squashed,), (wish,) = ctx.saved_tensors, grads
-        return torch.where(squashed > THRESHOLD, wish * (1 - squashed.square()), LEAK * wish.clamp(max=0))
+COLOUR_CELL = 8  # CHOICE: pixels
 
 
-def soft_threshold(response: Tensor) -> Tensor:
-    """Response of any shape to opacity in [0, 1)."""
-    return SoftThreshold.apply(response)
+def union(opacities: Tensor) -> Tensor:
+    """Opacity (N, 1, S, S) of layers (N, L, S, S) that lie on each other."""
+    return 1 - (1 - opacities).prod(1, keepdim=True)
+
+
+def dilated(opacity: Tensor) -> Tensor:
+    """An opacity (N, 1, S, S) that reaches a pixel further: the soft rim of a defect goes with it (CHOICE)."""
+    return F.max_pool2d(opacity, 3, stride=1, padding=1)
 
 
 class FineConv(nn.Module):
     """Last 3x3 convolution of a decoder, at the folded size; each pixel unfolds into fold x fold of the image.
 
-    All four start alike, so that no checkerboard has to be unlearnt. Full-resolution layers of a few channels
-    would cost as much as the rest of the network.
+    Full-resolution layers of a few channels would cost as much as the rest of the network.
     """
 
-    def __init__(self, c_in: int, c_out: int, fold: int, *, bias: bool = True, std: float = 0.02) -> None:
+    def __init__(self, c_in: int, c_out: int, fold: int, *, std: float = 0.02) -> None:
         super().__init__()
         self.fold = fold
-        self.conv = conv3(c_in, c_out * fold * fold, bias)
-        kernel = torch.randn(c_out, c_in, 3, 3) * std
-        with torch.no_grad():
-            self.conv.weight.copy_(kernel.repeat_interleave(fold * fold, dim=0))
+        self.conv = conv3(c_in, c_out * fold * fold)
+        nn.init.normal_(self.conv.weight, std=std)
+        unfold_alike(self.conv, fold)
 
     def forward(self, h: Tensor) -> Tensor:
         return F.pixel_shuffle(self.conv(h), self.fold)
 
 
-class OpacityDecoder(nn.Module):
-    """Shape map to opacity. No biases and no normalisation: where c is zero, so is the opacity."""
-
-    def __init__(self, net: NetworkConfig) -> None:
-        super().__init__()
-        widths = net.generator_widths[::-1]
-        self.first = conv3(net.code_channels, widths[0], bias=False)
-        self.block = ResBlock(widths[0], widths[0], bias=False)
-        self.ups = nn.ModuleList(
-            ResBlock(a, b, "up", bias=False) for a, b in pairwise(widths)
-        )
-        self.out = FineConv(widths[-1], 1, net.fold, bias=False, std=0.1)
-
-    def forward(self, c: Tensor) -> tuple[Tensor, Tensor]:
-        """c (N, code_channels, h, h) to opacity (N, 1, S, S) and shape features (N, widths[0], S/fold, S/fold)."""
-        h = self.block(self.first(c))
-        for up in self.ups:
-            h = up(h)
-        h = activate(h)
-        return soft_threshold(blur3(self.out(h)).float()), h
-
-
 class ColourDecoder(nn.Module):
-    """Colour of the defect layer from c, s and the background it lies on (the same scratch shows otherwise on
-    another surface)."""
+    """Colours of the layers from c, s and the background they lie on (the same scratch shows otherwise on another
+    surface).
+
+    They are decoded on a coarse grid and change smoothly (CHOICE): what is sharp in a defect is the opacities' affair.
+    Colours as fine as the image draw thin lines inside wide opacities, as twisted ropes.
+    """
 
     def __init__(self, net: NetworkConfig) -> None:
         super().__init__()
-        widths = net.generator_widths[::-1]
-        fine = widths[-1]
-        self.fold = net.fold
-        self.context = nn.Conv2d(widths[0], net.code_channels, 1)
-        self.first = conv3(2 * net.code_channels, fine)
-        self.blocks = nn.ModuleList([StyledResBlock(fine, fine, net.style_dim)])
-        self.blocks.extend(StyledResBlock(fine, fine, net.style_dim, "up") for _ in widths[1:])
-        self.merge = nn.Conv2d(2 * fine + net.channels * net.fold**2, fine, 1)
-        self.out = FineConv(fine, net.channels, net.fold)
+        width = net.generator_widths[-1]
+        self.size, self.grid = net.image_size, max(net.image_size // COLOUR_CELL, 1)
+        self.context = nn.Conv2d(width, width, 1)
+        self.first = conv3(2 * LAYERS + width, width)
+        self.blocks = nn.ModuleList(StyledResBlock(width, width, net.style_dim) for _ in range(2))
+        self.out = conv3(width, LAYERS * net.channels)
+        nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(9 * width))
+        assert self.out.bias is not None
+        with torch.no_grad():  # a bright layer and a dark one: alike, they would stay so
+            self.out.bias.copy_(torch.linspace(0.5, -0.5, LAYERS).repeat_interleave(net.channels))
 
-    def forward(self, codes: Codes, shape: Tensor, background: Background) -> Tensor:
-        """To a colour (N, C, S, S) in (-1, 1); ``shape`` are the opacity decoder's features."""
-        h = self.first(torch.cat([codes.c, self.context(background.features)], dim=1))
+    def forward(self, codes: Codes, background: Background) -> Tensor:
+        """To colours (N, LAYERS, C, S, S) in (-1, 1)."""
+        seen = [F.adaptive_max_pool2d(codes.c, self.grid), F.adaptive_avg_pool2d(codes.c, self.grid)]
+        seen.append(F.adaptive_avg_pool2d(self.context(background.features), self.grid))
+        h = self.first(torch.cat(seen, dim=1))
         for block in self.blocks:
             h = block(h, codes.s)
-        assert background.clean is not None
-        seen = F.pixel_unshuffle(background.clean, self.fold)
-        # The blur removes the stripes that unfolding leaves; a defect's edge is the opacity's affair.
-        return torch.tanh(blur3(self.out(activate(self.merge(torch.cat([h, shape, seen], dim=1))))).float())
+        colours = torch.tanh(self.out(activate(h)).float())
+        fine = F.interpolate(colours, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        return fine.unflatten(1, (LAYERS, -1))
 
 
 class FillDecoder(nn.Module):
@@ -152,30 +122,37 @@ class LayeredGenerator(Generator):
         self.trunk = Trunk(
             net.channels, net.generator_widths, fold=net.fold, blocks=net.generator_blocks, norm=net.norm
         )
-        self.split = nn.Conv2d(width, width + net.code_channels, 1)
-        self.parts = (width, net.code_channels)
+        self.form = code_form(net)
+        self.features = nn.Conv2d(width, width, 1)
+        self.detail = Detail(net.generator_widths)
+        self.cut = conv3(net.generator_widths[0], self.form.channels)
+        nn.init.normal_(self.cut.weight, std=0.02)
+        unfold_alike(self.cut, net.fold)
         self.fill = FillDecoder(net)
-        self.opacity = OpacityDecoder(net)
         self.colour = ColourDecoder(net)
 
     def background(self, x: Tensor) -> Background:
         levels = self.trunk.levels(x)
-        features, code = self.split(levels[-1]).split(self.parts, dim=1)
-        code = torch.tanh(code.float())
-        removed, _ = self.opacity(code)
+        features = self.features(levels[-1])
+        code = self.form.read(self.cut(self.detail(levels)))
+        removed = union(code)
         fill = self.fill(levels, features, x, removed)
-        clean = x + removed * (fill - x)
+        clean = x + dilated(removed) * (fill - x)
         return Background(x, features, code, removed, clean, fill)
 
     def render(self, background: Background, codes: Codes) -> Rendered:
-        opacity, shape = self.opacity(codes.c)
-        return self._paint(background, opacity, self.colour(codes, shape, background))
+        paint = torch.zeros((), device=codes.c.device)
+        for opacity, colour in zip(
+            codes.c[:, :, None].unbind(1), self.colour(codes, background).unbind(1), strict=True
+        ):
+            paint = paint * (1 - opacity) + colour * opacity
+        return self._paint(background, union(codes.c), paint)
 
     def repaint(self, background: Background, codes: Codes, rendered: Rendered) -> Rendered:
-        assert rendered.opacity is not None and rendered.colour is not None
-        return self._paint(background, rendered.opacity, rendered.colour)
+        assert rendered.opacity is not None and rendered.paint is not None
+        return self._paint(background, rendered.opacity, rendered.paint)
 
     @staticmethod
-    def _paint(background: Background, opacity: Tensor, colour: Tensor) -> Rendered:
+    def _paint(background: Background, opacity: Tensor, paint: Tensor) -> Rendered:
         assert background.clean is not None
-        return Rendered(background.clean + opacity * (colour - background.clean), opacity, colour)
+        return Rendered(background.clean * (1 - opacity) + paint, opacity, paint)

@@ -73,6 +73,13 @@ def emphasis(area: Tensor, share: float = 0.5) -> Tensor:
     return ((1 - share) + share * area / size).detach()
 
 
+def contrast(clean: Tensor, *images: Tensor) -> Tensor:
+    """By how much images (N, C, H, W) differ from the clean one, the largest, (N, 1, H, W), as a share of each image's
+    greatest difference."""
+    change = torch.stack([(image - clean).abs().mean(1, keepdim=True) for image in images]).amax(0)
+    return (change / change.amax((2, 3), keepdim=True).clamp(min=0.1)).detach()
+
+
 def mask_match(found: Tensor, truth: Tensor) -> Tensor:
     """Soft Dice loss plus L1, between opacities (N, 1, S, S); rows without any truth count by L1 alone."""
     overlap = 2 * (found * truth).sum((1, 2, 3))
@@ -80,17 +87,3 @@ def mask_match(found: Tensor, truth: Tensor) -> Tensor:
     dice = 1 - (overlap + 1e-3) / (total + 1e-3)
     there = (truth.amax((1, 2, 3)) > 0.1).to(dice.dtype)
     return (dice * there).mean() + (found - truth).abs().mean()
-
-
-def likeness(h: Tensor, group: Tensor) -> Tensor:
-    """Mean cosine between different rows (N, ...) of one group (N,): 1 where all are one; 0 without pairs."""
-    rows = F.normalize(h.flatten(1), dim=1, eps=1e-4)
-    pairs = (group[:, None] == group[None]).to(rows.dtype)
-    pairs = pairs - torch.diag(pairs.diagonal())
-    return (rows @ rows.T * pairs).sum() / pairs.sum().clamp(min=1)
-
-
-def excess_likeness(latent: Tensor, latent_group: Tensor, encoded: Tensor, encoded_group: Tensor) -> Tensor:
-    """By how much latent codes of a class are more alike than those of real defects, 0 at least. With Eq. (4) alone
-    global noise, or one defect in many shades, passes for diversity."""
-    return F.relu(likeness(latent, latent_group) - likeness(encoded, encoded_group).detach())

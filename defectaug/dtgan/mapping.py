@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.anchor import anchored
-from defectaug.dtgan.codes import Codes, normalised
+from defectaug.dtgan.codes import CodeForm, Codes, code_form, normalised
 from defectaug.nn.blocks import AdaIN, NoiseInjection, activate, conv3, linear
 from defectaug.nn.branches import BranchedLinear, Branches
 
@@ -47,20 +47,20 @@ def map_sizes(code_size: int) -> list[int]:
 class ShapeHead(nn.Module):
     """Grows a shape map from ``w``: noise injection and AdaIN at every size, from START to the code's."""
 
-    def __init__(self, net: NetworkConfig) -> None:
+    def __init__(self, net: NetworkConfig, form: CodeForm) -> None:
         super().__init__()
         width = net.defect_width
-        self.sizes = map_sizes(net.code_size)
+        self.form, self.sizes = form, map_sizes(form.size)
         levels = len(self.sizes)
         self.start = nn.Linear(net.mapping_width, width * self.sizes[0] ** 2)
         self.convs = nn.ModuleList(conv3(width, width) for _ in range(levels))
         self.noises = nn.ModuleList(NoiseInjection(width, 0.3) for _ in range(levels) if net.noise)
         self.norms = nn.ModuleList(AdaIN(width, net.mapping_width) for _ in range(levels))
-        self.out = conv3(width, net.code_channels)
+        self.out = conv3(width, form.channels)
         nn.init.normal_(self.out.weight, std=1 / math.sqrt(9 * width))
 
     def forward(self, w: Tensor, noise: list[Tensor]) -> Tensor:
-        """w (N, mapping_width) and noise maps to c (N, code_channels, code_size, code_size) in (-1, 1)."""
+        """w (N, mapping_width) and noise maps to c in its form."""
         h = self.start(w).unflatten(1, (-1, self.sizes[0], self.sizes[0]))
         for level, (size, conv, norm) in enumerate(zip(self.sizes, self.convs, self.norms, strict=True)):
             if level:
@@ -69,7 +69,7 @@ class ShapeHead(nn.Module):
             if self.noises:
                 h = self.noises[level](h, noise[level])
             h = activate(norm(h, w))
-        return torch.tanh(self.out(h).float())
+        return self.form.read(self.out(h))
 
 
 class MappingNetwork(nn.Module):
@@ -85,11 +85,12 @@ class MappingNetwork(nn.Module):
             size = net.mapping_width
         self.shared = nn.Sequential(*layers)
         self.style = BranchedLinear(net.mapping_width, net.style_dim, domains)
-        self.shape = Branches(lambda: ShapeHead(net), domains)
+        self.form = code_form(net)
+        self.shape = Branches(lambda: ShapeHead(net, self.form), domains)
 
     def noise_sizes(self) -> list[int]:
         """Heights of the noise maps, coarse to fine."""
-        return map_sizes(self.net.code_size)
+        return map_sizes(self.form.size)
 
     def draw(self, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Latent:
         """``count`` latents from one generator (on the CPU, so that every device draws the same)."""
@@ -102,8 +103,8 @@ class MappingNetwork(nn.Module):
         singles = [self.draw(1, torch.Generator().manual_seed(seed), device) for seed in seeds]
         return Latent.cat(singles)
 
-    def forward(self, latent: Latent, defect: Tensor) -> Codes:
-        """Codes of the given target domains (N,)."""
+    def forward(self, latent: Latent, defect: Tensor, product: Tensor | None = None) -> Codes:
+        """Codes of the given target domains (N,), alike for every product, as in the paper."""
         w = self.shared(latent.z)
         codes = Codes(self.shape(defect, w, latent.noise), normalised(self.style(w, defect).float()), defect)
         return anchored(codes) if self.net.anchor else codes

@@ -12,6 +12,8 @@ from torch.optim import Adam, Optimizer
 from defectaug.config import Config
 from defectaug.data.batches import Batch
 from defectaug.dtgan.anchor import NORMAL
+from defectaug.dtgan.codes import Codes
+from defectaug.dtgan.memory import ShapeMemory
 from defectaug.dtgan.model import DTGAN
 from defectaug.dtgan.objective import Objective, Pass, Terms, TrainingBatch
 from defectaug.dtgan.sheet import sample_sheet
@@ -48,7 +50,7 @@ class DTGANMethod:
         self.average = Average(self.model)
         self.judge = copy.deepcopy(self.model.discriminator).requires_grad_(False)
         self.objective = Objective(config.loss, config.run.augment)
-        self.watch = Watch()
+        self.watch = Watch().to(compute.device)  # as all that processes hand to each other
         self.modules: Mapping[str, nn.Module] = {
             "model": self.model,
             "average": self.average.shadow,
@@ -68,13 +70,9 @@ class DTGANMethod:
         return {
             "generator_optimizer": Adam(groups, **shared),  # type: ignore[arg-type]
             "discriminator_optimizer": Adam(
-                self._opponents(), lr=o.discriminator_rate, **shared  # type: ignore[arg-type]
+                model.discriminator.parameters(), lr=o.discriminator_rate, **shared  # type: ignore[arg-type]
             ),
         }
-
-    def _opponents(self) -> list[nn.Parameter]:
-        critic = self.model.critic
-        return [*self.model.discriminator.parameters(), *(critic.parameters() if critic is not None else ())]
 
     # --- one step --------------------------------------------------------------------------------------------
 
@@ -82,16 +80,12 @@ class DTGANMethod:
         """One step of D and one of M, E, G (in warm-up each on its own easy task)."""
         rows = self._ready(batch, self.team)
         generator = torch.Generator().manual_seed(step_seed(self.seed, step))
-        play = 1 - self.config.run.mapping_share
         if step < self.config.run.warmup:
             self._set_rates(1.0)
             terms = self._warmup(rows, generator)
-        elif done >= play:
-            self._set_rates(cooling((done - play) / (1 - play), 0.5))
-            terms = self._map(rows, generator)
         else:
-            self._set_rates(cooling(done / play, self.config.optimizer.cooldown))
-            terms = self._play(rows, generator, step, done / play)
+            self._set_rates(cooling(done, self.config.optimizer.cooldown))
+            terms = self._play(rows, generator, step, done)
         self.average.update(ema_decay(step, self.config.optimizer.ema))
         values = self.team.sum_values(terms)
         bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
@@ -127,6 +121,8 @@ class DTGANMethod:
             batch.product.to(device),
             batch.target.to(device),
             image(batch.reference),
+            batch.reference_product.to(device),
+            batch.reference_index.to(device),
             guided,
             referred,
             defects,
@@ -142,28 +138,6 @@ class DTGANMethod:
             self._descend("generator_optimizer", self.objective.total(ours))
         return theirs | ours
 
-    def _map(self, rows: TrainingBatch, generator: torch.Generator) -> Terms:
-        """M and the critic alone; nothing else is stepped."""
-        with self.compute.autocast():
-            theirs, ours = self.objective.mapping_terms(self.model, rows, generator)
-        mapping = list(self.model.mapping.parameters())
-        opponents = [p for p in self._opponents() if theirs and p.requires_grad]
-        # Both gradients before both steps: M's runs through the critic as it is now.
-        self._assign(mapping, self.objective.total(ours))
-        if theirs:
-            self._assign(opponents, self.objective.total(theirs))
-        for optimizer in self.optimizers.values():
-            self._step(optimizer)
-        return theirs | ours
-
-    @staticmethod
-    def _assign(parameters: list[nn.Parameter], loss: Tensor) -> None:
-        """Gradients of ``loss`` for these parameters alone."""
-        for parameter, gradient in zip(
-            parameters, torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True), strict=True
-        ):
-            parameter.grad = gradient
-
     def _play(self, rows: TrainingBatch, generator: torch.Generator, step: int, done: float) -> Terms:
         with self.compute.autocast():
             made = self.objective.run(self.model, rows, generator)
@@ -173,14 +147,24 @@ class DTGANMethod:
             penalty = self.objective.r1_term(self.model, rows, generator)
             loss = loss + self.config.run.r1_every * self.config.loss.r1 * penalty
         self._descend("discriminator_optimizer", loss)
-        for parameter in self._opponents():
+        for parameter in self.model.discriminator.parameters():
             parameter.requires_grad_(False)
         with self.compute.autocast():
             ours = self.objective.generator_terms(self.model, rows, made, generator)
-        self._descend("generator_optimizer", self.objective.total(ours, 1 - done))
-        for parameter in self._opponents():
+        self._descend("generator_optimizer", self.objective.total(ours, done))
+        self._remember(rows, made)
+        for parameter in self.model.discriminator.parameters():
             parameter.requires_grad_(True)
-        return theirs | ours | self._watch(rows, made)
+        return theirs | ours | self._opacities(rows, made)
+
+    def _remember(self, batch: TrainingBatch, made: Pass) -> None:
+        """What E has read of the references; every process keeps that of all."""
+        if isinstance(self.model.mapping, ShapeMemory):
+            first, rows = len(batch.guided.mine), batch.referred
+            read = made.codes[first:].detach()
+            codes = Codes(*(rows.gather(part) for part in (read.c, read.s, read.defect)))
+            products, keys = (rows.gather(n[first:]) for n in (batch.reference_product, batch.reference_index))
+            self.model.mapping.remember(codes, products, keys)
 
     def _descend(self, name: str, loss: Tensor) -> None:
         if loss.requires_grad:  # not where all rows of the only terms lie on other processes
@@ -194,7 +178,7 @@ class DTGANMethod:
 
     @staticmethod
     @torch.no_grad()
-    def _watch(batch: TrainingBatch, made: Pass) -> Terms:
+    def _opacities(batch: TrainingBatch, made: Pass) -> Terms:
         """Opacities, where there are any."""
         opacity, removed = made.fake.opacity, made.background.removed
         if opacity is None or removed is None:
@@ -205,9 +189,8 @@ class DTGANMethod:
     # --- what the loop saves and shows -----------------------------------------------------------------------
 
     def weights(self) -> dict[str, Tensor]:
-        """Averaged weights of the four networks; the shape critic has nothing to do after training."""
-        weights = self.average.shadow.state_dict()
-        return {name: value for name, value in weights.items() if not name.startswith("critic.")}
+        """Averaged weights of the four networks."""
+        return self.average.shadow.state_dict()
 
     def begin_validation(self) -> None:
         """Keeps D as the warm-up left it: scores stay comparable through the run."""
@@ -222,7 +205,7 @@ class DTGANMethod:
         generator = torch.Generator().manual_seed(self.seed)
         latent = shadow.mapping.draw(len(rows.image), generator, self.compute.device)
         with self.compute.autocast():
-            made = shadow.generator(rows.image, shadow.mapping(latent, rows.target)).image
+            made = shadow.generator(rows.image, shadow.mapping(latent, rows.target, rows.product)).image
             ours, theirs = (self.judge.trunk(x).float() for x in (made, rows.reference))
         distances = []
         for defect in rows.target.unique().tolist():

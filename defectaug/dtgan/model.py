@@ -5,18 +5,27 @@ from __future__ import annotations
 from torch import nn
 
 from defectaug.config import NetworkConfig
-from defectaug.dtgan.critic import ShapeCritic
+from defectaug.dtgan.codes import LayerForm, code_form
 from defectaug.dtgan.decoded import DecodedGenerator
 from defectaug.dtgan.discriminator import Discriminator
 from defectaug.dtgan.encoder import Encoder
 from defectaug.dtgan.generator import Generator
 from defectaug.dtgan.layered import LayeredGenerator
 from defectaug.dtgan.mapping import MappingNetwork
+from defectaug.dtgan.memory import ShapeMemory
 
 
 def make_generator(net: NetworkConfig) -> Generator:
     """The form of G that the recipe names."""
     return LayeredGenerator(net) if net.generator == "layered" else DecodedGenerator(net)
+
+
+def make_mapping(net: NetworkConfig, domains: int) -> MappingNetwork | ShapeMemory:
+    """The kind of M that the recipe names."""
+    form = code_form(net)
+    if net.mapping == "memory" and isinstance(form, LayerForm):
+        return ShapeMemory(net, form, domains)
+    return MappingNetwork(net, domains)
 
 
 class DTGAN(nn.Module):
@@ -31,9 +40,7 @@ class DTGAN(nn.Module):
     def __init__(self, net: NetworkConfig, domains: int, products: int) -> None:
         super().__init__()
         self.net, self.domains, self.products = net, domains, products
-        self.mapping = MappingNetwork(net, domains)
+        self.mapping = make_mapping(net, domains)
         self.encoder = Encoder(net, domains)
         self.generator = make_generator(net)
         self.discriminator = Discriminator(net, domains, products)
-        layered = net.generator == "layered"
-        self.critic = ShapeCritic(net, domains) if layered and net.shape_critic else None

@@ -7,13 +7,14 @@ Where several processes share a batch, a term is what this one contributes to it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from defectaug.config import LossConfig
-from defectaug.dtgan import losses, prior
+from defectaug.dtgan import losses
 from defectaug.dtgan.anchor import NORMAL, anchor_like, is_defective
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.discriminator import Verdict
@@ -22,7 +23,9 @@ from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
 from defectaug.dtgan.mapping import Latent
 from defectaug.dtgan.model import DTGAN
 from defectaug.nn.augment import differentiable_augment
+from defectaug.nn.held import held
 from defectaug.nn.rows import Rows
+from defectaug.training.schedule import rising
 
 Terms = dict[str, Tensor]
 
@@ -32,6 +35,7 @@ class TrainingBatch:
     """Sources with their classes and products, targets, and references of the target classes (all (N, ...)).
 
     Attributes:
+        reference_index: names the references' images, (N,).
         guided, referred: the parts of the whole batch that latents and references guide; this process holds its rows
             of the one, then of the other.
         defects, targets: classes of the whole batch, on the CPU.
@@ -42,6 +46,8 @@ class TrainingBatch:
     product: Tensor
     target: Tensor
     reference: Tensor
+    reference_product: Tensor
+    reference_index: Tensor
     guided: Rows
     referred: Rows
     defects: Tensor
@@ -66,7 +72,6 @@ class Pass:
     restoring: Rows  # the set of these
     defective: Tensor  # (N,) booleans
     latent: Latent | None  # of the first rows of the whole batch, where any are guided by latents
-    pool: prior.Match | None  # layered: latent codes beside encoded ones
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Objective:
         parts = [ReferenceGuide(model.encoder, batch.reference[count:]).codes(batch.target[count:])]
         if latent is not None:
             mine = latent if batch.rows.processes == 1 else latent[batch.guided.mine.to(device)]
-            parts.insert(0, LatentGuide(model.mapping, mine, self.weights.to_mapping).codes(batch.target[:count]))
+            parts.insert(0, LatentGuide(model.mapping, mine, batch.product[:count]).codes(batch.target[:count]))
         codes = Codes.cat(parts)
         background = model.generator.background(batch.image)
         fake = model.generator.render(background, codes)
@@ -107,33 +112,7 @@ class Objective:
         restoring, rows = batch.rows.pick(chosen)
         rows = rows.to(device)
         restored = batch.image[rows] if background.clean is None else background.clean[rows]
-        pool = None
-        fitted = self.weights.spread or self.weights.cover or self.weights.shape
-        if latent is not None and fake.opacity is not None and fitted:
-            pool = prior.match(model, codes[count:], fake.opacity[count:], generator, batch.referred)
-        return Pass(
-            background, codes, fake, own, restored, rows, restoring, is_defective(batch.defect), latent, pool
-        )
-
-    def prior_terms(
-        self, model: DTGAN, pool: prior.Match, generator: torch.Generator, processes: int = 1
-    ) -> Terms:
-        """What fits M's codes to E's; every process works it out for the whole batch."""
-        terms = {"spread": prior.spread(pool), "cover": prior.cover(pool)}
-        if model.critic is not None:
-            terms["shape"] = prior.shape_loss(model, pool, generator)
-        return {name: value / processes for name, value in terms.items()}
-
-    def mapping_terms(self, model: DTGAN, batch: TrainingBatch, generator: torch.Generator) -> tuple[Terms, Terms]:
-        """The last phase, of the layered form: the critic's terms and M's, which alone learns to draw as E reads; a
-        fraction of the work of a full step."""
-        with torch.no_grad():
-            encoded = model.encoder(batch.reference, batch.target)
-            opacity, _ = model.generator.opacity(encoded.c)  # type: ignore[operator]
-        pool = prior.match(model, encoded, opacity, generator, batch.rows)
-        processes = batch.rows.processes
-        theirs = {} if model.critic is None else {"d_shape": prior.critic_loss(model, pool, generator) / processes}
-        return theirs, self.prior_terms(model, pool, generator, processes)
+        return Pass(background, codes, fake, own, restored, rows, restoring, is_defective(batch.defect), latent)
 
     def seen(self, x: Tensor, generator: torch.Generator, rows: Rows) -> Tensor:
         """Images, a process's part of a set, as D sees them."""
@@ -157,8 +136,6 @@ class Objective:
             )
         }
         terms |= self.class_terms(real, batch.defect, batch.product, rows.share, "d_")
-        if made.pool is not None and model.critic is not None:
-            terms["d_shape"] = prior.critic_loss(model, made.pool, generator) / rows.processes
         return terms
 
     def class_terms(
@@ -197,8 +174,6 @@ class Objective:
         aims, products = self._aims(batch, made)
         terms = {"adversarial": rows.share * losses.adversarial_g(verdict.of(aims, products))}
         terms |= self.class_terms(verdict, aims, products, rows.share)
-        if made.pool is not None:
-            terms |= self.prior_terms(model, made.pool, generator, rows.processes)
         share = batch.rows.share
         terms |= {name: share * value for name, value in self._consistency_terms(model, batch, made).items()}
         if made.latent is not None and self.weights.diversity:
@@ -208,9 +183,11 @@ class Objective:
     def _consistency_terms(self, model: DTGAN, batch: TrainingBatch, made: Pass) -> Terms:
         """Eqs. (2), (3), (5), G(x, E(x)) = x, and the layered form's terms."""
         size = made.codes.c.shape[-1]
-        again = model.encoder(made.fake.image, batch.target)
-        # The way back of a layer starts from the finished image: through it, G would hide notes to itself.
         layered = made.fake.opacity is not None
+        # A layer's E does not follow what it has read itself: its codes would shrink to one constant.
+        read = partial(held, model.encoder) if layered else model.encoder
+        again = read(made.fake.image, batch.target)
+        # The way back of a layer starts from the finished image: through it, G would hide notes to itself.
         back = model.generator.background(made.fake.image.detach() if layered else made.fake.image)
         direct = None
         if layered or self.weights.direct:
@@ -219,13 +196,15 @@ class Objective:
             cycle = model.generator.repaint(back, made.own, direct)
         else:
             cycle = model.generator.render(back, made.own)
-        focus = self._focus(made, direct, size)
+        focus = self.focus(batch.image, made, direct, size)
         terms = {
             "code": losses.code_reconstruction(made.codes.detach(), again, focus.code),
             "cycle": losses.weighted_l1(batch.image, cycle.image, focus.cycle),
         }
         if self.weights.split:
-            terms["split"] = losses.split_consistency(made.background.code, made.own.c, focus.own_code)
+            # A layer's E does not follow G's code: they would agree on nothing.
+            encoded = made.own.c.detach() if layered else made.own.c
+            terms["split"] = losses.split_consistency(made.background.code, encoded, focus.own_code)
             terms["split"] = terms["split"] + losses.split_consistency(back.code, again.c.detach(), focus.code)
         if direct is not None:
             terms["direct"] = losses.weighted_l1(batch.image, direct.image, focus.image)
@@ -233,16 +212,20 @@ class Objective:
         return terms
 
     @staticmethod
-    def _focus(made: Pass, direct: Rendered | None, size: int) -> Focus:
+    def focus(x: Tensor, made: Pass, direct: Rendered | None, size: int) -> Focus:
         """Where the layered form looks closely; nowhere in particular without layers."""
         painted, removed = made.fake.opacity, made.background.removed
         own = None if direct is None else direct.opacity
         if painted is None or own is None or removed is None:
             return Focus()
         taken = torch.maximum(own, removed)
+        assert direct is not None and made.background.clean is not None
+        # By what the defect changes: under a wide opacity a thin line would count for little.
+        changed = taken * losses.contrast(made.background.clean, x, direct.image)
+        repainted = painted * losses.contrast(made.background.clean, made.fake.image)
         return Focus(
-            image=losses.emphasis(taken),
-            cycle=losses.emphasis(torch.maximum(painted, own)),
+            image=losses.emphasis(changed),
+            cycle=losses.emphasis(torch.maximum(changed, repainted)),
             code=losses.emphasis(F.adaptive_max_pool2d(painted, size)),
             own_code=losses.emphasis(F.adaptive_max_pool2d(taken, size)),
         )
@@ -274,7 +257,7 @@ class Objective:
         device = made.fake.image.device
         rows, others = rows.to(device), (chosen[diverse.mine] + count).to(device)
         first, source = made.codes[rows], made.background[rows]
-        other = LatentGuide(model.mapping, latent[others], self.weights.to_mapping).codes(first.defect)
+        other = LatentGuide(model.mapping, latent[others], batch.product[rows]).codes(first.defect)
         mixed = [other, first.with_style(other), other.with_style(first)]
         renders = [made.fake.image[rows]] + [model.generator.render(source, codes).image for codes in mixed]
         return {"diversity": diverse.share * losses.diversity(renders)}
@@ -303,13 +286,16 @@ class Objective:
         made = model.generator.render(background, codes).image
         return theirs, {"direct": share * losses.weighted_l1(source, made)}
 
-    def total(self, terms: Terms, diversity_left: float = 1.0) -> Tensor:
-        """Weighted sum; ``diversity_left`` is the schedule of Eq. (4)'s weight, 1 at the start, 0 at the end."""
+    def total(self, terms: Terms, done: float = 0.0) -> Tensor:
+        """Weighted sum, when a share ``done`` of the game of D and G is over: Eq. (4)'s weight falls to 0, that of the
+        opacities' area rises once defects have been found."""
         parts = []
         for name, value in terms.items():
             weight = getattr(self.weights, name.removeprefix("d_"))
             if name == "diversity":
-                weight = -weight * diversity_left
+                weight = -weight * (1 - done)
+            elif name == "area":
+                weight = rising(done, weight, self.weights.area_end)
             if weight:
                 parts.append(weight * value)
         return torch.stack(parts).sum() if parts else torch.zeros((), requires_grad=True)

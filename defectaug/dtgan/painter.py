@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class Painter:
         Raises:
             RuntimeError: the weights do not fit.
         """
-        networks = DTGAN(replace(net, shape_critic=False), len(info.defects), len(info.products))
+        networks = DTGAN(net, len(info.defects), len(info.products))
         networks.load_state_dict(dict(weights))
         networks.eval().requires_grad_(False)
         networks.to(compute.device).to(memory_format=torch.channels_last)
@@ -46,10 +46,11 @@ class Painter:
         return self.compute.device
 
     @torch.inference_mode()
-    def latent_codes(self, defect: Tensor, seeds: Sequence[int]) -> Codes:
-        """Codes of classes (N,) from one seed each."""
+    def latent_codes(self, defect: Tensor, seeds: Sequence[int], product: Tensor | None = None) -> Codes:
+        """Codes of classes (N,) from one seed each, for products (N,), -1 for one that is not known."""
         latent = self.networks.mapping.draw_seeded(seeds, self.device)
-        return self.networks.mapping(latent, defect.to(self.device))
+        product = None if product is None else product.to(self.device)
+        return self.networks.mapping(latent, defect.to(self.device), product)
 
     @torch.inference_mode()
     def reference_codes(self, image: Tensor, defect: Tensor) -> Codes:
@@ -68,13 +69,15 @@ class Painter:
         kept = [background.source, background.features]
         if background.clean is not None:
             kept.append(background.clean)
-        return [Reading(rows) for rows in zip(*(part.split(1) for part in kept), strict=True)]
+        # Copies: a view of one row would keep the whole batch in memory.
+        rows = ([row.clone() for row in part.split(1)] for part in kept)
+        return [Reading(parts) for parts in zip(*rows, strict=True)]
 
     def paint_on(self, sources: Sequence[Reading], codes: Codes) -> Painted:
         """G(x, c, s) on sources that were read before."""
-        parts = (torch.cat(rows) for rows in zip(*(reading.parts for reading in sources), strict=True))
-        x, features, *clean = parts
-        return self._painted(Background(x, features, x.new_zeros(()), clean=clean[0] if clean else None), codes)
+        x, features, *clean = (torch.cat(rows) for rows in zip(*(r.parts for r in sources), strict=True))
+        unused = x.new_zeros(())  # the source's own code has done its work
+        return self._painted(Background(x, features, unused, clean=clean[0] if clean else None), codes)
 
     def paint(self, source: Tensor, codes: Codes) -> Painted:
         """G(x, c, s), what it adds to the sources, and the defect's opacity."""
@@ -114,6 +117,14 @@ class Painter:
     def name_defect(self, image: Tensor) -> Tensor:
         """Class numbers (N,) by D's defect classifier."""
         return self.networks.discriminator.name_defect(self._ready(image))
+
+    @torch.inference_mode()
+    def shows(self, image: Tensor, defect: Tensor) -> Tensor:
+        """Whether D's defect classifier names the images so, (N,) booleans; yes where it has none."""
+        defect = defect.to(self.device)
+        if self.networks.discriminator.defect is None:
+            return torch.ones_like(defect, dtype=torch.bool)
+        return self.name_defect(image) == defect
 
     def _ready(self, image: Tensor) -> Tensor:
         return image.to(self.device, memory_format=torch.channels_last)

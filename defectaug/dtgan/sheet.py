@@ -21,7 +21,8 @@ def sample_sheet(model: DTGAN, rows: TrainingBatch, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     latent = model.mapping.draw(len(rows.image), generator, rows.image.device)
     background = model.generator.background(rows.image)
-    guided = model.generator.render(background, model.mapping(latent, rows.target)).image
+    drawn = model.mapping(latent, rows.target, rows.product)
+    guided = model.generator.render(background, drawn).image
     codes = model.encoder(rows.reference, rows.target)
     transferred = model.generator.render(background, codes).image
     own = model.generator.background(rows.reference)

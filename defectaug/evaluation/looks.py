@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectaug.data.images import NativeImage, as_channels, read_image, resize_float
+from defectaug.data.skipped import say_skipped
 from defectaug.data.survey import WHITE_LEVELS
 from defectaug.errors import DataError
 from defectaug.evaluation.folders import Cell, Picture
@@ -22,7 +23,6 @@ SMALL = 64
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
-NAMED = 3  # files named one by one before only their number is said
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,7 @@ def look_at_all(name: str, pictures: Sequence[Picture], say: Say, progress: Prog
     bad = [look for look in looks if isinstance(look, str)]
     if pictures and len(bad) == len(pictures):
         raise DataError(f"{bad[0]}, nor can any other of the {len(bad)} images of {name}")
-    for reason in bad[:NAMED]:
-        say(f"skipped: {reason}")
-    if len(bad) > NAMED:
-        say(f"skipped: {len(bad)} images of {name} in all")
+    say_skipped(bad, f"images of {name}", say)
     good = [(picture, look) for picture, look in zip(pictures, looks, strict=True) if isinstance(look, Look)]
     good.sort(key=lambda pair: (pair[0].cell, pair[1].fingerprint, pair[0].path))
     return ImageSet(name, tuple(picture for picture, _ in good), tuple(look for _, look in good))

@@ -31,32 +31,25 @@ def differentiable_augment(
 
 
 def mirror_and_shift(
-    x: Tensor,
-    generator: torch.Generator,
-    shift: float = 0.125,
-    rows: Rows | None = None,
-    outside: str = "reflect",
-    together: bool = False,
+    x: Tensor, generator: torch.Generator, shift: float = 0.125, rows: Rows | None = None
 ) -> Tensor:
-    """Random mirror images both ways and shifts; what lies ``outside`` as of ``F.pad``.
-
-    Args:
-        together: the whole batch alike, so that its images stay as different as they were, and no more.
-    """
+    """Random mirror images both ways and shifts; reflections fill what they uncover."""
     rows, reach = rows or Rows.split(len(x)), int(x.shape[-1] * shift)
-    draws = 1 if together else rows.count
-    coins = torch.rand(draws, 2, generator=generator)
-    offsets = torch.randint(0, 2 * reach + 1, (draws, 2), generator=generator)
-    if not together:
-        coins, offsets = rows.take(coins), rows.take(offsets)
-    mirrored = coins.to(x.device) < 0.5
-    x = torch.where(mirrored[:, :1, None, None], x.flip(3), x)
-    x = torch.where(mirrored[:, 1:, None, None], x.flip(2), x)
-    padded = F.pad(x, (reach, reach, reach, reach), mode=outside)
-    return _shift(padded, offsets.to(x.device).expand(len(x), 2), x.shape[-1])
+    coins = rows.take(torch.rand(rows.count, 2, generator=generator)).to(x.device) < 0.5
+    offsets = rows.take(torch.randint(0, 2 * reach + 1, (rows.count, 2), generator=generator)).to(x.device)
+    x = torch.where(coins[:, :1, None, None], x.flip(3), x)
+    x = torch.where(coins[:, 1:, None, None], x.flip(2), x)
+    return _window(F.pad(x, (reach, reach, reach, reach), mode="reflect"), offsets, x.shape[-1])
 
 
-def _shift(padded: Tensor, offsets: Tensor, size: int) -> Tensor:
+def moved(x: Tensor, by: Tensor) -> Tensor:
+    """Every image of (N, C, S, S) moved by (N, 2) whole pixels down and to the right, half the side at most; zero
+    comes in."""
+    reach = x.shape[-1] // 2
+    return _window(F.pad(x, (reach, reach, reach, reach)), reach - by.clamp(-reach, reach), x.shape[-1])
+
+
+def _window(padded: Tensor, offsets: Tensor, size: int) -> Tensor:
     """A square of each of (N, C, P, P), its top left corner at (N, 2)."""
     rows = offsets[:, :1] + torch.arange(size, device=padded.device)
     columns = offsets[:, 1:] + torch.arange(size, device=padded.device)

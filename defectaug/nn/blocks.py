@@ -163,6 +163,31 @@ class Trunk(nn.Module):
         return self.levels(x)[-1]
 
 
+def unfold_alike(conv: nn.Conv2d, fold: int) -> None:
+    """Gives all outputs that :func:`torch.nn.functional.pixel_shuffle` lays beside each other the weights of the first,
+    so that no checkerboard has to be unlearnt."""
+    with torch.no_grad():
+        first = conv.weight.unflatten(0, (-1, fold * fold))[:, :1]
+        conv.weight.copy_(first.expand(-1, fold * fold, -1, -1, -1).flatten(0, 1))
+
+
+class Detail(nn.Module):
+    """Features at a trunk's finest size that know of the coarser ones too (the way up of Ronneberger et al. 2015)."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        steps = list(pairwise(widths[::-1]))
+        self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in steps)
+        self.mix = nn.ModuleList(conv3(2 * b, b) for _, b in steps)
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Levels, finest first, to (N, widths[0], H, W)."""
+        h = levels[-1]
+        for narrow, mix, level in zip(self.narrow, self.mix, levels[-2::-1], strict=True):
+            h = activate(mix(torch.cat([resample(narrow(h), "up"), level], dim=1)))
+        return h
+
+
 def pool_max_mean(h: Tensor) -> Tensor:
     """(N, C, H, W) to (N, 2C): a small defect shows in the maximum, a wide one in the mean."""
     return torch.cat([h.amax(dim=(2, 3)), h.mean(dim=(2, 3))], dim=1)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from defectaug.data.images import NativeImage, as_channels, resize_float
 
 MASK_THRESHOLD = 6 / 255  # of the white level: a change the eye can see on a plain surface
+MASK_SHARE = 0.2  # CHOICE: of an image's greatest change: what is less is the defect's soft rim
 NOISE_FLOOR = 1 / 255  # of the white level: what the network leaves everywhere
 
 Floats = NDArray[np.float32]
@@ -37,9 +38,9 @@ def native_change(delta: Floats, size: tuple[int, int], channels: int) -> Floats
 
 
 def defect_mask(change: Floats) -> NDArray[np.bool_]:
-    """Where a change (H, W) or (H, W, 3) is visible: bool (H, W)."""
-    strength = np.abs(change)
-    return (strength if change.ndim == 2 else strength.max(axis=-1)) > MASK_THRESHOLD
+    """Where a change (H, W) or (H, W, 3) is visible, and no soft rim: bool (H, W)."""
+    strength = np.abs(change) if change.ndim == 2 else np.abs(change).max(axis=-1)
+    return strength > max(MASK_THRESHOLD, MASK_SHARE * float(strength.max(initial=0)))
 
 
 def compose(native: NativeImage, change: Floats, white: int) -> NativeImage:

@@ -47,7 +47,7 @@ class Rendered:
         mask: (H, W), True where the defect is visible.
         source, reference: what was used; another than the item's where that was unreadable or showed nothing.
         window: the part of the source that the network saw, where that is not the whole.
-        redraws: how often nothing was visible and codes were drawn again.
+        redraws: how often nothing was visible, or another defect, and codes were drawn again.
     """
 
     item: Item
@@ -124,6 +124,12 @@ def class_indices(defects: Iterable[str], model: DefectModel) -> torch.Tensor:
     return torch.tensor([model.info.defects.index(name) for name in defects], device=model.device)
 
 
+def product_indices(batch: Sequence[_Draft], model: DefectModel) -> torch.Tensor:
+    """Numbers (N,) of the products of a batch, -1 for one that the model does not know."""
+    known = {name: number for number, name in enumerate(model.info.products)}
+    return torch.tensor([known.get(draft.item.product, -1) for draft in batch], device=model.device)
+
+
 def to_numpy(delta: torch.Tensor) -> Floats:
     return delta.detach().float().cpu().numpy()
 
@@ -169,11 +175,12 @@ class Renderer:
             while todo and len(reading) < 2 * self._batch_size:
                 reading.append(self._pool.submit(self._draft, *todo.popleft()))
             batch = [reading.popleft().result() for _ in range(min(self._batch_size, len(reading)))]
-            for draft, delta in zip(batch, self._paint(batch), strict=True):
-                if np.abs(delta).max() / 2 < _VISIBLE and draft.attempt < MAX_REDRAWS:
-                    todo.appendleft((draft.item, draft.attempt + 1))
-                else:
+            for draft, delta, shown in zip(batch, *self._paint(batch), strict=True):
+                visible = np.abs(delta).max() / 2 >= _VISIBLE
+                if (visible and shown) or draft.attempt == MAX_REDRAWS:
                     yield _Finish(draft, delta, self._model.info)
+                else:
+                    todo.appendleft((draft.item, draft.attempt + 1))
 
     def _draft(self, item: Item, attempt: int) -> _Draft:
         info = self._model.info
@@ -189,20 +196,25 @@ class Renderer:
             shown = reference_view(image, reference, self._model, derive_seed(item.seed, "reference")).pixels
         return _Draft(item, attempt, source, view_of(native, window, info), reference, shown)
 
-    def _paint(self, batch: Sequence[_Draft]) -> Floats:
-        """Deltas (N, C, S, S) of a batch, all of it latent or all of it reference-guided."""
+    def _paint(self, batch: Sequence[_Draft]) -> tuple[Floats, list[bool]]:
+        """Deltas (N, C, S, S) of a batch, all of it latent or all of it reference-guided, and whether they are what was
+        asked for: a latent defect that the model itself would take for another is drawn again."""
         model = self._model
         with torch.inference_mode():
             keys = [(draft.source.path, draft.view.window) for draft in batch]
             sources = self._readings.of(keys, [draft.view.pixels for draft in batch])
-            return to_numpy(model.paint_on(sources, self._codes(batch)).delta)
+            codes = self._codes(batch)
+            painted = model.paint_on(sources, codes)
+            latent = batch[0].reference is None
+            shown = model.shows(painted.image, codes.defect).tolist() if latent else [True] * len(batch)
+            return to_numpy(painted.delta), shown
 
     def _codes(self, batch: Sequence[_Draft]) -> Codes:
         defect = class_indices((draft.item.defect for draft in batch), self._model)
         shown = [draft.reference_pixels for draft in batch if draft.reference_pixels is not None]
         if not shown:
             seeds = [derive_seed(draft.item.seed, draft.attempt) for draft in batch]
-            return self._model.latent_codes(defect, seeds)
+            return self._model.latent_codes(defect, seeds, product_indices(batch, self._model))
         return self._model.reference_codes(stack(shown, self._model), defect)
 
     def _read(self, first: Sample, others: Sequence[Sample], skip: int) -> tuple[Sample, NativeImage]:

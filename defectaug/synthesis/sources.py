@@ -15,6 +15,7 @@ from defectaug.data.images import probe
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Sample
+from defectaug.data.skipped import say_skipped
 from defectaug.errors import ConfigError, DataError
 from defectaug.synthesis.plan import Cell
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 SHIPPED_SOURCES = "sources"  # folder of a bundle that brings a few normal images of its own
-_NAMED_FILES = 3
 
 
 def find_samples(
@@ -169,10 +169,7 @@ def usable(samples: Iterable[Sample], say: Say, *, side: int | None = None) -> t
     if samples and len(bad) == len(samples):
         more = f" (the same for all {len(bad)} images)" if len(bad) > 1 else ""
         raise DataError(f"{bad[0]}{more}")
-    for reason in bad[:_NAMED_FILES]:
-        say(f"skipped: {reason}")
-    if len(bad) > _NAMED_FILES:
-        say(f"skipped: {len(bad)} images in all")
+    say_skipped(bad, "images", say)
     return tuple(sample for sample, reason in zip(samples, reasons, strict=True) if not reason)
 
 

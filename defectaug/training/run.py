@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +138,8 @@ def train(
     folder = Path(out) if out is not None else STORE / (real(Path(data)).name or "model")
     with team_of(compute.device) as team:
         say, show = (say or log.info, show) if team.first else (_silent, None)
-        ready = _prepare(
-            Path(data), folder, settings, compute, class_map, normal, product, strict, dry_run, say, team
-        )
+        read = partial(_read, Path(data), settings, class_map, normal, product, strict, dry_run, say)
+        ready = _prepare(Path(data), folder, settings, compute, class_map, normal, read, say, team)
         if dry_run:
             for line in [*describe_data(ready.index, ready.found), *describe_plan(ready, minutes)]:
                 if team.first:
@@ -199,15 +199,10 @@ def _prepare(
     compute: devices.Compute,
     class_map: str | Path | None,
     normal: str | None,
-    product: str | None,
-    strict: bool,
-    dry_run: bool,
+    read: Callable[[], tuple[DataIndex, Survey, int]],
     say: Say,
     team: Team,
 ) -> Prepared:
-    def read() -> tuple[DataIndex, Survey, int]:
-        return _read(data, settings, class_map, normal, product, strict, dry_run, say)
-
     index, found, white = team.from_first(read)  # a million headers need not be read by every process
     config = replace(settings, network=replace(settings.network, channels=found.channels))
     trained_on = TrainedOn(

@@ -8,6 +8,11 @@ def cooling(done: float, cooldown: float) -> float:
     return 1.0 if cooldown <= 0 else min(1.0, max(0.0, 1.0 - done) / cooldown)
 
 
+def rising(done: float, start: float, end: float, hold: float = 0.4) -> float:
+    """``start`` for the share ``hold`` of a run, then rising evenly to ``end``."""
+    return start + (end - start) * max(0.0, done - hold) / (1 - hold)
+
+
 def ema_decay(step: int, decay: float) -> float:
     """Decay of a moving average that trusts its start less: (1 + step) / (10 + step), at most ``decay``."""
     return min(decay, (1 + step) / (10 + step))

@@ -3,7 +3,7 @@ player and guide, and for every loss term the passes that it needs, none shared 
 
 It computes the same terms from the same random numbers as the step that the package takes, so that the two can be held
 together (`tests/test_benchmarks.py`) and their speeds compared. Their gradients are the same too, but for the leak of
-:class:`defectaug.dtgan.layered.SoftThreshold`, which is not linear: there it matters which terms share a pass.
+:class:`defectaug.dtgan.codes.SoftThreshold`, which is not linear: there it matters which terms share a pass.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from defectaug.config import Config
 from defectaug.data.batches import Batch
-from defectaug.dtgan import losses, prior
+from defectaug.dtgan import losses
 from defectaug.dtgan.anchor import NORMAL, is_defective
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.discriminator import Verdict
 from defectaug.dtgan.generator import Background, Rendered
 from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
 from defectaug.dtgan.mapping import Latent
+from defectaug.dtgan.memory import ShapeMemory
 from defectaug.dtgan.method import DTGANMethod
 from defectaug.dtgan.model import DTGAN
 from defectaug.dtgan.objective import Objective, Pass, Terms, TrainingBatch
 from defectaug.nn.augment import differentiable_augment
+from defectaug.nn.held import held
 from defectaug.nn.rows import Rows
 from defectaug.training.device import Compute
 from defectaug.training.schedule import ema_decay, step_seed
@@ -45,26 +46,28 @@ class PlainMethod(DTGANMethod):
                 group["foreach"] = False
 
     def play(self, batch: Batch, step: int, done: float) -> dict[str, float]:
-        """One full step of D and of M, E, G (no warm-up, no last phase); its terms."""
+        """One full step of D and of M, E, G (no warm-up); its terms."""
         rows = self._ready(batch)
         rows = replace(rows, image=rows.image.contiguous(), reference=rows.reference.contiguous())
         generator = torch.Generator().manual_seed(step_seed(self.seed, step))
         latent = self.model.mapping.draw(rows.guided.count, generator, rows.image.device)
-        before_pool = generator.get_state()
         plain = PlainStep(self.model, self.objective, rows, latent)
-        theirs = plain.discriminator_terms(generator, before_pool)
+        read = plain.codes(1).detach()
+        theirs = plain.discriminator_terms(generator)
         loss = self.objective.total(theirs)
         if step % self.config.run.r1_every == 0 and self.config.loss.r1:
             penalty = self.objective.r1_term(self.model, rows, generator)
             loss = loss + self.config.run.r1_every * self.config.loss.r1 * penalty
         loss.backward()
         self._take("discriminator_optimizer")
-        ours = plain.generator_terms(generator, before_pool)
-        self.objective.total(ours, 1 - done).backward()
+        ours = plain.generator_terms(generator)
+        self.objective.total(ours, done).backward()
         self._take("generator_optimizer")
+        if isinstance(self.model.mapping, ShapeMemory):
+            first = rows.guided.count
+            self.model.mapping.remember(read, rows.reference_product[first:], rows.reference_index[first:])
         self._average(step)
         return {name: float(value.detach()) for name, value in (theirs | ours).items()}
-
 
     def _take(self, name: str) -> None:
         self.optimizers[name].step()
@@ -101,7 +104,7 @@ class PlainStep:
     def codes(self, half: int) -> Codes:
         rows, b = self.halves()[half], self.batch
         if half == 0:
-            return LatentGuide(self.model.mapping, self.latent, self.objective.weights.to_mapping).codes(b.target[rows])
+            return LatentGuide(self.model.mapping, self.latent, b.product[rows]).codes(b.target[rows])
         return ReferenceGuide(self.model.encoder, b.reference[rows]).codes(b.target[rows])
 
     def painted(self, half: int) -> tuple[Codes, Rendered]:
@@ -120,33 +123,17 @@ class PlainStep:
         assert clean is not None
         return clean
 
-    def pool(self, state: Tensor, generator: torch.Generator | None = None) -> prior.Match | None:
-        """The match of latent codes with those of the references."""
-        w = self.objective.weights
-        fitted = self.batch.guided.count and (w.spread or w.cover or w.shape)
-        if self.model.net.generator != "layered" or not fitted:
-            return None
-        codes, fake = self.painted(1)
-        assert fake.opacity is not None
-        if generator is None:
-            generator = torch.Generator()
-            generator.set_state(state)
-        return prior.match(self.model, codes, fake.opacity, generator)
-
     # --- D ---------------------------------------------------------------------------------------------------
 
-    def discriminator_terms(self, generator: torch.Generator, state: Tensor) -> Terms:
+    def discriminator_terms(self, generator: torch.Generator) -> Terms:
         b = self.batch
         with torch.no_grad():
             fakes = [self.painted(half)[1].image for half in self.guides()] + [self.restored()]
-        pool = self.pool(state, generator)
         seen = self.seen([b.image, *fakes], generator)
         real = self.model.discriminator(seen[0])
         made = self.judged(seen[1:])
         terms = {"d_adversarial": losses.adversarial_d(real.of(b.defect, b.product), made.of(*self.aims()))}
         terms |= self.objective.class_terms(real, b.defect, b.product, 1.0, "d_")
-        if pool is not None and self.model.critic is not None:
-            terms["d_shape"] = prior.critic_loss(self.model, pool, generator)
         return terms
 
     def seen(self, sets: list[Tensor], generator: torch.Generator) -> list[Tensor]:
@@ -177,15 +164,12 @@ class PlainStep:
 
     # --- M, E, G ---------------------------------------------------------------------------------------------
 
-    def generator_terms(self, generator: torch.Generator, state: Tensor) -> Terms:
+    def generator_terms(self, generator: torch.Generator) -> Terms:
         pairs = [self.painted(half) for half in self.guides()]
         verdict = self.judged(self.seen([*(fake.image for _, fake in pairs), self.restored()], generator))
         aims, products = self.aims()
         terms = {"adversarial": losses.adversarial_g(verdict.of(aims, products))}
         terms |= self.objective.class_terms(verdict, aims, products, 1.0)
-        pool = self.pool(state)
-        if pool is not None:
-            terms |= self.objective.prior_terms(self.model, pool, generator)
         for half, (codes, fake) in zip(self.guides(), pairs, strict=True):
             share = len(codes) / len(self.batch.image)
             for name, value in self.consistency(half, codes, fake):
@@ -214,7 +198,7 @@ class PlainStep:
         if not len(rows):
             return {}
         first, x = codes[rows], self.batch.image[rows]
-        guide = LatentGuide(self.model.mapping, self.latent[rows + count], self.objective.weights.to_mapping)
+        guide = LatentGuide(self.model.mapping, self.latent[rows + count], self.batch.product[rows])
         other = guide.codes(first.defect)
         mixed = [other, first.with_style(other), other.with_style(first)]
         renders = [fake.image[rows]] + [self.model.generator(x, codes).image for codes in mixed]
@@ -242,7 +226,8 @@ class Fresh:
         return self.step.model.encoder(self.x, self.step.batch.defect[self._slice])
 
     def again(self) -> Codes:
-        return self.step.model.encoder(self.fake.image, self.step.batch.target[self._slice])
+        encoder, target = self.step.model.encoder, self.step.batch.target[self._slice]
+        return encoder(self.fake.image, target) if self.fake.opacity is None else held(encoder, self.fake.image, target)
 
     def background(self) -> Background:
         return self.step.model.generator.background(self.x)
@@ -261,19 +246,11 @@ class Fresh:
 
     def focus(self, name: str) -> Tensor | None:
         """Weights around the defect, in the layered form."""
-        painted = self.fake.opacity
-        if painted is None:
+        if self.fake.opacity is None:
             return None
-        size = self.codes.c.shape[-1]
         with torch.no_grad():
-            if name == "code":
-                return losses.emphasis(F.adaptive_max_pool2d(painted, size))
-            own, removed = self.direct().opacity, self.background().removed
-            assert own is not None and removed is not None
-            if name == "cycle":
-                return losses.emphasis(torch.maximum(painted, own))
-            taken = torch.maximum(own, removed)
-            return losses.emphasis(taken if name == "image" else F.adaptive_max_pool2d(taken, size))
+            focus = self.step.objective.focus(self.x, self.as_pass(), self.direct(), self.codes.c.shape[-1])
+        return getattr(focus, name)
 
     def rows(self) -> TrainingBatch:
         return replace(self.step.batch, image=self.x)
@@ -283,5 +260,5 @@ class Fresh:
         defective = is_defective(self.step.batch.defect[self._slice])
         none, rows = torch.zeros(0), Rows.split(0)
         return Pass(
-            self.background(), self.codes, self.fake, self.own(), none, none, rows, defective, self.step.latent, None
+            self.background(), self.codes, self.fake, self.own(), none, none, rows, defective, self.step.latent
         )

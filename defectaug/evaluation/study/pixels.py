@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defectaug.data.images import probe, read_image, to_model
+from defectaug.data.skipped import say_skipped
 from defectaug.data.stores import white_of
 from defectaug.errors import DataError
 from defectaug.evaluation.folders import Cell, Picture
 
 Say = Callable[[str], None]
-_NAMED_FILES = 3
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,7 @@ def decode(pictures: Sequence[Picture], form: Form, say: Say) -> Decoded:
     bad = [row for row in found if isinstance(row, str)]
     if bad and len(bad) == len(pictures):
         raise DataError(f"{bad[0]} (the same for all {len(bad)} images)")
-    for line in bad[:_NAMED_FILES]:
-        say(f"skipped: {line}")
-    if len(bad) > _NAMED_FILES:
-        say(f"skipped: {len(bad)} unreadable images in all")
+    say_skipped(bad, "unreadable images", say)
     rows = [
         (picture.cell, hashlib.sha256(row.tobytes()).hexdigest()[:32], str(picture.path), picture, row)
         for picture, row in zip(pictures, found, strict=True)

@@ -1,0 +1,186 @@
+"""`defectaug.train` and its command, from a folder to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from data_helpers import CELLS, native, save_many
+from small_networks import SMALL, images
+
+import defectaug
+from defectaug.bundle import read_config
+from defectaug.cli.main import main
+from defectaug.errors import BundleError, ConfigError, DataError, OutputError
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return native(tmp_path_factory.mktemp("data") / "parts", CELLS)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL | {"run": {"batch_size": 4, "warmup": 1}}))
+    return path
+
+
+def train(root: Path, out: Path, settings: Path | None, **options: object) -> Path | None:
+    return defectaug.train(
+        root,
+        out=out,
+        preset="tiny",
+        config=settings,
+        device="cpu",
+        precision="fp32",
+        **{"steps": 2, **options},  # type: ignore[arg-type]
+    )
+
+
+def test_train_leaves_a_bundle(root: Path, settings: Path, tmp_path: Path) -> None:
+    out, said = tmp_path / "my model", []
+    assert train(root, out, settings, say=said.append) == out
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    events = {name for name in found if name.startswith("events.out.tfevents")}
+    assert len(events) == 1
+    assert found - events == {
+        "config.yaml",
+        "metrics.csv",
+        "model.safetensors",
+        "samples/step_000002.png",
+        "state/state.json",
+        "state/state.safetensors",
+    }
+    assert said[0] == "native layout: 2 products, 2 defects, 12 images"
+    config, data = read_config(out)
+    assert (config.recipe, config.run.steps, config.network.channels) == ("tiny", 2, 1)
+    assert (data.products, data.defects) == (("A", "B"), ("normal", "scratch", "spot"))
+    assert data.counts["A/scratch"] == 3 and data.counts["B/scratch"] == 0
+    model = defectaug.load_model(out, "cpu")
+    assert model.info.name == "my model"
+    painted = model.paint(images(2), model.latent_codes(torch.tensor([1, 2]), [0, 1]))
+    assert torch.allclose(painted.image, images(2) + painted.delta, atol=1e-6)
+    assert model.restore(images(2)).image.shape == (2, 1, 32, 32)
+    assert model.name_defect(images(2)).shape == (2,)
+
+    with pytest.raises(OutputError, match="holds a model already; use --resume to go on, or --out"):
+        train(root, out, settings)
+    train(root, out, settings, resume=True, steps=3)
+    assert yaml.safe_load((out / "state" / "state.json").read_text())["step"] == 3
+    with pytest.raises(BundleError, match="with other settings"):
+        train(root, out, settings, resume=True, image_size=40)
+
+
+def test_resuming_needs_the_same_run(root: Path, settings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    with pytest.raises(BundleError, match="nothing to resume there; run without --resume"):
+        train(root, out, settings, resume=True)
+    assert not out.exists()
+
+
+def test_resuming_with_other_classes_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    train(root, out, settings, steps=1)
+    other = native(tmp_path / "other", {"A/normal": 3, "A/dent": 3})
+    with pytest.raises(BundleError, match="other classes"):
+        train(other, out, settings, resume=True)
+
+
+def test_a_second_run_into_the_folder_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    out = tmp_path / "model"
+    out.mkdir()
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(OutputError, match="another run is writing there"):
+            train(root, out, settings)
+    assert not (out / "config.yaml").exists()
+
+
+def test_output_that_is_a_file_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
+    for out in (settings, settings / "model"):
+        with pytest.raises(OutputError, match="--out"):
+            train(root, out, settings)
+    assert yaml.safe_load(settings.read_text())["run"]["batch_size"] == 4
+
+
+def test_a_cell_of_one_image(settings: Path, tmp_path: Path) -> None:
+    data = native(tmp_path / "data", {"A/normal": 3, "A/scratch": 3, "A/spot": 1})
+    with pytest.raises(DataError, match=r"A/spot: 1 image, at least 2 .*min_images: 1") as error:
+        train(data, tmp_path / "model", settings)
+    assert "class map" in str(error.value)
+    assert not (tmp_path / "model").exists()
+    content = yaml.safe_load(settings.read_text()) | {"data": {"min_images": 1}}
+    settings.write_text(yaml.safe_dump(content))
+    assert train(data, tmp_path / "model", settings, steps=1)
+
+
+def test_one_product_with_one_defect(settings: Path, tmp_path: Path) -> None:
+    save_many(tmp_path / "plate" / "ok", 3)
+    save_many(tmp_path / "plate" / "dent", 2)
+    out = train(tmp_path / "plate", tmp_path / "model", settings)
+    assert out is not None
+    assert read_config(out)[1].products == ("plate",)
+    assert defectaug.load_model(out, "cpu").info.normal == "ok"
+
+
+def test_images_that_are_too_small(root: Path, settings: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"24 x 20 pixels, less than half .*128 x 128; use --image-size 32"):
+        train(root, tmp_path / "model", settings, image_size=128)
+    assert not (tmp_path / "model").exists()
+
+
+def test_minutes_must_be_some(root: Path, settings: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--minutes -1"):
+        train(root, tmp_path / "model", settings, minutes=-1)
+    train(root, tmp_path / "model", settings, minutes=0.0001, steps=None)
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+# The command line
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main(["train", *map(str, arguments), "--device", "cpu", "--precision", "fp32", "--preset", "tiny"])
+    return int(left.value.code or 0), *capsys.readouterr()
+
+
+def test_command_trains_and_refuses(
+    root: Path, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    common = (root, "--out", out, "--config", settings, "--steps", 2)
+    code, printed, told = command(capsys, *common, "--resume")
+    assert (code, printed) == (2, "") and "nothing to resume" in told
+    code, printed, told = command(capsys, *common)
+    assert (code, printed) == (0, f"{out}\n")
+    assert "native layout" in told and "trained 2 steps" in told
+    code, printed, told = command(capsys, *common)
+    assert (code, printed) == (2, "")
+    assert told.splitlines()[-1].startswith(f"error: {out}: holds a model already")
+    code, printed, told = command(capsys, root, "--out", tmp_path / "new", "--image-size", 50)
+    assert code == 2 and "--image-size 50" in told
+
+
+def test_dry_run_prints_counts_and_plan_and_writes_nothing(
+    root: Path, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed, _ = command(
+        capsys, root, "--out", tmp_path / "model", "--config", settings, "--dry-run", "--steps", 7
+    )
+    assert code == 0
+    lines = [line.split() for line in printed.splitlines()]
+    assert lines[:3] == [
+        ["product", "normal", "scratch", "spot"],
+        ["A", "4", "3", "0"],
+        ["B", "3", "0", "2"],
+    ]
+    assert "note: A/spot has no images; the defect is learnt from the other products" in printed
+    for wanted in ("layered output, 32 x 32", "device cpu", "fp32", "7 steps of 4 images", "time", " MB"):
+        assert wanted in printed
+    assert not (tmp_path / "model").exists()
