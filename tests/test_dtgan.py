@@ -15,9 +15,10 @@ from defectaug.dtgan.anchor import NORMAL, anchor_like
 from defectaug.dtgan.codes import Codes
 from defectaug.dtgan.encoder import CoarseShape, FineShape
 from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
-from defectaug.dtgan.layered import LayeredGenerator, dilated
+from defectaug.dtgan.layered import RIM, LayeredGenerator
 from defectaug.dtgan.mapping import MappingNetwork
 from defectaug.dtgan.model import DTGAN
+from defectaug.nn.blocks import dilated
 
 RECIPES = recipe_names()
 CLASSES = torch.tensor([0, 1, 2, 1])
@@ -120,7 +121,7 @@ def test_what_is_not_removed_is_the_source_itself() -> None:
     model, x = painting(small_model()), images(4)
     background = model.generator.background(x)
     assert background.removed is not None and background.clean is not None
-    kept = dilated(background.removed).eq(0)
+    kept = dilated(background.removed, RIM).eq(0)
     assert kept.any()
     assert torch.equal(background.clean[kept], x[kept])
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from small_networks import images
 from torch import Tensor, nn
 
@@ -13,8 +15,9 @@ from defectaug.dtgan.codes import LEAK, THRESHOLD, FeatureForm, LayerForm, soft_
 from defectaug.dtgan.layered import FineConv, union
 from defectaug.dtgan.mapping import map_sizes
 from defectaug.nn.augment import differentiable_augment, mirror_and_shift
-from defectaug.nn.blocks import AdaIN, NoiseInjection, Resample, ResBlock, Trunk, blur3, pool_max_mean
+from defectaug.nn.blocks import AdaIN, NoiseInjection, Resample, ResBlock, Trunk, blur3, dilated, pool_max_mean
 from defectaug.nn.branches import PAD, BranchedConv1x1, BranchedLinear, Branches, pick
+from defectaug.nn.norm import InstanceNorm
 
 
 def features(count: int = 3, channels: int = 4, size: int = 8, seed: int = 0) -> Tensor:
@@ -33,6 +36,44 @@ def test_residual_block_sizes(how: Resample, size: int, norm: bool) -> None:
 @pytest.mark.parametrize("how", ["keep", "down", "up"])
 def test_residual_block_without_biases_keeps_zero(how: Resample) -> None:
     assert ResBlock(4, 6, how, bias=False)(torch.zeros(2, 4, 8, 8)).eq(0).all()
+
+
+def lasting(x: Tensor) -> Tensor:
+    return x.to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_instance_norm_of_channels_last_is_that_of_pytorch_also_twice_differentiated(affine: bool) -> None:
+    torch.manual_seed(0)
+    x = lasting(3 + 2 * torch.randn(3, 5, 8, 6)).requires_grad_()
+    norm = InstanceNorm(5, affine=affine)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+
+    def derivatives(function: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        y, weights = function(x), [x, *norm.parameters()]
+        first = torch.autograd.grad((y * torch.arange(y.numel()).sin().view_as(y)).sum(), weights, create_graph=True)
+        return [y, *first, torch.autograd.grad(first[0].pow(3).sum(), x)[0]]
+
+    theirs = derivatives(lambda x: F.instance_norm(x, weight=norm.weight, bias=norm.bias))
+    for mine, wanted in zip(derivatives(norm), theirs, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_instance_norm_keeps_channels_last_and_is_as_exact_as_pytorchs_in_bf16() -> None:
+    x = lasting(10 + features(4, 8, 32)).bfloat16().requires_grad_()
+    y = InstanceNorm(8, affine=False)(x)
+    y.backward(lasting(features(4, 8, 32, seed=1)).bfloat16())
+    assert x.grad is not None
+    assert all(t.is_contiguous(memory_format=torch.channels_last) and t.dtype == x.dtype for t in (y, x.grad))
+    exact = F.instance_norm(x.detach().float())
+    assert (y - exact).square().mean() < 1.1 * (F.instance_norm(x.detach()) - exact).square().mean()
+
+
+@pytest.mark.parametrize("reach", [1, 2, 8])
+def test_dilated_is_max_pooling(reach: int) -> None:
+    x = features(2, 2, 20).relu()
+    assert torch.equal(dilated(x, reach), F.max_pool2d(x, 2 * reach + 1, stride=1, padding=reach))
 
 
 def test_adain_sets_mean_and_deviation_by_style() -> None:

@@ -19,19 +19,15 @@ from torch import Tensor, nn
 from defectaug.config import NetworkConfig
 from defectaug.dtgan.codes import LAYERS, Codes, code_form
 from defectaug.dtgan.generator import Background, Generator, Rendered
-from defectaug.nn.blocks import Detail, ResBlock, StyledResBlock, Trunk, activate, conv3, unfold_alike
+from defectaug.nn.blocks import Detail, ResBlock, StyledResBlock, Trunk, activate, conv3, dilated, unfold_alike
 
 COLOUR_CELL = 8  # CHOICE: pixels
+RIM = 1  # CHOICE: pixels by which more than the opacity is taken away: the soft rim of a defect goes with it
 
 
 def union(opacities: Tensor) -> Tensor:
     """Opacity (N, 1, S, S) of layers (N, L, S, S) that lie on each other."""
     return 1 - (1 - opacities).prod(1, keepdim=True)
-
-
-def dilated(opacity: Tensor) -> Tensor:
-    """An opacity (N, 1, S, S) that reaches a pixel further: the soft rim of a defect goes with it (CHOICE)."""
-    return F.max_pool2d(opacity, 3, stride=1, padding=1)
 
 
 class FineConv(nn.Module):
@@ -103,13 +99,14 @@ class FillDecoder(nn.Module):
 
     def forward(self, levels: list[Tensor], bottleneck: Tensor, x: Tensor, opacity: Tensor) -> Tensor:
         """Encoder levels, finest first, the bottleneck, the source and its opacity, to (N, C, S, S)."""
-        closed = F.max_pool2d((opacity.detach() > 0.05).to(x.dtype), 5, stride=1, padding=2)
+        closed = dilated((opacity.detach() > 0.05).to(x.dtype), 2)
         h = self.context(bottleneck)
         for up, merge, level in zip(self.ups, self.merges, levels[-2::-1], strict=True):
             h = up(h)
             open_here = 1 - F.adaptive_max_pool2d(closed, h.shape[-1])
-            h = merge(torch.cat([h, level * open_here], dim=1))
+            h = merge(torch.cat([h, level * open_here.to(level.dtype)], dim=1))
         seen = F.pixel_unshuffle(torch.cat([x * (1 - closed), closed], dim=1), self.fold)
+        seen = seen.to(h.dtype, memory_format=torch.channels_last)
         return torch.tanh(self.out(activate(self.merge(torch.cat([h, seen], dim=1)))).float())
 
 
@@ -137,7 +134,7 @@ class LayeredGenerator(Generator):
         code = self.form.read(self.cut(self.detail(levels)))
         removed = union(code)
         fill = self.fill(levels, features, x, removed)
-        clean = x + dilated(removed) * (fill - x)
+        clean = x + dilated(removed, RIM) * (fill - x)
         return Background(x, features, code, removed, clean, fill)
 
     def render(self, background: Background, codes: Codes) -> Rendered:

@@ -20,6 +20,7 @@ from defectaug.dtgan.anchor import NORMAL
 from defectaug.dtgan.codes import Codes, LayerForm, normalised
 from defectaug.dtgan.mapping import Latent
 from defectaug.nn.augment import moved
+from defectaug.nn.blocks import dilated
 
 RIM = 4  # CHOICE: pixels at the image's edge that no shape is read from: padding shows there
 NEAR = 8  # CHOICE: pixels from a clear part of a defect within which faint parts belong to it
@@ -146,7 +147,7 @@ def tidied(c: Tensor) -> Tensor:
     c = c.float() * F.pad(c.new_ones(1, 1, inside, inside), [RIM] * 4)
     covered = c.amax(1, keepdim=True)
     clear = (covered > 0.5 * covered.amax((2, 3), keepdim=True)).to(c.dtype)
-    return c * F.max_pool2d(clear, 2 * NEAR + 1, stride=1, padding=NEAR)
+    return c * dilated(clear, NEAR)
 
 
 def centres(c: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from defectaug.nn.norm import InstanceNorm
+
 Resample = Literal["down", "up", "keep"]
 
 
@@ -60,8 +62,8 @@ class ResBlock(nn.Module):
         super().__init__()
         self.how = how
         hidden = min(c_in, c_out) if how == "up" else c_in
-        self.norm1 = nn.InstanceNorm2d(c_in, affine=True) if norm else nn.Identity()
-        self.norm2 = nn.InstanceNorm2d(hidden, affine=True) if norm else nn.Identity()
+        self.norm1 = InstanceNorm(c_in, affine=True) if norm else nn.Identity()
+        self.norm2 = InstanceNorm(hidden, affine=True) if norm else nn.Identity()
         self.conv1 = conv3(c_in, hidden, bias)
         self.conv2 = conv3(hidden, c_out, bias)
         self.skip = nn.Conv2d(c_in, c_out, 1, bias=False) if c_in != c_out else nn.Identity()
@@ -82,7 +84,7 @@ class AdaIN(nn.Module):
 
     def __init__(self, channels: int, style_dim: int) -> None:
         super().__init__()
-        self.norm = nn.InstanceNorm2d(channels, affine=False)
+        self.norm = InstanceNorm(channels, affine=False)
         self.affine = nn.Linear(style_dim, 2 * channels)
         nn.init.normal_(self.affine.weight, std=1 / math.sqrt(style_dim))
         nn.init.zeros_(self.affine.bias)
@@ -190,7 +192,8 @@ class Detail(nn.Module):
 
 def pool_max_mean(h: Tensor) -> Tensor:
     """(N, C, H, W) to (N, 2C): a small defect shows in the maximum, a wide one in the mean."""
-    return torch.cat([h.amax(dim=(2, 3)), h.mean(dim=(2, 3))], dim=1)
+    size = h.shape[2:]  # as pooling: the gradients of amax and mean lose channels_last
+    return torch.cat([F.max_pool2d(h, size), F.avg_pool2d(h, size)], dim=1).flatten(1)
 
 
 def blur3(h: Tensor) -> Tensor:
@@ -198,3 +201,16 @@ def blur3(h: Tensor) -> Tensor:
     h = F.pad(h, (1, 1, 1, 1), mode="replicate")
     h = (h[..., :-2, :] + 2 * h[..., 1:-1, :] + h[..., 2:, :]) / 4
     return (h[..., :-2] + 2 * h[..., 1:-1] + h[..., 2:]) / 4
+
+
+def dilated(x: Tensor, reach: int) -> Tensor:
+    """Greatest of the values >= 0 within ``reach`` pixels, squarely, for (N, C, H, W). A window doubles by comparing it
+    with itself, moved: many times as fast on a CPU as max-pooling with a stride of 1."""
+    x = F.pad(x, [reach] * 4)
+    for dim in (2, 3):
+        window = 1
+        while window < 2 * reach + 1:
+            step = min(window, 2 * reach + 1 - window)
+            rest = x.shape[dim] - step
+            x, window = torch.maximum(x.narrow(dim, 0, rest), x.narrow(dim, step, rest)), window + step
+    return x

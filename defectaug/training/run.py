@@ -135,6 +135,7 @@ def train(
     recipe = "small" if preset == "auto" else preset
     settings = resolve(recipe, None if config is None else Path(config), flags)
     compute = devices.choose(device, precision)
+    devices.keep_freed_memory()
     folder = Path(out) if out is not None else STORE / (real(Path(data)).name or "model")
     with team_of(compute.device) as team:
         say, show = (say or log.info, show) if team.first else (_silent, None)

@@ -9,7 +9,7 @@ import torch
 from defectaug.config import Config, resolve
 from defectaug.data.batches import Batch
 from defectaug.dtgan.method import DTGANMethod
-from defectaug.training.device import Compute
+from defectaug.training.device import Compute, keep_freed_memory
 
 from .plain import PlainMethod
 from .timing import Seconds, ceiling, flops, in_turns, peak_memory
@@ -81,6 +81,7 @@ def benchmark(
     tiny = {"encoder_widths": [8, 16], "generator_widths": [8, 16], "discriminator_widths": [8, 16]} if small else {}
     flags = {"network": {"image_size": size, "channels": 3, **tiny}, "run": {"batch_size": batch, "warmup": 0}}
     config = resolve(recipe, flags=flags)
+    keep_freed_memory()  # for both
     rows, every = random_batch(config), config.run.r1_every
     ours = DTGANMethod(config, DOMAINS, PRODUCTS, compute, seed=0)
     theirs = PlainMethod(config, DOMAINS, PRODUCTS, compute.device, seed=0)
