@@ -45,6 +45,8 @@ def test_code_reconstruction_adds_shape_and_style() -> None:
     left[..., :2] = 2
     assert losses.code_reconstruction(codes(0.5, 0), codes(0, 0.25), left).item() == pytest.approx(0.75)
     assert losses.code_reconstruction(codes(0.5, 0), codes(0, 0.25), 0 * left).item() == pytest.approx(0.25)
+    styled = torch.tensor([1.0, 0.0])
+    assert losses.code_reconstruction(codes(0.5, 0), codes(0, 0.25), styled=styled).item() == pytest.approx(0.625)
 
 
 def test_split_consistency() -> None:

@@ -43,6 +43,29 @@ def test_change_is_enlarged_and_noise_dropped() -> None:
     assert not defect_mask(change)[0, 0]
 
 
+def test_mask_closes_gaps_that_the_surface_leaves_and_leaves_out_the_rim() -> None:
+    change = np.zeros((64, 32), np.float32)
+    change[10:50, 14:18] = 0.3
+    change[20:50:8, 14:18] = 0  # here the surface has the defect's colour
+    change[10:50, 18:21] = 0.02
+    mask = defect_mask(change)
+    assert mask[12:48, 14:18].all()
+    assert not mask[:, 20:].any()
+    assert not mask[:7].any()
+    assert not defect_mask(np.full((8, 8), 5 / 255, np.float32)).any()
+
+
+def test_mask_of_a_large_image_is_that_of_the_size_that_the_network_sees() -> None:
+    delta = np.zeros((1, 16, 16), np.float32)
+    delta[0, 4:9, 6:9] = 1.0
+    small = defect_mask(native_change(delta, (16, 16), 1), (16, 16))
+    change = native_change(delta, (160, 320), 1)
+    large = defect_mask(change, (16, 16))
+    assert large.mean() == pytest.approx(small.mean(), rel=0.25)
+    assert defect_mask(change).mean() < 0.75 * large.mean()  # its own pixels are too fine to smooth by
+    assert large[60:70, 120:180].all() and not large[:, :60].any()
+
+
 def test_change_of_a_colour_model_on_grey_and_the_reverse() -> None:
     colour = np.zeros((3, 4, 4), np.float32)
     colour[1] = 1.0

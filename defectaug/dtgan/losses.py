@@ -28,17 +28,21 @@ def r1(real: Tensor, x: Tensor) -> Tensor:
     return 0.5 * gradient.flatten(1).square().sum(1).mean()
 
 
-def code_reconstruction(target: Codes, found: Codes, support: Tensor | None = None) -> Tensor:
+def code_reconstruction(
+    target: Codes, found: Codes, support: Tensor | None = None, styled: Tensor | None = None
+) -> Tensor:
     """Eq. (2): L1 between given and re-encoded shape map, plus L1 between the styles.
 
     Args:
         support: (N, 1, h, w) weights of mean about 1; a defect covers a few per cent of the map, and an even mean
             hardly notices it.
+        styled: (N,) weights of the rows' styles.
     """
     shape = (target.c - found.c).abs()
     if support is not None:
         shape = shape * support
-    return shape.mean() + (target.s - found.s).abs().mean()
+    style = (target.s - found.s).abs().mean(1)
+    return shape.mean() + (style if styled is None else style * styled).mean()
 
 
 def split_consistency(cut: Tensor, encoded: Tensor, support: Tensor | None = None) -> Tensor:

@@ -30,7 +30,7 @@ BEND, KNOTS = 0.03, 4  # CHOICE: of half the side, at so many places along it
 STRENGTH = 0.12  # CHOICE
 OWN = 0.75  # CHOICE: how often a shape of the product itself is taken, where there is one; others make for variety
 FAINTEST = 0.6  # CHOICE: opacity that the clearest part of a shape has at least, or nobody would see the defect
-SHARPEN = 1.15  # CHOICE: what interpolation takes from a thin stroke
+SHARPEN = 1.05  # CHOICE: what interpolation takes from a thin stroke
 
 
 class ShapeMemory(nn.Module):
@@ -172,4 +172,5 @@ def bent(c: Tensor, latent: Latent, place: Tensor) -> Tensor:
     grid = F.affine_grid(torch.cat([turn, moved_by], dim=2), list(c.shape), align_corners=False)
     field = F.interpolate(BEND * latent.noise[0], size=c.shape[-2:], mode="bicubic", align_corners=False)
     with torch.autocast(c.device.type, enabled=False):
-        return F.grid_sample(c, grid + field.permute(0, 2, 3, 1), align_corners=False)
+        shown = F.grid_sample(c, grid + field.permute(0, 2, 3, 1), mode="bicubic", align_corners=False)
+    return shown.clamp(min=0)

@@ -58,6 +58,14 @@ class TrainingBatch:
         """The whole batch."""
         return self.guided + self.referred
 
+    @property
+    def at_home(self) -> Tensor:
+        """(N,) 1 where the reference is of the source's product, 0 elsewhere. CHOICE: from one product to another the
+        layered form lets a look change, as D's branches by product demand; Eq. (2) would hold a dark scratch dark where
+        all scratches are bright."""
+        guided = torch.arange(len(self.product), device=self.product.device) < len(self.guided.mine)
+        return ((self.reference_product == self.product) & ~guided).float()
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -198,7 +206,9 @@ class Objective:
             cycle = model.generator.render(back, made.own)
         focus = self.focus(batch.image, made, direct, size)
         terms = {
-            "code": losses.code_reconstruction(made.codes.detach(), again, focus.code),
+            "code": losses.code_reconstruction(
+                made.codes.detach(), again, focus.code, batch.at_home if layered else None
+            ),
             "cycle": losses.weighted_l1(batch.image, cycle.image, focus.cycle),
         }
         if self.weights.split:

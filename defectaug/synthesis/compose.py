@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from defectaug.data.images import NativeImage, as_channels, resize_float
 
 MASK_THRESHOLD = 6 / 255  # of the white level: a change the eye can see on a plain surface
-MASK_SHARE = 0.2  # CHOICE: of an image's greatest change: what is less is the defect's soft rim
+MASK_SHARE = 0.25  # CHOICE: of an image's greatest change, both smoothed: what is less is the defect's soft rim
 NOISE_FLOOR = 1 / 255  # of the white level: what the network leaves everywhere
 
 Floats = NDArray[np.float32]
@@ -37,10 +37,31 @@ def native_change(delta: Floats, size: tuple[int, int], channels: int) -> Floats
     return change[..., 0] if channels == 1 else change
 
 
-def defect_mask(change: Floats) -> NDArray[np.bool_]:
-    """Where a change (H, W) or (H, W, 3) is visible, and no soft rim: bool (H, W)."""
+def defect_mask(change: Floats, seen: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """Where a change (H, W) or (H, W, 3) is visible, and no soft rim: bool (H, W).
+
+    The change is smoothed by one pixel of the network's (CHOICE): where a surface happens to have a defect's colour
+    nothing changes, though the defect goes on there.
+
+    Args:
+        change: as a fraction of the white level.
+        seen: height and width at which the network has seen all of it; None for its own.
+    """
     strength = np.abs(change) if change.ndim == 2 else np.abs(change).max(axis=-1)
-    return strength > max(MASK_THRESHOLD, MASK_SHARE * float(strength.max(initial=0)))
+    if float(strength.max(initial=0)) <= MASK_THRESHOLD:
+        return np.zeros(strength.shape, bool)
+    size = strength.shape[0], strength.shape[1]
+    smooth = resize_float(_smoothed(resize_float(strength, seen or size)), size)
+    return smooth > MASK_SHARE * smooth.max()
+
+
+def _smoothed(values: Floats) -> Floats:
+    """(H, W) convolved with a binomial window of deviation 1, edges repeated."""
+    for _ in range(2):
+        wide, n = np.pad(values, [(2, 2), (0, 0)], mode="edge"), len(values)
+        sums = wide[:n] + wide[4:] + 4 * (wide[1 : n + 1] + wide[3 : n + 3]) + 6 * wide[2 : n + 2]
+        values = (sums / np.float32(16)).T  # then the other way
+    return values
 
 
 def compose(native: NativeImage, change: Floats, white: int) -> NativeImage:

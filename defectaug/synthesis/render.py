@@ -106,6 +106,11 @@ def loaded(model: str | Path | DefectModel | None, device: str) -> DefectModel:
     return model
 
 
+def seen_size(info: BundleInfo) -> tuple[int, int] | None:
+    """Height and width at which a model sees a whole image; None where it sees windows at native scale."""
+    return None if info.framing == "crop" else (info.image_size, info.image_size)
+
+
 def view_of(native: NativeImage, window: Window, info: BundleInfo) -> View:
     """Shows a window of an image to the model."""
     pixels = to_model(
@@ -243,7 +248,7 @@ class _Finish:
         return Rendered(
             item=draft.item,
             image=compose(view.native, change, white_level(view.native, self.info.white)),
-            mask=defect_mask(change),
+            mask=defect_mask(change, seen_size(self.info)),
             source=draft.source,
             reference=draft.reference,
             window=view.window if self.info.framing == "crop" else None,

@@ -23,6 +23,7 @@ from defectaug.synthesis.render import (
     loaded,
     reference_view,
     restoration_change,
+    seen_size,
     stack,
     to_numpy,
     view_of,
@@ -239,7 +240,7 @@ def _run(job: Job, model: DefectModel, defect: str | None, n_styles: int | None,
     white = white_level(native, model.info.white)
     for k, change in enumerate(changes):
         if job.masks:
-            write_mask(job.masks[k], defect_mask(change))
+            write_mask(job.masks[k], defect_mask(change, seen_size(model.info)))
         write_png(job.images[k], compose(native, change, white))
 
 

@@ -180,7 +180,8 @@ class PlainStep:
     def consistency(self, half: int, codes: Codes, fake: Rendered) -> Iterator[tuple[str, Tensor]]:
         fresh = Fresh(self, half, codes, fake)
         weights, layered = self.objective.weights, fake.opacity is not None
-        yield "code", losses.code_reconstruction(codes.detach(), fresh.again(), fresh.focus("code"))
+        styled = self.batch.at_home[self.halves()[half]] if layered else None
+        yield "code", losses.code_reconstruction(codes.detach(), fresh.again(), fresh.focus("code"), styled)
         yield "cycle", losses.weighted_l1(fresh.x, fresh.cycle().image, fresh.focus("cycle"))
         if weights.split:
             there = losses.split_consistency(fresh.background().code, fresh.own().c, fresh.focus("own_code"))
