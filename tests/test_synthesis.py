@@ -193,9 +193,14 @@ def test_what_the_model_takes_for_another_defect_is_drawn_again(root: Path, tmp_
     stubborn = FakeModel(info(root), doubts=lambda number: True)
     synthesize(model=stubborn, product="A", defect="spot", n=1, out=tmp_path / "s")
     assert [line["redraws"] for line in lines(tmp_path / "s")] == [MAX_REDRAWS]
-    given = FakeModel(info(root), doubts=lambda number: True)  # a reference says what is wanted
-    synthesize(model=given, product="A", defect="spot", n=1, reference=root / "B" / "spot", out=tmp_path / "r")
-    assert "redraws" not in lines(tmp_path / "r")[0]
+    given = FakeModel(info(root), doubts=lambda number: number < 2)
+    synthesize(model=given, product="A", defect="spot", n=6, reference=root / "B" / "spot", out=tmp_path / "r")
+    made = lines(tmp_path / "r")
+    assert [line.get("redraws", 0) for line in made] == [1, 1, 0, 0, 0, 0]
+    sure = FakeModel(info(root))
+    synthesize(model=sure, product="A", defect="spot", n=6, reference=root / "B" / "spot", out=tmp_path / "sure")
+    undisturbed = [line["reference"] for line in lines(tmp_path / "sure")]
+    assert [line["reference"] for line in made[2:]] == undisturbed[2:]
 
 
 def test_invisible_defects_are_drawn_again(root: Path, tmp_path: Path) -> None:

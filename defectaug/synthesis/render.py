@@ -189,7 +189,7 @@ class Renderer:
 
     def _draft(self, item: Item, attempt: int) -> _Draft:
         info = self._model.info
-        source, native = self._read(item.source, self._plan.normals[item.product], 0)
+        source, native = self._read(item.source, self._plan.normals[item.product])
         size = native.pixels.shape[0], native.pixels.shape[1]
         window = windows.whole(size)
         if info.framing == "crop":
@@ -197,22 +197,21 @@ class Renderer:
         reference, shown = None, None
         if item.reference is not None:
             others = self._plan.references[item.defect]
-            reference, image = self._read(item.reference, others, attempt)
+            first = others[derive_seed(item.seed, attempt) % len(others)] if attempt else item.reference
+            reference, image = self._read(first, others)
             shown = reference_view(image, reference, self._model, derive_seed(item.seed, "reference")).pixels
         return _Draft(item, attempt, source, view_of(native, window, info), reference, shown)
 
     def _paint(self, batch: Sequence[_Draft]) -> tuple[Floats, list[bool]]:
         """Deltas (N, C, S, S) of a batch, all of it latent or all of it reference-guided, and whether they are what was
-        asked for: a latent defect that the model itself would take for another is drawn again."""
+        asked for: a defect that the model itself would take for another is drawn again, after another reference."""
         model = self._model
         with torch.inference_mode():
             keys = [(draft.source.path, draft.view.window) for draft in batch]
             sources = self._readings.of(keys, [draft.view.pixels for draft in batch])
             codes = self._codes(batch)
             painted = model.paint_on(sources, codes)
-            latent = batch[0].reference is None
-            shown = model.shows(painted.image, codes.defect).tolist() if latent else [True] * len(batch)
-            return to_numpy(painted.delta), shown
+            return to_numpy(painted.delta), model.shows(painted.image, codes.defect).tolist()
 
     def _codes(self, batch: Sequence[_Draft]) -> Codes:
         defect = class_indices((draft.item.defect for draft in batch), self._model)
@@ -222,11 +221,11 @@ class Renderer:
             return self._model.latent_codes(defect, seeds, product_indices(batch, self._model))
         return self._model.reference_codes(stack(shown, self._model), defect)
 
-    def _read(self, first: Sample, others: Sequence[Sample], skip: int) -> tuple[Sample, NativeImage]:
-        """The `skip`-th image after `first` in the list, or the next one after it that can be read."""
+    def _read(self, first: Sample, others: Sequence[Sample]) -> tuple[Sample, NativeImage]:
+        """An image of the list, or the next one after it that can be read."""
         start = self._place[id(others), first.path]
         for step in range(len(others)):
-            sample = others[(start + skip + step) % len(others)]
+            sample = others[(start + step) % len(others)]
             try:
                 return sample, read_image(sample.path)
             except DataError as error:
