@@ -131,6 +131,7 @@ class Config:
 
 T = TypeVar("T")
 MAX_YAML = 4 << 20
+LONGEST_REASON = 400
 BRIEF = reprlib.Repr()
 """How wrong values are shown: YAML's aliases let a short file stand for gigabytes."""
 BRIEF.maxlevel = 2
@@ -173,6 +174,7 @@ def load_yaml(path: Path, loader: type[yaml.SafeLoader] = PlainLoader) -> Any:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
     except _YAML_ERRORS as error:
         reason = "too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} ..."  # it may quote a value
         raise ConfigError(f"{path}: is not valid YAML: {reason}") from error
 
 

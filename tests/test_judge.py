@@ -19,6 +19,7 @@ import classifier  # noqa: E402
 import folders  # noqa: E402
 import maps  # noqa: E402
 import measure  # noqa: E402
+import name_cuts  # noqa: E402
 import real_or_synthetic  # noqa: E402
 import restoration  # noqa: E402
 
@@ -184,6 +185,26 @@ def test_cuts_lie_around_the_defect_and_within_the_image(tiny: Path) -> None:
         cut = real_or_synthetic.cut_around(item)
         assert cut.shape == (48, 48)
         assert (cut != 128).sum() == 144
+
+
+def test_cuts_at_native_scale_show_the_defect(tiny: Path) -> None:
+    rng = np.random.default_rng(0)
+    cuts = list(name_cuts.defect_cuts(folders.real_defects(tiny / "real"), 5, rng))
+    assert len(cuts) == 20 and {kind for kind, _ in cuts} == {"spot"}
+    assert all(cut.shape == (96, 96) and (cut != 128).any() for _, cut in cuts)
+    assert all((cut == 120).all() for _, cut in name_cuts.normal_cuts(tiny / "real", 2, rng))
+    assert name_cuts.square(np.zeros((40, 200), np.uint8), np.array([39, 199])).shape == (96, 96)
+
+
+def test_name_cuts_command(tiny: Path) -> None:
+    result = run(
+        "name_cuts.py", "--real", tiny / "real", "--held-out", tiny / "real", "--synthetic", tiny / "out",
+        "--seeds", 1, "--epochs", 2,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [
+        ["real", "normal"], ["real", "spot"], ["synthetic", "spot"],
+    ]  # fmt: skip
 
 
 def test_halves_share_nothing_and_are_balanced(tiny: Path) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from defectaug.evaluation import plots
 from defectaug.evaluation.report import as_html
 from defectaug.evaluation.sections import (
     Figure,
+    Finding,
     Interval,
     PictureRow,
     Pictures,
@@ -25,6 +30,7 @@ from defectaug.evaluation.sections import (
     show,
 )
 from defectaug.evaluation.terminal import as_text
+from defectaug.evaluation.verdict import verdicts
 
 NASTY = '<b>&"[red]'
 
@@ -47,9 +53,25 @@ def section(tmp_path: Path) -> Section:
 def test_values() -> None:
     shown = [show(value) for value in (None, 3, 1234567, 0.12345, 12.345, 123.45, 2e-5, 0.0, True, "a", float("nan"))]
     assert shown == ["-", "3", "1,234,567", "0.123", "12.35", "123.5", "2.0e-05", "0", "yes", "a", "-"]
-    assert show(Spread(1.924, 0.11)) == "1.92 ± 0.110"
-    assert show(Interval(1.0, 0.5, 2.25)) == "1 [0.500, 2.25]"
     assert show(np.float32(0.5)) == "0.500"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (Spread(1.924, 0.11), "1.92 ± 0.11"),
+        (Spread(5.913, 0.94), "5.9 ± 0.9"),
+        (Spread(5.913, 0.0), "5.91 ± 0"),
+        (Spread(12345.6, 1200.0), "12,346 ± 1,200"),
+        (Interval(1.0, 0.676, 1.0), "1.00 [0.68, 1.00]"),
+        (Interval(-3.8e-5, -0.0047, 0.0062), "0.000 [-0.005, 0.006]"),
+        (Interval(-2.4, -3.52, -1.31), "-2.4 [-3.5, -1.3]"),
+        (Interval(1.0, 1.0, 1.0), "1 [1, 1]"),
+        (Interval(float("nan"), 0.0, 1.0), "- [0, 1]"),
+    ],
+)
+def test_what_is_not_sure_gets_no_digits(value: Spread | Interval, shown: str) -> None:
+    assert show(value) == shown
 
 
 def test_text_is_not_taken_for_markup(tmp_path: Path) -> None:
@@ -58,12 +80,23 @@ def test_text_is_not_taken_for_markup(tmp_path: Path) -> None:
     assert "! beware" in text
 
 
+def test_a_narrow_terminal_cuts_nothing_off() -> None:
+    name = "traditional + " + "x" * 60
+    columns = ["training", *(f"kernel distance of column {number}" for number in range(5))]
+    table = Table("t", columns, [[name, *[Interval(1.23, 1.1, 1.4)] * 5]])
+    text = as_text([Section("s", tables=[table])], width=100)
+    assert "…" not in text
+    assert text.count("[1.10, 1.40]") == 5  # below the estimates, and not broken
+    assert text.count("x") == 60
+    assert max(map(len, text.splitlines())) <= 100
+
+
 def test_html_is_one_escaped_file(tmp_path: Path) -> None:
     page = as_html(NASTY, [section(tmp_path)], [(NASTY, NASTY)])
     assert "<b>" not in page
     assert "&lt;b&gt;&amp;" in page
     assert not re.search(r'(src|href)="(?!data:|#)', page)
-    assert page.count("data:image/png") == 1  # the file that is gone is named instead
+    assert page.count("data:image/") == 1  # the file that is gone is named instead
     assert "gone.png" in page
 
 
@@ -97,6 +130,114 @@ def test_plots_are_well_formed_and_finite(svg: str) -> None:
     ElementTree.fromstring(svg)
     assert "nan" not in svg
     assert "inf" not in svg
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(svg: str) -> dict[str, tuple[float, float, str]]:
+    """Texts of a plot: x, y and anchor."""
+    found = ElementTree.fromstring(svg).iter(f"{SVG}text")
+    return {
+        str(one.text): (float(one.attrib["x"]), float(one.attrib["y"]), one.attrib["text-anchor"]) for one in found
+    }
+
+
+def test_long_labels_are_turned_and_kept_inside() -> None:
+    names = [f"defect scratch {number}" for number in range(12)]
+    svg = plots.bars(names, {"s": [1.0] * 12, "t": [2.0] * 12}, y_label="y")
+    assert svg.count(f"rotate(-{plots.TURNED} ") == 12
+    height = float(ElementTree.fromstring(svg).attrib["viewBox"].split()[3])
+    found = texts(svg)
+    lowest = found[names[0]][1] + plots.LETTER * len(names[0]) * math.sin(math.radians(plots.TURNED))
+    assert lowest < found["s"][1] - 9 < height
+    assert "rotate(-35" not in plots.bars(["A", "B"], {"s": [1.0, 2.0]}, y_label="y")
+
+
+def test_a_legend_takes_as_many_lines_as_it_needs() -> None:
+    series = {f"traditional + synthetic images {number}": [1.0] for number in range(5)}
+    svg = plots.bars(["a"], series)
+    width, height = map(float, ElementTree.fromstring(svg).attrib["viewBox"].split()[2:])
+    for name in series:
+        x, y, _ = texts(svg)[name]
+        assert x + plots.LETTER * len(name) <= width
+        assert y <= height
+    assert len({texts(svg)[name][:2] for name in series}) == 5
+
+
+def test_histograms_have_round_ticks_counts_and_a_mark() -> None:
+    svg = plots.histogram({"a": [0.1234, 0.3], "b": [0.6789]}, x_label="x", mark=(0.9, "copies from here on"))
+    found = texts(svg)
+    assert {"0.2", "0.4", "0.6", "0.8", "a (2)", "b (1)"} <= set(found)
+    assert found["copies from here on"][2] == "end"
+    assert "stroke-dasharray" in svg
+
+
+def test_ticks_that_would_run_into_one_another_are_left_out() -> None:
+    found = texts(plots.line([0, 0.01, 0.5, 8], {"s": [1.0, 2.0, 3.0, 4.0]}))
+    assert "0.01" not in found
+    assert {"0.5", "8"} <= set(found)
+
+
+def test_no_two_series_look_alike() -> None:
+    tree = ElementTree.fromstring(plots.bars(["a"], {str(number): [1.0] for number in range(12)}))
+    bars = [one for one in tree.iter(f"{SVG}rect") if one.find(f"{SVG}title") is not None]
+    assert len({(bar.attrib["fill"], bar.attrib.get("fill-opacity")) for bar in bars}) == 12
+
+
+def test_an_error_bar_does_not_reach_below_zero() -> None:
+    tree = ElementTree.fromstring(plots.bars(["a"], {"s": [1.0]}, errors={"s": [3.0]}))
+    lowest = max(float(rule.attrib[key]) for rule in tree.iter(f"{SVG}line") for key in ("y1", "y2"))
+    assert lowest <= plots.HEIGHT - plots.BOTTOM + 0.1
+
+
+def test_verdicts_come_first_on_a_page_and_last_on_a_terminal() -> None:
+    found = [
+        Section("Copies", findings=[Finding("set", "None is a copy.", "for")], method=[("threshold", "0.9")]),
+        Section("Classifier", findings=[Finding("set", "It helps.", "for", True)], method=[("threshold", "0.9")]),
+    ]
+    sections = [*found, *verdicts(["set", "other"], found)]
+    assert [section.title for section in sections if section.is_verdict] == ["Verdict on set"]
+    page = as_html("page", sections, [("command", "x"), ("note", "1"), ("note", "2")])
+    assert page.index("USE: ") < page.index("<nav>") < page.index("Copies")
+    assert page.count("<td>threshold</td><td>0.9</td>") == page.count("<td>note</td>") == 1
+    assert page.index("It helps.") < page.index("None is a copy.")
+    text = as_text(sections)
+    assert text.index("Classifier") < text.index("Verdict on set")
+    assert "\n- It helps." in text
+
+
+@pytest.mark.parametrize(
+    ("findings", "word"),
+    [
+        ([Finding("s", "helps", "for", decides=True), Finding("s", "no copy", "for")], "USE"),
+        ([Finding("s", "helps", "for", decides=True), Finding("s", "copies", "against")], "USE WITH CARE"),
+        ([Finding("s", "helps not", "neither", decides=True)], "NO GAIN SHOWN"),
+        ([Finding("s", "helps not", "neither", decides=True), Finding("s", "copies", "against")], "LOOK BEFORE USE"),
+        ([Finding("s", "hurts", "against", decides=True), Finding("s", "no copy", "for")], "DO NOT USE"),
+        ([Finding("s", "no copy", "for")], "NOT DECIDED"),
+        ([Finding("s", "copies", "against"), Finding("s", "near", "neither")], "LOOK BEFORE USE"),
+    ],
+)
+def test_what_speaks_for_and_against_makes_the_verdict(findings: list[Finding], word: str) -> None:
+    (section,) = verdicts(["s"], [Section("all", findings=findings)])
+    assert section.lines[0].startswith(f"{word}: ")
+    assert section.numbers["verdict"] == word.lower()
+    against = [one.text for one in findings if one.speaks == "against" and not one.decides]
+    assert all(text in section.lines[1:3] for text in against)
+
+
+def test_a_photograph_is_a_third_as_large_and_looks_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rough = np.clip(rng.normal(120, 12, (128, 128)), 0, 255).astype(np.uint8)
+    rough[60:64, 20:100] = 230
+    Image.fromarray(rough).save(tmp_path / "a.png")
+    page = as_html("t", [Section("s", pictures=[Pictures("p", [PictureRow("c", [tmp_path / "a.png"])])])], [])
+    kind, content = re.findall(r"data:image/(\w+);base64,([^\"]+)", page)[0]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))).astype(float)
+    assert kind == "jpeg"
+    assert len(base64.b64decode(content)) < 0.8 * (tmp_path / "a.png").stat().st_size
+    assert np.abs(shown - rough).mean() < 4
 
 
 def test_bars_are_as_high_as_their_values() -> None:

@@ -86,6 +86,23 @@ def test_result_holds_what_was_asked(real: Path, test: Path, made: Path) -> None
     assert json.dumps(as_json(section)) and any("from scratch" in line for line in section.warnings)
 
 
+def test_a_set_too_small_for_a_sweep_is_said_and_drawn_where_it_lies(real: Path, test: Path, made: Path) -> None:
+    settings = replace(QUICK, augmentations=("none",), synthetic_with=("none",), sweep=(0.1, 50, 100))
+    result = run_study(real, [made], settings, test=test)
+    first, second, third = result.sweep("made")
+    assert result.per_real(first) == pytest.approx(0.1, abs=0.02)
+    assert second.made == third.made > first.made
+    assert [result.falls_short(arm) for arm in (first, second, third)] == [False, True, True]
+    section = study_section(result)
+    assert sum("synthetic images were there" in line for line in section.warnings) == 2
+    assert f"up to {result.per_real(second):.3g} synthetic" in section.figures[1].note
+    assert section.figures[1].svg.count("<circle") == 3 * len({"all", *result.products})  # 0, the first, the others
+    (decisive,) = (finding for finding in section.findings if finding.decides)
+    assert decisive.text.startswith("none + made: ") and "over all products" in decisive.text
+    assert {"classifier of the study", "real images of the study"} <= {name for name, _ in section.method}
+    assert not any("per real)" in line for line in section.lines)
+
+
 def test_order_and_names_of_files_change_nothing(real: Path, test: Path, made: Path, tmp_path: Path) -> None:
     first = run_study(real, {"s": made}, QUICK)
     for root in (real, made):
@@ -228,6 +245,9 @@ def test_bad_folders(real: Path, test: Path, made: Path, tmp_path: Path) -> None
         run_study(real, [made], QUICK, test=real)
     with pytest.raises(DataError, match="no such folder"):
         run_study(real, [tmp_path / "none"], QUICK)
+    shutil.copytree(real, tmp_path / "again")
+    with pytest.raises(DataError, match=r"two classes .*; \d+ images that show what a test image shows"):
+        run_study(real, (), QUICK, test=tmp_path / "again")
     with pytest.raises(DataError, match="too few images"):
         run_study(folder(tmp_path / "one", {"A/normal": 1, "A/spot": 1}), (), QUICK)
     said: list[str] = []

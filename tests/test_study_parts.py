@@ -56,6 +56,7 @@ def test_verdict_follows_the_rule() -> None:
     assert verdict(Difference(-0.1, -0.3, 0.1, 5)) == "no difference shown"
     assert verdict(paired_difference([0.0], [0.9])) == "no difference shown"
     assert verdict(paired_difference([0.1, 0.1], [0.1, 0.1])) == "no difference shown"
+    assert verdict(paired_difference([0.2, 0.3], [0.3, 0.4])) == "no difference shown"  # no spread, no interval
     with pytest.raises(ValueError):
         paired_difference([], [])
 

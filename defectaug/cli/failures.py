@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -100,7 +100,7 @@ def _interrupts_heeded() -> Iterator[None]:
             heard = [n for n in (signal.SIGINT, *ours) if signal.getsignal(n) is signal.default_int_handler]
             if heard:  # at once it would end this function alone
                 threading.Timer(AGAIN_AFTER, _thread.interrupt_main, heard[:1]).start()
-        else:
+        elif not _is_of_half_made(ignored):
             say_ignored(ignored)
 
     for number in ours:
@@ -112,6 +112,11 @@ def _interrupts_heeded() -> Iterator[None]:
         sys.unraisablehook = say_ignored
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _is_of_half_made(ignored: sys.UnraisableHookArgs) -> bool:
+    """Whether a destructor missed what the constructor had not made yet when it was interrupted (as zipfile's does)."""
+    return issubclass(ignored.exc_type, AttributeError) and getattr(ignored.object, "__name__", "") == "__del__"
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -132,7 +137,8 @@ def _ours(error: Exception, session: Session) -> int:
 def _fail(code: ExitCode, message: str, session: Session) -> int:
     if session.debug:
         traceback.print_exc()
-    print(f"error: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
+    with suppress(OSError):  # where even this finds no space, the exit code is left
+        print(f"error: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
     return code
 
 

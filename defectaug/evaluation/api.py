@@ -23,7 +23,7 @@ from defectaug.evaluation.folders import (
     without_shared,
 )
 from defectaug.evaluation.looks import ImageSet, look_at_all, white_of
-from defectaug.evaluation.output import check_outputs, settings_of, write_outputs
+from defectaug.evaluation.output import check_outputs, only_run, settings_of, write_outputs
 from defectaug.evaluation.scene import Scene, Stages, silent
 from defectaug.evaluation.sections import Section, as_json, plain
 from defectaug.evaluation.terminal import WIDTH, as_text
@@ -132,7 +132,7 @@ def evaluate(
         ConfigError: an unknown part, folders that overlap, weights or masks that cannot be used.
         DataError: a folder or manifest that cannot be used, or images without a class in common.
         BundleError: no such model.
-        OutputError: a file cannot be written, or is there and is not ours.
+        OutputError: a file cannot be written, or is there and is not ours; another run writes to it or to the cache.
     """
     parts = chosen_parts(only, skip)
     if seeds < 1:
@@ -144,39 +144,38 @@ def evaluate(
     made = [Path(folder) for folder in ([synthetic] if isinstance(synthetic, str | Path) else synthetic)]
     held = None if test is None else Path(test)
     refuse_overlap([Path(real), *([held] if held else []), *made])
-    reader = _Reader(class_map, normal, None if masks is None else Path(masks), tell, stages)
-    painter = _loaded(model, device) if model is not None else None
-    index, originals = reader.real(Path(real))
-    folders = [reader.synthetic(folder, index, originals) for folder in made]
-    test_index, tests = reader.real(held) if held else (None, None)
-    reader.check_masks()
-    sets = tuple(images.where(lambda picture: picture.synthetic) for images in folders)
-    white = white_of([originals, *sets])
-    scene = Scene(index, originals, sets, tests, test_index, white, seed, keep, tell, stages)
-    counting.check_classes(scene)
-    known = [paintings(one, scene.stage(f"what was painted in {one.name}")) for one in sets]
-    sha = None if painter is None else painter.info.weights_sha256
-    scores = tuple(
-        counting.score(one, images.where(lambda picture: not picture.synthetic), originals, rows, sha)
-        for one, images, rows in zip(sets, folders, known, strict=True)
-    )
-    from defectaug.evaluation.parts import measure
+    with only_run(outputs, keep.folder):
+        reader = _Reader(class_map, normal, None if masks is None else Path(masks), tell, stages)
+        painter = _loaded(model, device) if model is not None else None
+        index, originals = reader.real(Path(real))
+        folders = [reader.synthetic(folder, index, originals) for folder in made]
+        test_index, tests = reader.real(held) if held else (None, None)
+        reader.check_masks()
+        sets = tuple(images.where(lambda picture: picture.synthetic) for images in folders)
+        white = white_of([originals, *sets])
+        scene = Scene(index, originals, sets, tests, test_index, white, seed, keep, tell, stages)
+        counting.check_classes(scene)
+        known = [paintings(one, scene.stage(f"what was painted in {one.name}")) for one in sets]
+        sha = None if painter is None else painter.info.weights_sha256
+        scores = tuple(
+            counting.score(one, images.where(lambda picture: not picture.synthetic), originals, rows, sha)
+            for one, images, rows in zip(sets, folders, known, strict=True)
+        )
+        from defectaug.evaluation.parts import measure
 
-    sections = measure(
-        scene, parts, scores, known, painter,
-        weights=None if weights is None else Path(weights), device=device, seeds=seeds, study=study, judge=judge,
-        folders=made, model_folder=Path(model) if isinstance(model, str | Path) else None,
-    )  # fmt: skip
-    settings = settings_of(
-        command, parts=parts, real=real, synthetic=made, test=test, masks=masks, weights=weights, model=sha,
-        seeds=seeds, seed=seed, device=device, class_map=str(class_map) if class_map else None, normal=normal,
-    )  # fmt: skip
-    twice = counting.repeats(originals.prints)
-    result = EvaluationResult(
-        str(real), originals.counts(), twice, scores, tuple(sections), settings, tuple(notes)
-    )
-    write_outputs(outputs, result.as_json(), result.sections, notes)
-    return result
+        sections = measure(
+            scene, parts, scores, known, painter,
+            weights=None if weights is None else Path(weights), device=device, seeds=seeds, study=study, judge=judge,
+            folders=made, model_folder=Path(model) if isinstance(model, str | Path) else None,
+        )  # fmt: skip
+        settings = settings_of(
+            command, parts=parts, real=real, synthetic=made, test=test, masks=masks, weights=weights, model=sha,
+            seeds=seeds, seed=seed, device=device, class_map=str(class_map) if class_map else None, normal=normal,
+        )  # fmt: skip
+        twice = counting.repeats(originals.prints)
+        result = EvaluationResult(str(real), originals.counts(), twice, scores, tuple(sections), settings, tuple(notes))
+        write_outputs(outputs, result.as_json(), result.sections, notes)
+        return result
 
 
 def chosen_parts(only: Iterable[str], skip: Iterable[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from defectaug.evaluation.looks import ImageSet
 from defectaug.evaluation.maps import PixelCounts, blurred
 from defectaug.evaluation.neighbours import Neighbour
 from defectaug.evaluation.scene import Scene, cell_name
-from defectaug.evaluation.sections import Interval, PictureRow, Pictures, Section, Table, Value
+from defectaug.evaluation.sections import Finding, Interval, PictureRow, Pictures, Section, Table, Value
 
 if TYPE_CHECKING:
     from defectaug.model import DefectModel
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 FIT = 0.75  # share of held-out real defects that a classifier must name right, as mean over cells, to call any wrong
 GRID = 8  # images of a cell in the real-against-synthetic grid
 BLUR = 1.5  # pixels, of the map of what restoring changes
+MAPS = (
+    "AUROC and average precision: how well the score of a pixel tells whether it lies in a mask, 1 at best. IoU: "
+    "overlap of the mask with the pixels above a threshold, as share of both together, at the best threshold here."
+)
 MAP_COLUMNS = ("cell", "images", "pixel AUROC", "average precision", "best IoU", "at grey levels")
 
 
@@ -62,11 +66,14 @@ def _naming(
             continue
         right, product, count = found[cell]
         real = yard.get(cell)
-        share = share_interval(right, count)
+        share, of_product = share_interval(right, count), share_interval(product, count)
         beside = share_interval(real[0], real[2]) if real and real[2] else None
         as_normal = sum(called[n] == scene.normal for n in members)
         calm = as_normal if cell[1] != scene.normal else None
-        rows.append([cell_name(cell), count, share, beside, calm, product / count])
+        known_real = real[2] if real else 0
+        rows.append(
+            [cell_name(cell), count, _per_cent(share), known_real, _per_cent(beside), calm, _per_cent(of_product)]
+        )
         if (strength is None or strength >= FIT) and _is_wrong(share, beside):
             wrong.append(f"{cell_name(cell)} ({right} of {count} named right, {as_normal} named {scene.normal})")
         numbers[cell_name(cell)] = {
@@ -75,14 +82,16 @@ def _naming(
         }  # fmt: skip
     total = [sum(found[cell][part] for cell in found if cell[1] in known) for part in range(3)]
     lines = [f"WRONG DEFECT: {'; '.join(wrong)}."] if wrong else []
+    beside_real = _beside(found, yard)
     if total[2]:
         lines.append(
             f"A classifier trained on the real images names the defect of {total[0]} and the product of {total[1]} of "
-            f"{total[2]} images of {made.name} as their folders do."
+            f"{total[2]} images of {made.name} as their folders do{beside_real}."
         )
     unchanged = sum(one.unchanged for n, one in enumerate(near) if scene.is_defective(made.pictures[n]))
     if unchanged:
         lines.append(f"{unchanged} images labelled as defects are normal images without a visible change.")
+    accusing = lines[: bool(wrong)]
     warnings = [f"{', '.join(unknown)}: not a class of {scene.real.name}, so not judged."] if unknown else []
     if strength is None or strength < FIT:
         known_of = "cannot be tested on held-out defects" if strength is None else (
@@ -96,7 +105,15 @@ def _naming(
         tables=[
             Table(
                 "Named right by a classifier that has seen real images alone",
-                ["cell", "images", "defect right", "real ones, defect right", f"named {scene.normal}", "product right"],
+                [
+                    "cell",
+                    "synthetic images",
+                    "defect right (%)",
+                    "real images",
+                    "defect right of these (%)",
+                    f"synthetic named {scene.normal}",
+                    "product right (%)",
+                ],
                 rows,
                 note=_note(scene, settings)
                 + " In brackets 95 % intervals (Wilson). A cell is called wrong where its interval lies "
@@ -110,7 +127,28 @@ def _naming(
             "skill": strength,
             "cells": numbers,
         },
+        findings=[Finding(made.name, line, "against" if line in accusing else "neither") for line in lines],
+        method=[
+            (
+                "classifier that names the defects",
+                f"{settings.folds} small ones, {settings.steps} steps of {settings.batch_size} images of "
+                f"{settings.image_size} x {settings.image_size}, seed {scene.seed}",
+            )
+        ],
     )
+
+
+def _beside(found: dict[Cell, tuple[int, int, int]], yard: dict[Cell, tuple[int, int, int]]) -> str:
+    """How real images of the same cells fare, every cell weighing the same; empty without any."""
+    both = [(found[cell], yard[cell]) for cell in found if found[cell][2] and yard.get(cell, (0, 0, 0))[2]]
+    if not both:
+        return ""
+    made, real = (100 * float(np.mean([right / count for right, _, count in side])) for side in zip(*both, strict=True))
+    return f"; defects right as mean of the cells: {made:.0f} %, of real images that it has not seen {real:.0f} %"
+
+
+def _per_cent(share: Interval | None) -> Interval | None:
+    return share and Interval(100 * share.value, 100 * share.low, 100 * share.high)
 
 
 def _note(scene: Scene, settings: JudgeSettings) -> str:
@@ -153,8 +191,8 @@ def _grid(scene: Scene, made: ImageSet) -> Pictures:
         for images, numbers in ((scene.real, scene.real.cells.get(cell, [])), (made, members)):
             places = np.unique(np.linspace(0, len(numbers) - 1, min(GRID, len(numbers))).round().astype(int))
             shown = [images.pictures[numbers[place]].path for place in places]
-            rows.append(PictureRow(f"{cell_name(cell)}: {images.name}", shown))
-    return Pictures("Real against synthetic", rows)
+            rows.append(PictureRow(f"{cell_name(cell)}: {len(shown)} of {len(numbers)} in {images.name}", shown))
+    return Pictures("Real against synthetic", rows, "Of each product and defect real images, and synthetic ones below.")
 
 
 def background(scene: Scene, known: Sequence[Sequence[Painting | None]]) -> list[Section]:
@@ -179,18 +217,25 @@ def _background(made: ImageSet, known: Sequence[Painting | None]) -> Section:
     outside = [row.outside for row in known if row is not None and row.outside is not None]
     lines = [f"No masks of {made.name}: only the difference over the whole image is known."]
     if outside:
-        lines = [f"Outside the masks {made.name} differs from its sources by {np.mean(outside):.2f} grey levels."]
+        lines = [
+            f"Outside the masks of the defects {made.name} differs from its sources by {np.mean(outside):.2f} grey "
+            "levels of 255 in the mean."
+        ]
     lost = [f"{missing} of {len(known)} images have no source of their size any more and are left out."]
     warnings = lost if missing else []
     table = Table(
         "Mean difference from the sources, grey levels of 255",
-        ["cell", "images", "everywhere", "outside the mask", "mask covers (%)"],
+        ["cell", "images", "everywhere", "outside the mask", "mask covers (% of the image)"],
         rows,
     )
     tables = [table]
     counts = {cell: _mask_counts(made, members) for cell, members in made.cells.items()}
-    tables += _map_tables("What was changed against the masks", counts, "Score: the difference from the source.")
-    return Section(title, lines, warnings, tables, numbers={"cells": numbers, "masks": _map_numbers(counts)})
+    score = "Score: the difference from the source. "
+    tables += _map_tables("What was changed against the masks", counts, score + MAPS)
+    return Section(
+        title, lines, warnings, tables, numbers={"cells": numbers, "masks": _map_numbers(counts)},
+        findings=[Finding(made.name, lines[0])] if outside else [],
+    )  # fmt: skip
 
 
 def _mask_counts(made: ImageSet, members: Sequence[int]) -> PixelCounts:
@@ -236,7 +281,7 @@ def restoration(scene: Scene, model: DefectModel) -> Section:
         f"{whole.auroc:.3f}; it has been shown no masks."
     )  # fmt: skip
     warnings = [] if scene.test else ["The model may have been trained on these images; --test DATA names others."]
-    note = f"Score: what restoring changes, in grey levels, blurred by {BLUR} pixels. The threshold is the best here."
+    note = f"Score: what restoring changes, in grey levels, blurred by {BLUR} pixels. " + MAPS
     return Section(
         title, [line], warnings, _map_tables("Restoration against true masks", counts, note),
         numbers={"blur": BLUR, "model": model.info.weights_sha256, "cells": _map_numbers(counts)},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from defectaug.errors import DataError
 from defectaug.evaluation.changes import Change, Painting, mean_change
@@ -99,19 +101,22 @@ def counts(scene: Scene, scores: Sequence[FolderScore]) -> Section:
         [one.name, len(one), kinds(one) if len(one) else "-", repeats(one.prints)] for one in sets
     ]
     tables = [
-        Table("Images", ["cell", *(one.name for one in sets)], rows),
+        Table(
+            "Images of each cell, that is product and defect",
+            ["cell", *(one.name for one in sets)],
+            rows,
+            "Of a synthetic folder without the real images that it may hold, too." if scores else "",
+        ),
         Table("Folders", ["folder", "images", "sizes and modes", "exact duplicates"], details),
     ]
     if scores:
-        columns = ["folder", "made", "real ones beside them", "exact copies of a real image", "made by this model"]
+        named = any(s.by_this_model is not None for s in scores)
+        columns = ["folder", "synthetic images", "real ones beside them (not judged)", "exact copies of a real image"]
         tables.append(
             Table(
                 "Synthetic folders",
-                columns,
-                [
-                    [s.folder, sum(s.synthetic.values()), sum(s.real.values()), s.copies_of_real, s.by_this_model]
-                    for s in scores
-                ],
+                [*columns, *(["made by this model"] if named else [])],
+                [_row(s)[: len(columns) + named] for s in scores],
             )
         )
     numbers = {
@@ -120,7 +125,26 @@ def counts(scene: Scene, scores: Sequence[FolderScore]) -> Section:
         "white level": scene.white,
         "folders": {one.name: {"cells": one.counts(), "exact duplicates": repeats(one.prints)} for one in sets},
     }
-    return Section("Images", [scene.index.describe()], _warnings(scene), tables, numbers=numbers)
+    held = f" (held out: {scene.test.name}, {len(scene.test):,})" if scene.test else ""
+    method = [("real images", f"{scene.real.name}, {len(scene.real):,}{held}")]
+    method += [("synthetic images", f"{one.name}, {len(one):,}") for one in scene.synthetic]
+    lines = [scene.index.describe(), *_absent(scene)]
+    return Section("Images", lines, _warnings(scene), tables, numbers=numbers, method=method)
+
+
+def _absent(scene: Scene) -> list[str]:
+    """What the synthetic sets say nothing of."""
+    lines = []
+    for made in scene.synthetic:
+        absent = [cell for cell in scene.real.cells if scene.normal != cell[1] and not made.cells.get(cell)]
+        if absent:
+            lines.append(f"{made.name} has no images of {', '.join(map(cell_name, absent))}.")
+    return lines
+
+
+def _row(one: FolderScore) -> list[Value]:
+    made, real = (sum(cells.values()) for cells in (one.synthetic, one.real))
+    return [one.folder, made, real, one.copies_of_real, one.by_this_model]
 
 
 def _warnings(scene: Scene) -> list[str]:
@@ -128,7 +152,10 @@ def _warnings(scene: Scene) -> list[str]:
     real = scene.real.counts()
     empty = [cell_name(cell) for cell, count in scene.index.counts().items() if not count]
     if empty:
-        warnings.append(f"{scene.real.name} has no images of {', '.join(empty)}; these have no yardstick.")
+        warnings.append(
+            f"{scene.real.name} has no images of {', '.join(empty)}: for synthetic ones of these there is nothing to "
+            "compare them with."
+        )
     few = [f"{cell} ({count})" for cell, count in real.items() if count < SCARCE]
     if few:
         warnings.append(f"{scene.real.name} has few images of {', '.join(few)}: numbers of these cells are rough.")
@@ -136,4 +163,28 @@ def _warnings(scene: Scene) -> list[str]:
         unmet = [f"{cell} ({count})" for cell, count in made.counts().items() if cell not in real]
         if unmet:
             warnings.append(f"{made.name} has images of {', '.join(unmet)}, of which {scene.real.name} has none.")
+    warnings += [line for made in scene.synthetic if (line := _other_kinds(made, scene.real))]
+    for name in [scene.real.name, *(one.name for one in (*scene.synthetic, *([scene.test] if scene.test else [])))]:
+        bare = empty_folders(Path(name))
+        if bare:
+            warnings.append(f"{name}: folders without any file: {', '.join(bare)}.")
     return warnings
+
+
+def _other_kinds(made: ImageSet, real: ImageSet) -> str | None:
+    """How many images have a size or mode that no real image has: they can be told by that alone."""
+    known = {(look.size, look.mode) for look in real.looks}
+    other = [look for look in made.looks if (look.size, look.mode) not in known]
+    if not other:
+        return None
+    (height, width), mode = other[0].size, other[0].mode
+    return (
+        f"{made.name}: {len(other)} of {len(made)} images have a size or colour mode that no real image has, such as "
+        f"{width} x {height}, {mode}: that alone sets them apart."
+    )
+
+
+def empty_folders(root: Path) -> list[str]:
+    """Folders that hold neither files nor folders: cells that somebody has meant to fill."""
+    found = (Path(place) for place, folders, files in os.walk(root) if not folders and not files)
+    return sorted(place.relative_to(root).as_posix() for place in found)

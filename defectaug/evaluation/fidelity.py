@@ -87,6 +87,8 @@ def _section(
         warnings=words.warnings(results, extractor),
         tables=words.tables(results, extractor, pairs),
         figures=[words.figure(results, extractor)],
+        findings=words.findings(made.name, results, extractor),
+        method=words.method(extractor, pairs),
         numbers={
             "extractor": words.about(extractor) | {"features": extractor.size},
             "pair measure": words.about(pairs) if pairs else "Euclidean distance of the features",

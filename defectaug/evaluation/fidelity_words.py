@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from defectaug.evaluation.distances import NEIGHBOURS
 from defectaug.evaluation.extractors import Extractor, PairMeasure
 from defectaug.evaluation.plots import bars
-from defectaug.evaluation.sections import Figure, Interval, Table
+from defectaug.evaluation.sections import Figure, Finding, Interval, Table
 
 FEW = 20  # images below which one of them moves a share by more than five points
 HALVINGS = 5
@@ -54,9 +55,13 @@ def tables(results: Mapping[str, Measured], extractor: Extractor, pairs: PairMea
             [name, m.real, m.synthetic, m.frechet, m.kernel, m.precision, m.recall]
             for name, m in results.items()
         ],
-        note=f"Features: {extractor.name}; {extractor.resize}; sha256 {extractor.weights[:16]}. In brackets 95 % "
-        "intervals: bootstrap over the images of both sets, laid around the value; Wilson's for shares. Where cells "
-        "are taken together, other shares of them in the two sets count as distance.",
+        note="Both distances are 0 for sets that are alike, and grow without bound; the second, which may fall below 0 "
+        "by chance, does not depend on the number of images. Precision: share of the synthetic images that look like "
+        "a real one; recall: share of the real images that look like a synthetic one; an image looks like one of the "
+        f"other set if it is no farther from it than that one's neighbour number {NEIGHBOURS} in its own set. "
+        f"Features: {extractor.name}; {extractor.resize}; sha256 {extractor.weights[:16]}. In brackets 95 % intervals: "
+        "bootstrap over the images of both sets, laid around the value; Wilson's for shares. Where cells are taken "
+        "together, other shares of them in the two sets count as distance.",
     )  # fmt: skip
     diverse = pairs.name if pairs else "pair distance"
     beside = Table(
@@ -94,12 +99,12 @@ def lines(results: Mapping[str, Measured], extractor: Extractor, pairs: PairMeas
 def warnings(results: Mapping[str, Measured], extractor: Extractor) -> list[str]:
     """Where there are too few images for a number to mean anything, and why."""
     found = []
-    low = [name for name, m in results.items() if min(m.real, m.synthetic) <= extractor.size]
+    low = [name for name, m in results.items() if m.frechet and min(m.real, m.synthetic) <= extractor.size]
     if low:
         found.append(
-            f"{extractor.frechet} of {_listed(low)} rests on fewer images than its {extractor.size} features: the "
-            "covariance is then not of full rank, and the value is mostly bias. Compare it with real to real, and "
-            "with other sets of the same counts only."
+            f"{extractor.frechet} of {_listed(low)} rests on fewer images than its {extractor.size} features, and is "
+            "then mostly bias (the covariance is not of full rank). Compare it with real to real, and with other sets "
+            "of the same counts only."
         )
     few = [name for name, m in results.items() if min(m.real, m.synthetic) < FEW]
     if few:
@@ -125,4 +130,20 @@ def figure(results: Mapping[str, Measured], extractor: Extractor) -> Figure:
         "synthetic to real": [m.frechet_even for m in shown.values()],
         "real to real": [m.frechet_real for m in shown.values()],
     }
-    return Figure("At equal counts", bars(list(shown), series, y_label=extractor.frechet))
+    title = "How far synthetic and other real images are from the real ones, at equal counts"
+    note = "The nearer the two bars are in height, the more the synthetic images are like real ones."
+    return Figure(title, bars(list(shown), series, y_label=extractor.frechet), note)
+
+
+def findings(about: str, results: Mapping[str, Measured], extractor: Extractor) -> list[Finding]:
+    """For the verdict; no distance is far enough by itself to speak against the images."""
+    return [Finding(about, line) for line in lines(results, extractor, None)[:1]]
+
+
+def method(extractor: Extractor, pairs: PairMeasure | None) -> list[tuple[str, str]]:
+    """What the distances are taken with."""
+    found = [("features", f"{extractor.name}, {extractor.size} of an image")]
+    found += [("images for the features", extractor.resize), ("features' weights, sha256", extractor.weights)]
+    if pairs is None:
+        return [*found, ("distance of pairs", "Euclidean distance of the features (no LPIPS)")]
+    return [*found, ("distance of pairs", f"{pairs.name}; {pairs.resize}; sha256 {pairs.weights}")]

@@ -70,12 +70,17 @@ def read_synthetic(root: Path, say: Say = lambda line: None) -> list[Picture]:
     """The images of a folder that synthesis has left; of any other folder all images, as synthetic ones.
 
     Raises:
-        DataError: no folder, no images, or a manifest that names files which are not there, lie elsewhere or under
-            another product or defect.
+        DataError: no folder, no images, or a manifest that cannot be read or names files which are not there, lie
+            elsewhere or under another product or defect.
     """
     if not root.is_dir():
         raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}")
     lines = manifest.read_lines(root / manifest.NAME)
+    if not lines and (root / manifest.NAME).exists():
+        raise DataError(
+            f"{root / manifest.NAME}: no line of it can be read as synthesis writes them; mend it, or remove it to "
+            "take the images for what their folders say"
+        )
     if not lines:
         say(f"{root}: no {manifest.NAME}, so sources, masks and what made the images are unknown")
         return _by_folders(root)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from defectaug.evaluation.alike import Match
+from defectaug.evaluation.alike import SMALL, Match
 from defectaug.evaluation.changes import Painting
 from defectaug.evaluation.copied_defects import SAME_DEFECT, repeated_defects
 from defectaug.evaluation.distances import squared
@@ -25,9 +25,10 @@ from defectaug.evaluation.neighbours import (
 )
 from defectaug.evaluation.plots import histogram
 from defectaug.evaluation.scene import Scene, cell_name
-from defectaug.evaluation.sections import Figure, PictureRow, Pictures, Section, Table, Value
+from defectaug.evaluation.sections import Figure, Finding, PictureRow, Pictures, Section, Table, Value
 
 SHOWN = 12  # rows of pictures
+SAMPLE = 2  # of these of pairs between synthetic sets
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def memorisation(
     blank: list[list[Region]] = [[None] * len(one) for one in sets[: len(sets) - len(regions)]]
     twins = near_duplicates(scene, sets, [*blank, *regions])
     offset = len(blank)
-    sections = [_between(sets, twins)]
+    sections = [_between(sets, twins, len(regions))]
     for k, made in enumerate(scene.synthetic):
         kept = [n for n, picture in enumerate(made.pictures) if scene.is_defective(picture)]
         within = sum(twin.first[0] == twin.second[0] == k + offset for twin in twins)
@@ -85,28 +86,37 @@ def memorisation(
     return sections, found
 
 
-def _between(sets: Sequence[ImageSet], twins: Sequence[Twin]) -> Section:
-    """Pairs of pictures that are alike, counted for each pair of sets."""
+def _between(sets: Sequence[ImageSet], twins: Sequence[Twin], made: int) -> Section:
+    """Pairs of pictures that are alike, counted for each pair of sets; the last `made` sets are synthetic."""
     counts = Counter((twin.first[0], twin.second[0]) for twin in twins)
     rows: list[list[Value]] = []
     for a, first in enumerate(sets):
         for b, second in enumerate(sets[a:], a):
             same = _same_pixels(first, second) if a != b else len(first) - len(set(first.prints))
             rows.append([first.name, "itself" if a == b else second.name, same, counts[a, b]])
-    leaks = sum(count for (a, b), count in counts.items() if a != b)
-    shown = sorted(twins, key=lambda t: (t.first[0] == t.second[0], -t.likeness, t.first, t.second))[:SHOWN]
+    real = len(sets) - made  # the real and the held-out images come first
+    order = sorted(twins, key=lambda t: (_kind(t, real), -t.likeness, t.first, t.second))
+    # Two synthetic sets of one model and seed are the same images: no reason to show them all
+    shown = [t for t in order if _kind(t, real) < 3][:SHOWN] + [t for t in order if _kind(t, real) == 3][:SAMPLE]
     pictures = [
         PictureRow(
             f"{sets[t.first[0]].pictures[t.first[1]].path} and {sets[t.second[0]].pictures[t.second[1]].path}",
             [sets[k].pictures[n].path for k, n in (t.first, t.second)],
-            [sets[t.first[0]].name, f"{sets[t.second[0]].name}, {t.likeness:.3f}"],
+            ["", f"likeness {t.likeness:.2f}"],
         )
         for t in shown
     ]
-    line = f"{leaks or 'No'} pairs of near-duplicates between the sets."
+    kinds = Counter(_kind(twin, real) for twin in twins)
+    lines = [f"{_pairs(kinds[0])} between synthetic and real images."] if made else []
+    if real > 1:
+        lines.append(f"{_pairs(kinds[1])} between the held-out images and those of {sets[0].name}.")
+    lines.append(f"{_pairs(kinds[2])} within one set.")
+    if made > 1:
+        why = " (sets that one model has made with one seed hold the same images)" if kinds[3] else ""
+        lines.append(f"{_pairs(kinds[3])} between the synthetic sets{why}.")
     return Section(
         "Near-duplicates",
-        lines=[line],
+        lines=lines,
         tables=[
             Table(
                 "Within and between the sets",
@@ -120,6 +130,18 @@ def _between(sets: Sequence[ImageSet], twins: Sequence[Twin]) -> Section:
         pictures=[Pictures("The most alike pairs", pictures)] if pictures else [],
         numbers={"threshold": ALIKE, "pairs": [_named_twin(sets, twin) for twin in twins]},
     )
+
+
+def _kind(twin: Twin, real: int) -> int:
+    """Synthetic against real or held-out 0, real against held-out 1, within a set 2, between synthetic sets 3."""
+    first, second = twin.first[0], twin.second[0]
+    if first == second:
+        return 2
+    return 3 if first >= real else 1 if second < real else 0
+
+
+def _pairs(count: int) -> str:
+    return f"{count:,} pair{'s' * (count != 1)} of near-duplicates" if count else "No near-duplicates"
 
 
 def _same_pixels(first: ImageSet, second: ImageSet) -> int:
@@ -151,19 +173,34 @@ def _section(
         twins_within=within,
     )
     closeness = {"synthetic": [one.defective.likeness for one in near], "real": [m.likeness for m in marks]}
-    figures = [Figure("Likeness to the nearest real defective image", histogram(closeness, x_label="correlation"))]
+    names = _series(scene)
+    figures = [
+        Figure(
+            f"How like the nearest defective image of {scene.real.name}",
+            histogram(
+                {names[key]: values for key, values in closeness.items()},
+                x_label="likeness (correlation), 1 for a copy",
+                mark=(ALIKE, "copies from here on"),
+            ),
+            "Memorised images would lie farther to the right than real ones do.",
+        )
+    ]
     tables = [_table(made, near, marks)]
     distances = _feature_distances(scene, made, store) if store is not None else None
     if distances is not None and store is not None:
         figures.append(
             Figure(
-                "Distance to the nearest real defective image in features",
-                histogram(distances, x_label=f"Euclidean distance, {store.extractor.name}"),
+                f"How far from the nearest defective image of {scene.real.name}",
+                histogram(
+                    {names[key]: values for key, values in distances.items()},
+                    x_label=f"Euclidean distance of features ({store.extractor.name})",
+                ),
+                "Memorised images would lie farther to the left than real ones do.",
             )
         )
     return Section(
         title,
-        lines=_lines(memory, made.name, marks),
+        lines=_lines(memory, made.name),
         warnings=_warnings(memory, near),
         tables=tables,
         figures=figures,
@@ -177,7 +214,26 @@ def _section(
             "feature distances": distances,
             "neighbours": [_named(scene, made, n, one) for n, one in enumerate(near)],
         },
+        findings=_findings(memory, made.name),
+        method=[
+            ("copies and near-duplicates", f"correlation of {ALIKE} or more, pictures of {SMALL} x {SMALL} pixels"),
+            ("yardstick of the neighbours", names["real"]),
+        ],
     )
+
+
+def _series(scene: Scene) -> dict[str, str]:
+    """What the histograms compare, in words."""
+    real = "held-out real to real" if scene.test else "real to another real, near-duplicates apart"
+    return {"synthetic": "synthetic to real", "real": real}
+
+
+def _findings(memory: Memory, name: str) -> list[Finding]:
+    found = [Finding(name, line, "against") for line in _accusations(memory, name)]
+    found = found or [Finding(name, f"No copies of real images among its defect images ({memory.images:,}).", "for")]
+    if memory.same_defect:
+        found.append(Finding(name, _repeated(memory)))
+    return found
 
 
 def _named(scene: Scene, made: ImageSet, number: int, one: Neighbour) -> dict[str, object]:
@@ -191,7 +247,7 @@ def _named(scene: Scene, made: ImageSet, number: int, one: Neighbour) -> dict[st
     }
 
 
-def _lines(memory: Memory, name: str, marks: list[Match]) -> list[str]:
+def _accusations(memory: Memory, name: str) -> list[str]:
     lines = []
     if memory.copies:
         lines.append(
@@ -203,18 +259,28 @@ def _lines(memory: Memory, name: str, marks: list[Match]) -> list[str]:
             f"WRONG DEFECT: {memory.unchanged} of {memory.images} defect images of {name} are normal images without a "
             "visible change."
         )
+    return lines
+
+
+def _lines(memory: Memory, name: str) -> list[str]:
+    lines = _accusations(memory, name)
     if not lines:
         lines.append(f"None of the {memory.images} defect images of {name} is a copy of a real one.")
     if memory.same_defect is not None:
-        asked = f" ({memory.by_reference} of them of the reference they were made after)" if memory.by_reference else ""
-        beside = "" if memory.same_defect_real is None else (
-            f"; of the real defects {100 * memory.same_defect_real:.0f} % repeat another one so"
-        )  # fmt: skip
-        lines.append(
-            f"{memory.same_defect} of {memory.images} repeat the shape and grey levels of a real defect on another "
-            f"background{asked}{beside}."
-        )
+        lines.append(_repeated(memory))
     return lines
+
+
+def _repeated(memory: Memory) -> str:
+    same = memory.same_defect or 0
+    asked = f" ({memory.by_reference} of them of the reference they were made after)" if memory.by_reference else ""
+    beside = "" if memory.same_defect_real is None else (
+        f"; of the real defects {100 * memory.same_defect_real:.0f} % repeat another one so"
+    )  # fmt: skip
+    return (
+        f"{same} of {memory.images} ({100 * same / memory.images:.0f} %) repeat the shape and grey levels of a real "
+        f"defect on another background{asked}{beside}."
+    )
 
 
 def _warnings(memory: Memory, near: list[Neighbour]) -> list[str]:
@@ -251,7 +317,11 @@ def _table(made: ImageSet, near: list[Neighbour], marks: list[Match]) -> Table:
     copies = sum(value >= ALIKE for value in real)
     rows.append(["real, as yardstick", len(real), copies, None, *_ends(real)])
     columns = ["cell", "images", "copies", "unchanged normals", "median likeness", "highest likeness"]
-    note = "Likeness: correlation with the nearest real defective image of the product, where painted on and in all."
+    note = (
+        "Likeness: correlation with the nearest real defective image of the product, the lower of that of the whole "
+        f"pictures and that of the place painted on; 1 for a copy, copies from {ALIKE} on. Unchanged normals: no "
+        "difference from a normal image can be seen. Yardstick: the likeness of real defective images to one another."
+    )
     return Table("Nearest real defective images", columns, rows, note)
 
 
@@ -286,9 +356,13 @@ def _pictures(scene: Scene, made: ImageSet, near: list[Neighbour]) -> Pictures:
         one, images, labels = near[n], [made.pictures[n].path], ["synthetic"]
         if one.defective.number >= 0:
             images.append(scene.real.pictures[one.defective.number].path)
-            labels.append(f"nearest defective, {one.defective.likeness:.3f}")
+            labels.append(f"nearest real, likeness {one.defective.likeness:.2f}")
         if one.normal >= 0:
             images.append(scene.real.pictures[one.normal].path)
-            labels.append("painted on" + (", unchanged" if one.unchanged else ""))
+            labels.append("painted on this" + (", no change to be seen" if one.unchanged else ""))
         rows.append(PictureRow(f"{cell_name(made.pictures[n].cell)}: {made.pictures[n].path.name}", images, labels))
-    return Pictures("Nearest neighbours, the most alike first", rows)
+    note = (
+        f"The {len(rows)} of {len(near)} synthetic images that are most like a real defective one, each beside it and "
+        "beside the normal image that it was painted on, where that is known. See whether the defect is the same."
+    )
+    return Pictures("Nearest neighbours, the most alike first", rows, note)

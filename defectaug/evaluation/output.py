@@ -5,12 +5,14 @@ from __future__ import annotations
 import json as json_module
 import platform
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import defectaug
+from defectaug.data.durable import Lock, cause, is_part, part_of
 from defectaug.data.images import write_atomic
 from defectaug.errors import OutputError
 from defectaug.evaluation.report import MARK, as_html
@@ -48,6 +50,50 @@ def check_outputs(json: str | Path | None, report: str | Path | None) -> Outputs
     if json is not None and report is not None and Path(json).resolve() == Path(report).resolve():
         raise OutputError(f"--report {report}: is the file of --json, too; give them different names")
     return Outputs(Path(json) if json else None, Path(report) if report else None)
+
+
+@contextmanager
+def only_run(outputs: Outputs, cache: Path | None) -> Iterator[None]:
+    """Holds a lock on each file that is to be written and on the cache: a second run into any of them is refused. The
+    locks end with the process.
+
+    Raises:
+        OutputError: another run is writing there, or the files' folder cannot be written.
+    """
+    with ExitStack() as held:
+        for option, path in (("--json", outputs.json), ("--report", outputs.report)):
+            if path is not None:
+                try:
+                    held.callback(_locked(f"{option} {path}", part_of(path).with_suffix(".lock")).release)
+                except OSError as error:
+                    raise OutputError(f"{option} {path}: cannot be written ({cause(error)})") from error
+        if cache is not None:
+            with suppress(OSError):  # a cache that may only be read is of use, too
+                if not cache.exists():
+                    cache.mkdir(parents=True)
+                    held.callback(_remove_if_empty, cache)
+                held.callback(_locked(f"--cache {cache}", cache / ".lock").release)
+                _remove_parts(cache)
+        yield
+
+
+def _locked(what: str, path: Path) -> Lock:
+    try:
+        return Lock(path)
+    except BlockingIOError as error:
+        raise OutputError(f"{what}: another run is writing there; wait for its end, or choose another name") from error
+
+
+def _remove_parts(folder: Path) -> None:
+    """Clears away what a killed run was writing; a run with other images would never come to its name."""
+    for path in folder.rglob(".*.part"):
+        if is_part(path) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _is_ours(path: Path) -> bool:

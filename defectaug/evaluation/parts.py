@@ -19,6 +19,8 @@ from defectaug.evaluation.memorisation import memorisation
 from defectaug.evaluation.neighbours import Neighbour
 from defectaug.evaluation.scene import Scene
 from defectaug.evaluation.sections import Section
+from defectaug.evaluation.verdict import verdicts
+from defectaug.evaluation.weights import check as check_weights
 from defectaug.training import device as devices
 
 if TYPE_CHECKING:
@@ -43,8 +45,12 @@ def measure(
     folders: Sequence[Path],
     model_folder: Path | None,
 ) -> list[Section]:
-    """Sections of the parts that are asked for and for which there are images. Arguments as of `evaluate`."""
+    """Sections of the parts that are asked for and for which there are images, the verdicts last.
+
+    Arguments as of `evaluate`.
+    """
     compute = devices.choose(device)
+    check_weights(weights)  # not only where a part uses them
     sections = [counts(scene, scores)] if "counts" in parts else []
     store: FeatureStore | None = None
     near: list[list[Neighbour]] = []
@@ -59,6 +65,8 @@ def measure(
         sections += _correctness(scene, known, near, model, judge or JudgeSettings(), compute)
     if "study" in parts and scene.synthetic:
         sections.append(_study(scene, study, folders, device, seeds, model_folder, weights, alone=len(parts) == 1))
+    if len(parts) > 1:  # one part alone says by itself what it has found
+        sections += verdicts([one.name for one in scene.synthetic], sections)
     return sections
 
 

@@ -12,22 +12,33 @@ import numpy as np
 
 from defectaug.data.images import as_channels, quantise, read_image, resize_float
 from defectaug.errors import DataError
-from defectaug.evaluation.sections import Figure, Image, Pictures, Section, Table, Value, is_numeric, show
+from defectaug.evaluation.sections import Figure, Image, Interval, Pictures, Section, Table, Value, is_numeric, show
 
 MARK = '<meta name="generator" content="defectaug evaluate">'
 SIDE = 160  # longest side of an image in the report, pixels
+QUALITY = 92  # of JPEG: a defect shows as it is, and the page is a third as large as with PNG alone
 STYLE = """
-:root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: .5rem 0; }
-caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid color-mix(in srgb, currentColor 25%, transparent); }
-th { text-align: left; } .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.wide { overflow-x: auto; } .note { font-size: .85em; opacity: .75; margin-top: 0; }
+:root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 25%, transparent); }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem;
+  overflow-wrap: anywhere; }
+h1 { font-size: 1.7em; line-height: 1.2; } h2 { margin: 2.5rem 0 .5rem; } h3 { margin: 1.5rem 0 .3rem; }
+p, ul { margin: .5rem 0; max-width: 60rem; }
+table { border-collapse: collapse; margin: .5rem 0; overflow-wrap: normal; }
+caption { text-align: left; font-weight: 600; padding: .3rem 0; white-space: nowrap; }
+th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: bottom; }
+thead th { max-width: 11rem; } td:first-child { white-space: nowrap; }
+.number { text-align: right; font-variant-numeric: tabular-nums; } .number span { white-space: nowrap; }
+.wide { overflow-x: auto; } .note { font-size: .85em; opacity: .8; margin-top: 0; }
+.facts td { overflow-wrap: anywhere; vertical-align: top; } .facts td:first-child { white-space: normal; width: 14rem; }
 .warning { border-left: .3rem solid #D55E00; padding-left: .6rem; }
-figure { margin: 1rem 0; } svg { max-width: 40rem; width: 100%; height: auto; }
-.row { display: flex; flex-wrap: wrap; gap: .5rem; margin: .2rem 0 1rem; align-items: flex-end; }
-.row figure { margin: 0; font-size: .8em; } .row img { display: block; image-rendering: auto; max-width: 100%; }
+.verdict { border: 2px solid var(--line); border-radius: .5rem; padding: .2rem 1rem; margin: 1rem 0; }
+.verdict h2 { margin: .5rem 0 0; font-size: 1.1em; } .verdict > p:first-of-type { font-weight: 600; font-size: 1.1em; }
+figure { margin: 1rem 0; } figcaption { font-weight: 600; } svg { max-width: 44rem; width: 100%; height: auto; }
+.rows { display: flex; flex-wrap: wrap; gap: .5rem 2rem; } .rows > div { max-width: 100%; }
+.row { display: flex; flex-wrap: wrap; gap: .5rem; margin: .2rem 0 .5rem; align-items: flex-start; }
+.row figure { margin: 0; font-size: .8em; max-width: 10rem; } .row figcaption { font-weight: 400; }
+.row img { display: block; max-width: 100%; }
+@media (max-width: 40rem) { th, td { padding: .2rem .35rem; font-size: .9em; } }
 @media print { :root { color-scheme: light; } body { margin: 0; max-width: none; } section { break-inside: auto; }
   table, figure, .row { break-inside: avoid; } }
 """
@@ -38,32 +49,49 @@ def as_html(title: str, sections: Sequence[Section], about: Sequence[tuple[str, 
 
     Args:
         title: heading of the page.
-        sections: what to show.
-        about: how it was measured: names and values, shown last.
+        sections: what to show; the verdicts come first.
+        about: how it was measured: names and values, shown last, after what the sections tell of it.
     """
+    verdicts = "".join(_section(section, "verdict") for section in sections if section.is_verdict)
+    method = list(dict.fromkeys(pair for section in sections for pair in section.method))  # sets share most of it
+    sections = [section for section in sections if not section.is_verdict]
     contents = "".join(
         f'<li><a href="#part-{number}">{escape(section.title)}</a></li>' for number, section in enumerate(sections)
     )
-    body = "".join(_section(section, number) for number, section in enumerate(sections))
-    facts = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in about)
+    contents += '<li><a href="#method">What was measured how</a></li>'
+    body = "".join(_section(section, number=number) for number, section in enumerate(sections))
+    facts = _facts([*method, *about])
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'{MARK}<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
-        f"<body><h1>{escape(title)}</h1><nav><ol>{contents}</ol></nav>\n{body}"
-        f'<section><h2>What was measured how</h2><div class="wide"><table>{facts}</table></div></section>'
+        f"<body><h1>{escape(title)}</h1>\n{verdicts}<nav><ol>{contents}</ol></nav>\n{body}"
+        f'<section id="method"><h2>What was measured how</h2><table class="facts">{facts}</table></section>'
         "</body></html>\n"
     )
 
 
-def _section(section: Section, number: int) -> str:
+def _facts(pairs: Sequence[tuple[str, str]]) -> str:
+    """Rows of names and values; a name that comes again stands once."""
+    rows, before = [], None
+    for name, value in pairs:
+        rows.append(f"<tr><td>{escape(name) if name != before else ''}</td><td>{escape(value)}</td></tr>")
+        before = name
+    return "".join(rows)
+
+
+def _section(section: Section, kind: str = "", number: int | None = None) -> str:
     parts = [f"<h2>{escape(section.title)}</h2>"]
-    parts += [f"<p>{escape(line)}</p>" for line in section.lines]
+    first = section.lines[:1] if section.is_verdict else section.lines
+    parts += [f"<p>{escape(line)}</p>" for line in first]
+    rest = "".join(f"<li>{escape(line)}</li>" for line in section.lines[len(first) :])
+    parts += [f"<ul>{rest}</ul>"] if rest else []
     parts += [f'<p class="warning">{escape(line)}</p>' for line in section.warnings]
     parts += map(_table, section.tables)
     parts += map(_figure, section.figures)
     parts += map(_pictures, section.pictures)
-    return f'<section id="part-{number}">{"".join(parts)}</section>\n'
+    name = (f' class="{kind}"' if kind else "") + ("" if number is None else f' id="part-{number}"')
+    return f"<section{name}>{''.join(parts)}</section>\n"
 
 
 def _table(table: Table) -> str:
@@ -77,7 +105,16 @@ def _table(table: Table) -> str:
 
 
 def _cells(row: Sequence[Value], classes: Sequence[str]) -> str:
-    return "".join(f"<td{kind}>{escape(show(value))}</td>" for kind, value in zip(classes, row, strict=True))
+    return "".join(f"<td{kind}>{_cell(value)}</td>" for kind, value in zip(classes, row, strict=True))
+
+
+def _cell(value: Value) -> str:
+    """An estimate and its interval stay whole, but the one may stand below the other."""
+    shown = escape(show(value))
+    if not isinstance(value, Interval):
+        return f"<span>{shown}</span>" if is_numeric(value) else shown
+    middle, ends = shown.split(" ", 1)
+    return f"<span>{middle}</span> <span>{ends}</span>"
 
 
 def _figure(figure: Figure) -> str:
@@ -86,26 +123,28 @@ def _figure(figure: Figure) -> str:
 
 
 def _pictures(pictures: Pictures) -> str:
-    parts = [f"<h3>{escape(pictures.title)}</h3>", _note(pictures.note)]
+    parts, rows = [f"<h3>{escape(pictures.title)}</h3>", _note(pictures.note)], []
     for row in pictures.rows:
         labels = [*row.labels, *[""] * (len(row.images) - len(row.labels))]
         shown = "".join(_picture(image, label) for image, label in zip(row.images, labels, strict=True))
-        parts.append(f'<div>{escape(row.caption)}</div><div class="row">{shown}</div>')
-    return "".join(parts)
+        rows.append(f'<div><div>{escape(row.caption)}</div><div class="row">{shown}</div></div>')
+    return "".join([*parts, '<div class="rows">', *rows, "</div>"])
 
 
 def _picture(image: Image, label: str) -> str:
     name = escape(label or (image.name if isinstance(image, Path) else "image"))
     try:
-        encoded = base64.b64encode(_small_png(image)).decode()
+        kind, content = _small(image)
     except DataError as error:
         return f"<figure>{escape(str(error))}</figure>"
+    encoded = base64.b64encode(content).decode()
     caption = f"<figcaption>{escape(label)}</figcaption>" if label else ""
-    return f'<figure><img alt="{name}" src="data:image/png;base64,{encoded}">{caption}</figure>'
+    return f'<figure><img alt="{name}" src="data:image/{kind};base64,{encoded}">{caption}</figure>'
 
 
-def _small_png(image: Image) -> bytes:
-    """PNG of an image, at most SIDE pixels wide and high; dark 16-bit images are brought up to white.
+def _small(image: Image) -> tuple[str, bytes]:
+    """An image as PNG or JPEG, whichever is smaller, at most SIDE pixels wide and high; dark 16-bit images are brought
+    up to white.
 
     Raises:
         DataError: the file cannot be read.
@@ -122,9 +161,11 @@ def _small_png(image: Image) -> bytes:
     scale = min(1.0, SIDE / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     values = quantise(resize_float(as_channels(pixels, channels), size), np.uint8)
-    written = io.BytesIO()
-    PillowImage.fromarray(values[..., 0] if channels == 1 else values).save(written, format="PNG", optimize=True)
-    return written.getvalue()
+    small = PillowImage.fromarray(values[..., 0] if channels == 1 else values)
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    small.save(png, format="PNG", optimize=True)
+    small.convert("L" if channels == 1 else "RGB").save(jpeg, format="JPEG", quality=QUALITY, subsampling=0)
+    return min(("png", png.getvalue()), ("jpeg", jpeg.getvalue()), key=lambda one: len(one[1]))
 
 
 def _note(note: str) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,23 @@ class Pictures:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What a section says of one synthetic set, for the verdict on it.
+
+    Args:
+        about: name of the set.
+        text: one sentence.
+        speaks: "for" or "against" the images; "neither" for what the reader has to weigh.
+        decides: whether the verdict rests on it: it tells whether the images help.
+    """
+
+    about: str
+    text: str
+    speaks: Literal["for", "against", "neither"] = "neither"
+    decides: bool = False
+
+
+@dataclass(frozen=True)
 class Section:
     """The result of one part of the evaluation.
 
@@ -101,6 +118,9 @@ class Section:
         warnings: sentences about what the numbers cannot tell; set apart wherever they are shown.
         tables, figures, pictures: what is shown below them, in this order.
         numbers: every number and setting, as JSON can hold it (see :func:`plain`); not rounded.
+        findings: what goes into the verdicts.
+        method: what was measured with what, names and values, for the end of the report.
+        is_verdict: whether it is what all others come to: the first of a page, the last on a terminal.
     """
 
     title: str
@@ -110,16 +130,25 @@ class Section:
     figures: Sequence[Figure] = ()
     pictures: Sequence[Pictures] = ()
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
+    method: Sequence[tuple[str, str]] = ()
+    is_verdict: bool = False
 
 
 def show(value: Value) -> str:
-    """A value as people read it: four significant digits, thousands grouped, a dash where there is none."""
+    """A value as people read it, a dash where there is none.
+
+    What has a spread or an interval is given to the digits that these leave sure; other numbers to three or four
+    significant digits; thousands are grouped.
+    """
     if value is None:
         return "-"
     if isinstance(value, Spread):
-        return f"{_number(value.mean)} ± {_number(value.deviation)}"
+        mean, deviation = to_digits([value.mean, value.deviation], value.deviation)
+        return f"{mean} ± {deviation}"
     if isinstance(value, Interval):
-        return f"{_number(value.value)} [{_number(value.low)}, {_number(value.high)}]"
+        middle, low, high = to_digits([value.value, value.low, value.high], (value.high - value.low) / 2)
+        return f"{middle} [{low}, {high}]"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
@@ -158,6 +187,16 @@ def as_json(section: Section) -> dict[str, Any]:
         "tables": [plain(table) for table in section.tables],
         "numbers": plain(section.numbers),
     }
+
+
+def to_digits(values: Sequence[float], doubt: float) -> list[str]:
+    """Numbers with as many decimals as show `doubt` with one significant digit, with two where the first is small."""
+    if not all(map(math.isfinite, [*values, doubt])) or doubt <= 0:
+        return [_number(value) for value in values]
+    exponent = math.floor(math.log10(doubt))
+    digits = 2 if doubt / 10**exponent < 3.5 else 1
+    decimals = min(max(digits - 1 - exponent, 0), 6)
+    return [f"{round(float(value), decimals) + 0.0:,.{decimals}f}" for value in values]  # + 0.0: no "-0.00"
 
 
 def _number(value: float) -> str:

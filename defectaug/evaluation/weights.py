@@ -69,6 +69,7 @@ def find(kind: Kind, given: Path | None, *, network: bool = True) -> WeightsFile
     Raises:
         ConfigError: `given` is not there, holds no weights at all, or a file that cannot be used.
     """
+    check(given)
     if given is not None:
         found = _in_given(kind, given)
         if found is not None:
@@ -81,9 +82,13 @@ def find(kind: Kind, given: Path | None, *, network: bool = True) -> WeightsFile
     return None
 
 
-def _in_given(kind: Kind, given: Path) -> Path | None:
-    if not given.exists():
+def check(given: Path | None) -> None:
+    """Raises ConfigError where the file or folder that the user has named is not there."""
+    if given is not None and not given.exists():
         raise ConfigError(f"--weights {given}: no such file or folder")
+
+
+def _in_given(kind: Kind, given: Path) -> Path | None:
     if given.is_file():
         return given if _holds(given, kind) else None
     files = sorted(path for path in given.iterdir() if path.suffix in ENDINGS)
@@ -94,14 +99,12 @@ def _in_given(kind: Kind, given: Path) -> Path | None:
 
 
 def _holds(path: Path, kind: Kind) -> bool:
-    import pickle
-
     import torch
 
     try:
         # Nothing but tensors is let in: a pickle can hold any program
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged file makes the reader fail in any way: struct.error, UnpicklingError, ...
         raise ConfigError(f"--weights {path}: cannot be read as weights ({_first_line(error)})") from error
     return isinstance(state, dict) and kind.key in state
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -69,6 +71,22 @@ def check_transfer(out: Path, complete: bool) -> None:
         _no_litter(out)
 
 
+def check_evaluation(out: Path, complete: bool) -> None:
+    """Numbers, page and every kept file are whole, as far as they are there; nothing lies beside them at the end."""
+    numbers, page = out / "numbers.json", out / "report.html"
+    for file in [numbers, *out.glob("cache/study/*.json")]:
+        if file.exists():
+            _json(file)
+    if page.exists() and not page.read_text().endswith("</body></html>\n"):
+        raise Fault("the page is torn")
+    for file in out.glob("cache/**/*.npz"):
+        _arrays(file)
+    if complete:
+        if sorted(p.name for p in out.iterdir()) != ["cache", "numbers.json", "report.html"]:
+            raise Fault(f"numbers, page and cache are not all that is there: {sorted(out.iterdir())}")
+        _no_litter(out)
+
+
 def same_model(out: Path, reference: Path) -> None:
     """Bit for bit the same weights, optimisers and sheets, and the same metrics but for the speed."""
     for name in ("model.safetensors", "state/state.safetensors"):
@@ -92,6 +110,49 @@ def same_tree(out: Path, reference: Path) -> None:
         if ours != theirs:
             names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
             raise Fault(f"{len(names)} files differ from those of a run that was not stopped: {names[:4]}")
+
+
+def same_evaluation(out: Path, reference: Path) -> None:
+    """The same numbers, page and kept files, but for the time that trainings took."""
+    ours, theirs = (_timeless(_json(folder / "numbers.json")) for folder in (out, reference))
+    if ours != theirs:
+        raise Fault(f"other numbers: {[key for key in theirs if ours.get(key) != theirs[key]]}")
+    if (out / "report.html").read_bytes() != (reference / "report.html").read_bytes():
+        raise Fault("another page")
+    kept = [
+        {
+            str(path.relative_to(folder)): _timeless(_json(path)) if path.suffix == ".json" else path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        for folder in (out / "cache", reference / "cache")
+    ]
+    if kept[0] != kept[1]:
+        names = sorted(name for name in kept[0].keys() | kept[1].keys() if kept[0].get(name) != kept[1].get(name))
+        raise Fault(f"{len(names)} kept files differ: {names[:4]}")
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise Fault(f"{file}: torn ({error})") from error
+
+
+def _timeless(value: Any) -> Any:
+    """A tree without its entries "seconds"."""
+    if isinstance(value, dict):
+        return {key: _timeless(one) for key, one in value.items() if key != "seconds"}
+    return [_timeless(one) for one in value] if isinstance(value, list) else value
+
+
+def _arrays(file: Path) -> None:
+    try:
+        with np.load(file, allow_pickle=False) as held:
+            for name in held.files:
+                held[name]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise Fault(f"{file}: torn ({error})") from error
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

@@ -113,6 +113,7 @@ def is_one_line(error: Exception) -> bool:
 
 @given(SECTIONS | TREES | TEXTS)
 @example({"optimizer": {"rate": 10**400}})
+@example("!!bool x" + "1" * 5000)
 @example({"run": {"steps": 10**400, "batch_size": 2}})
 @example({"network": {"encoder_widths": [8] * 70, "generator_widths": [8] * 70}})
 @often

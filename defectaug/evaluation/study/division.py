@@ -88,7 +88,7 @@ def divide(
     part = {name: real.where(one == name for one in kept) for name in RANK}
     division = Division(part["train"], part["val"], test or part["test"], part["out"], test is None, ())
     dropped = sum(before != "out" == after for before, after in zip(names, kept, strict=True))
-    _check(division, index)
+    _check(division, index, dropped)
     return replace(division, notes=tuple(_notes(division, index, dropped)))
 
 
@@ -143,10 +143,11 @@ def _highest(names: Sequence[str], groups: Sequence[int]) -> dict[int, int]:
     return found
 
 
-def _check(division: Division, index: DataIndex) -> None:
+def _check(division: Division, index: DataIndex, dropped: int) -> None:
     defects = {picture.defect for picture in division.train.pictures}
     if len(defects) < 2:
-        raise DataError(f"{index.root}: images of at least two classes are needed to train a classifier on")
+        why = f"; {dropped} images that show what a test image shows are left out" if dropped else ""
+        raise DataError(f"{index.root}: images of at least two classes are needed to train a classifier on{why}")
     if not len(division.test):
         raise DataError(f"{index.root}: too few images to hold any out for a test; give a test folder")
 

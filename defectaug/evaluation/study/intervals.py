@@ -11,9 +11,9 @@ from typing import Literal
 Verdict = Literal["helps", "no difference shown", "hurts"]
 CONFIDENCE = 0.95
 RULE = (
-    "An arm helps where the 95 % confidence interval of the paired difference of error rates (same seed, same split; "
-    "Student's t over the seeds) lies wholly below zero, hurts where it lies wholly above, and in between no "
-    "difference is shown."
+    "Synthetic images help where the 95 % confidence interval of the paired difference of error rates, with them less "
+    "without (same seed, same split; Student's t over the seeds), lies wholly below zero, and hurt where it lies "
+    "wholly above; else no difference is shown, nor where all seeds differ by just the same, which leaves no interval."
 )
 
 
@@ -25,6 +25,16 @@ class Difference:
     low: float | None
     high: float | None
     runs: int
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The interval; None for a single run, and for runs that differ by just the same.
+
+        Two seeds that both name one image more right are no proof, and their interval would pass for a sure one.
+        """
+        if self.low is None or self.high is None or math.isclose(self.low, self.high, rel_tol=1e-9, abs_tol=1e-12):
+            return None
+        return self.low, self.high
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
@@ -44,12 +54,13 @@ def paired_difference(first: Sequence[float], second: Sequence[float], confidenc
 
 
 def verdict(difference: Difference) -> Verdict:
-    """In words, by `RULE`; one run alone shows no difference."""
-    if difference.low is None or difference.high is None:
+    """In words, by `RULE`; without an interval no difference is shown."""
+    if difference.ends is None:
         return "no difference shown"
-    if difference.high < 0:
+    low, high = difference.ends
+    if high < 0:
         return "helps"
-    return "hurts" if difference.low > 0 else "no difference shown"
+    return "hurts" if low > 0 else "no difference shown"
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:

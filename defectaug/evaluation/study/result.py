@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from defectaug.evaluation.sections import plain
+from defectaug.evaluation.sections import Spread, plain, show, to_digits
 from defectaug.evaluation.study.intervals import RULE, Difference, Verdict, spread
 from defectaug.evaluation.study.settings import StudySettings
 
@@ -51,6 +51,11 @@ class ArmResult:
     amount: float | None
     images: Mapping[str, tuple[int, int]]
     runs: tuple[Run, ...]
+
+    @property
+    def made(self) -> int:
+        """Synthetic training images."""
+        return sum(count for _, count in self.images.values())
 
     def errors(self, product: str = ALL) -> list[float]:
         """Error rates of a product, one a seed."""
@@ -126,19 +131,29 @@ class StudyResult:
             row["error_rates"] = {name: {"mean": mean, "std": std} for name, (mean, std) in rates.items()}
         return found | {"rule": RULE, "error_rate": ERROR_RATE}
 
-    def sentences(self) -> list[str]:
-        """The verdicts in plain words, that on all products first."""
-        lines = []
-        for comparison in self.comparisons:
-            before, after = self.arm(comparison.against), self.arm(comparison.arm)
-            for product in (ALL, *(self.products if len(self.products) > 1 else ())):
-                where = "over all products" if product == ALL else f"on {product}"
-                rates = [100 * spread(arm.errors(product))[0] for arm in (before, after)]
-                lines.append(
-                    f"{comparison.arm}: {comparison.verdicts[product]} {where}, error {rates[0]:.2f} -> "
-                    f"{rates[1]:.2f} %, {_interval(comparison.differences[product])}"
-                )
+    def sentences(self, *, swept: bool = True) -> list[str]:
+        """The verdicts in plain words, that on all products first; `swept`: of the sweep's arms, too."""
+        lines = [
+            self.sentence(comparison, product)
+            for comparison in self.comparisons
+            if swept or not self.is_swept(comparison.arm)
+            for product in (ALL, *(self.products if len(self.products) > 1 else ()))
+        ]
         return lines + [line for name in self.left_out if (line := self.hurts_from(name))]
+
+    def sentence(self, comparison: Comparison, product: str) -> str:
+        """The verdict on one product, or `ALL`, in plain words."""
+        where = "over all products" if product == ALL else f"on {product}"
+        arms = self.arm(comparison.against), self.arm(comparison.arm)
+        before, after = (show(per_cent(arm, product)) for arm in arms)
+        return (
+            f"{comparison.arm}: {comparison.verdicts[product]} {where}, error rate {before} % without, {after} % with, "
+            f"{_interval(comparison.differences[product])}"
+        )
+
+    def is_swept(self, name: str) -> bool:
+        """Whether that arm was tried for the sweep alone."""
+        return self.arm(name).synthetic is not None and self.arm(name).amount != self.settings.amount
 
     def hurts_from(self, synthetic: str) -> str | None:
         """Where, in a sweep over the number of synthetic images, they start to hurt; None without a sweep."""
@@ -147,9 +162,19 @@ class StudyResult:
             return None
         verdict_of = {comparison.arm: comparison.verdicts[ALL] for comparison in self.comparisons}
         hurting = [arm for arm in sweep if verdict_of[arm.name] == "hurts"]
-        if not hurting:
-            return f"{synthetic}: not shown to hurt up to {sweep[-1].amount:g} synthetic images per real defective one"
-        return f"{synthetic}: starts to hurt at {hurting[0].amount:g} synthetic images per real defective one"
+        at = self.per_real((hurting or sweep[-1:])[0])
+        how = "starts to hurt at" if hurting else "not shown to hurt up to"
+        return f"{synthetic}: {how} {at:.3g} synthetic images per real defective one"
+
+    def per_real(self, arm: ArmResult) -> float:
+        """Synthetic training images per real defective one, as many as there were."""
+        real = sum(count for cell, (count, _) in arm.images.items() if cell.split("/")[-1] != self.classes[0])
+        return arm.made / max(real, 1)
+
+    def falls_short(self, arm: ArmResult) -> bool:
+        """Whether there were fewer synthetic images than the arm asks for."""
+        real = sum(count for cell, (count, _) in arm.images.items() if cell.split("/")[-1] != self.classes[0])
+        return arm.amount is not None and arm.made < round(arm.amount * real)
 
     def sweep(self, synthetic: str) -> list[ArmResult]:
         """The arms that differ in the number of synthetic images alone, fewest first."""
@@ -164,8 +189,16 @@ ERROR_RATE = (
 )
 
 
+def per_cent(arm: ArmResult, product: str) -> Spread:
+    """Error rate of an arm in per cent over its seeds."""
+    mean, deviation = spread(arm.errors(product))
+    return Spread(100 * mean, 100 * deviation)
+
+
 def _interval(difference: Difference) -> str:
-    if difference.low is None or difference.high is None:
-        return f"difference {100 * difference.mean:+.2f} (one seed: no interval)"
-    low, high = 100 * difference.low, 100 * difference.high
-    return f"difference {100 * difference.mean:+.2f} [{low:+.2f}, {high:+.2f}] over {difference.runs} seeds"
+    if difference.ends is None:
+        why = "one seed" if difference.runs == 1 else f"the same with all {difference.runs} seeds"
+        return f"difference {100 * difference.mean:.2f} percentage points ({why}: no interval)"
+    values = [100 * value for value in (difference.mean, *difference.ends)]
+    mean, low, high = to_digits(values, (values[2] - values[1]) / 2)
+    return f"difference {mean} percentage points, 95 % interval {low} to {high}, over {difference.runs} seeds"
