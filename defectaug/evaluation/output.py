@@ -140,8 +140,14 @@ def write_outputs(
         write_atomic(outputs.report, lambda file: file.write(page))
 
 
+def _in_words(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_in_words, value)) or "-"
+    return "-" if value is None else str(value)
+
+
 def _about(numbers: Mapping[str, Any], notes: Sequence[str]) -> list[tuple[str, str]]:
     about = [("command", numbers["command"] or "from Python"), ("machine", numbers["machine"])]
-    about += [(name, "-" if value is None else str(value)) for name, value in numbers["settings"].items()]
+    about += [(name.replace("_", " "), _in_words(value)) for name, value in numbers["settings"].items()]
     about += [(f"version of {name}", value) for name, value in numbers["versions"].items()]
     return [*about, *(("said on the way", note) for note in notes)]

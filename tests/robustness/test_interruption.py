@@ -13,13 +13,11 @@ from pathlib import Path
 import pytest
 from fake_model import FakeModel, contents, data, defective, info, save, surface
 from small_networks import small_config, small_method
+from stops import Stop, stop_at
 
 from defectaug.cli.failures import ExitCode, Session, guard
 from defectaug.data import durable
 from defectaug.errors import OutputError
-from defectaug.evaluation.api import evaluate
-from defectaug.evaluation.judge import JudgeSettings
-from defectaug.evaluation.output import Outputs, only_run
 from defectaug.synthesis import unfinished
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.transfer import transfer
@@ -55,23 +53,6 @@ def test_many_runs_stopped_at_random_moments(seed: int) -> None:
 
 
 # Every step of a save, one after the other
-
-
-class Stop(BaseException):
-    """What a kill is to the code that it hits: nothing after it runs."""
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, module: object, name: str, call: int) -> None:
-    """Makes the given call of a function the last thing that happens."""
-    real, calls = getattr(module, name), []
-
-    def last(*arguments: object, **options: object) -> object:
-        calls.append(1)
-        if len(calls) == call:
-            raise Stop
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(module, name, last)
 
 
 @pytest.mark.parametrize("name", ["replace", "fsync", "rmdir", "unlink", "mkdir"])
@@ -245,95 +226,7 @@ def test_a_transfer_that_overwrites_starts_over(pairs: tuple[Path, Path], tmp_pa
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
-# Evaluation
-
-PARTS = ("counts", "fidelity", "correctness")
-EVALUATED = ["numbers.json", "report.html"]
-
-
-@pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A real and a synthetic folder; no network."""
-    monkeypatch.setattr("defectaug.evaluation.weights._fetch", lambda kind, target: False)
-    root = data(tmp_path / "data")
-    synthesize(model=FakeModel(info(root)), n=3, masks=True, out=tmp_path / "made")
-    return root, tmp_path / "made"
-
-
-def evaluated(folders: tuple[Path, Path], out: Path, **options: object) -> dict[str, bytes]:
-    """What an evaluation leaves."""
-    judge = JudgeSettings(folds=2, steps=2, batch_size=4, image_size=32)
-    files = {"json": out / "numbers.json", "report": out / "report.html", "cache": out / "cache"}
-    evaluate(*folders, **{"only": PARTS, "judge": judge, "device": "cpu", **files, **options})  # type: ignore[arg-type]
-    return contents(out)
-
-
-@pytest.mark.parametrize("call", range(1, 7))
-def test_an_evaluation_cut_anywhere_is_finished(
-    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
-) -> None:
-    whole = evaluated(made, tmp_path / "whole")
-    assert len(whole) == 6  # features of both folders, two classifiers' words, numbers and page
-    with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed run clears nothing away
-        stop_at(patch, os, "replace", call)
-        evaluated(made, tmp_path / "cut")
-    left = contents(tmp_path / "cut")
-    assert any(name.endswith(".part") for name in left) and any(name.endswith(".lock") for name in left)
-    assert all(whole[name] == content for name, content in left.items() if name in whole)
-    assert evaluated(made, tmp_path / "cut") == whole
-
-
-def test_what_a_killed_evaluation_of_other_images_left_goes_away(made: tuple[Path, Path], tmp_path: Path) -> None:
-    part = durable.part_of(tmp_path / "out/cache/features-0/0.npz")
-    part.parent.mkdir(parents=True)
-    part.write_bytes(b"half")
-    (tmp_path / "out/cache/.mine.part").mkdir()
-    evaluated(made, tmp_path / "out")
-    assert not part.exists() and (tmp_path / "out/cache/.mine.part").is_dir()
-
-
-@pytest.mark.parametrize("taken", ["json", "report", "cache"])
-def test_a_second_evaluation_into_the_same_place_is_refused(
-    made: tuple[Path, Path], tmp_path: Path, taken: str
-) -> None:
-    names = {"json": "numbers.json", "report": "report.html", "cache": "cache"}
-    theirs = tmp_path / "out" / names[taken]
-    before = evaluated(made, tmp_path / "out")
-    here = {option: tmp_path / "new" / name for option, name in names.items()} | {taken: theirs}
-    cache = theirs if taken == "cache" else None
-    with (
-        only_run(Outputs(*(theirs if taken == name else None for name in ("json", "report"))), cache),
-        pytest.raises(OutputError, match=f"--{taken} .*another run is writing there"),
-    ):
-        evaluated(made, tmp_path / "out", **here)
-    assert contents(tmp_path / "out") == before and not contents(tmp_path / "new")
-    evaluated(made, tmp_path / "out", **here)
-    assert set(contents(tmp_path / "out")) == set(before)
-
-
-def test_a_place_that_cannot_be_written_is_said_before_the_evaluation(
-    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluated(made, tmp_path / "out")
-
-    def refuse(path: Path) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr("defectaug.evaluation.output.Lock", refuse)
-    said: list[str] = []
-    with pytest.raises(OutputError, match=r"--json .*no write permission"):
-        evaluated(made, tmp_path / "out", say=said.append)
-    assert said == []
-    evaluated(made, tmp_path / "out", json=None, report=None)  # all is in the cache, which is only read
-
-
-def test_an_evaluation_leaves_no_empty_cache(made: tuple[Path, Path], tmp_path: Path) -> None:
-    assert sorted(evaluated(made, tmp_path / "out", only=["counts"])) == EVALUATED
-    assert not (tmp_path / "out/cache").exists()
-    (tmp_path / "mine").mkdir()
-    evaluated(made, tmp_path / "out", only=["counts"], cache=tmp_path / "mine")
-    assert (tmp_path / "mine").is_dir()
+# Interrupts that Python drops
 
 
 class Half:
