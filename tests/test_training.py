@@ -148,10 +148,8 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_saves(request: pytest.FixtureRequest, root: Path, tmp_path: Path, number: int) -> None:
+def test_interrupt_saves(root: Path, tmp_path: Path, number: int) -> None:
     config = small_config("tiny", {"run": RHYTHM | {"save_every": 100}})
-    was = signal.signal(number, signal.default_int_handler)  # a job in the background ignores SIGINT
-    request.addfinalizer(lambda: signal.signal(number, was))
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
         make_loop(root, tmp_path, config, show=stop_at(1, number)).go()
