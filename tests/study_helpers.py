@@ -11,13 +11,13 @@ SIDE = 32
 CLASSES = ("normal", "scratch", "spot")
 
 
-def surface(product: str, defect: str, number: int, stream: int) -> np.ndarray:
-    """Image `number` of a cell, uint8 (32, 32); streams share none."""
+def surface(product: str, defect: str, number: int, stream: int, side: int = SIDE) -> np.ndarray:
+    """Image `number` of a cell, uint8 (side, side); streams share none."""
     rng = np.random.default_rng([stream, ord(product[0]), CLASSES.index(defect), number])
-    y, x = np.mgrid[:SIDE, :SIDE]
+    y, x = np.mgrid[:side, :side]
     stripes = np.sin((x if product == "A" else y) / rng.uniform(2, 4) + rng.uniform(0, 6))
-    image = 120 + 15 * stripes + rng.normal(0, 6, (SIDE, SIDE))
-    cy, cx = rng.uniform(8, SIDE - 8, 2)
+    image = 120 + 15 * stripes + rng.normal(0, 6, (side, side))
+    cy, cx = rng.uniform(8, side - 8, 2)
     if defect == "scratch":
         angle = rng.uniform(0, np.pi)
         across = np.abs((x - cx) * np.sin(angle) - (y - cy) * np.cos(angle))
@@ -28,12 +28,12 @@ def surface(product: str, defect: str, number: int, stream: int) -> np.ndarray:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def folder(root: Path, counts: dict[str, int], stream: int = 0, start: int = 0) -> Path:
+def folder(root: Path, counts: dict[str, int], stream: int = 0, start: int = 0, side: int = SIDE) -> Path:
     """ROOT/<product>/<defect>/NNN.png with so many images for each "product/defect"."""
     for cell, count in counts.items():
         product, defect = cell.split("/")
         for number in range(start, start + count):
-            save(root / cell / f"{number:03d}.png", surface(product, defect, number, stream))
+            save(root / cell / f"{number:03d}.png", surface(product, defect, number, stream, side))
     return root
 
 

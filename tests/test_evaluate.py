@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from defectaug.errors import ConfigError, DataError, DefectaugError, OutputError
 from defectaug.evaluation import api
 from defectaug.evaluation.api import EvaluationResult, chosen_parts
 from defectaug.evaluation.counts import repeats, shared
+from defectaug.evaluation.study.settings import StudySettings
 from defectaug.synthesis.api import synthesize
 
 
@@ -223,6 +226,7 @@ def test_what_one_line_on_standard_error_says(
         ((root, "--only", "counts"), "is the same folder as"),
         ((tmp_path / "other", "--only", "counts", "--weights", tmp_path / "nowhere"), "no such file or folder"),
         ((tmp_path / "other", "--only", "fidelity", "--weights", tmp_path / "junk.pth"), "cannot be read as weights"),
+        ((tmp_path / "other", "--classifier", "resnet500"), "torchvision has none of that name"),
     ]
     for arguments, wrong in cases:
         with pytest.raises(SystemExit) as stopped:
@@ -231,6 +235,39 @@ def test_what_one_line_on_standard_error_says(
         lines = [line for line in printed.err.splitlines() if line.startswith("error: ")]
         assert (stopped.value.code, printed.out, len(lines)) == (2, "", 1), printed.err
         assert wrong in lines[0]
+
+
+def test_options_are_checked_before_folders_are_read(root: Path, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/resnet18-1.pth").write_bytes(b"junk")
+    slim = StudySettings.slim()
+    cases: list[tuple[dict, str]] = [
+        ({"weights": tmp_path / "nowhere"}, "no such file or folder"),
+        ({"study": replace(slim, classifier="resnet500")}, "torchvision has none of that name"),
+        ({"study": replace(slim, classifier="resnet18"), "weights": tmp_path / "weights"}, "cannot be read as weights"),
+    ]
+    said: list[str] = []
+    for options, wrong in cases:
+        with pytest.raises(ConfigError, match=wrong):
+            evaluate(root, out, only=["counts", "study"], say=said.append, **options)
+    assert said == []
+
+
+@pytest.mark.parametrize(("cached", "told"), [(False, "nothing is kept"), (True, "the same command goes on")])
+def test_an_interrupted_evaluation_tells_the_way_on(
+    root: Path, out: Path, cached: bool, told: str, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    def interrupted(stage: str) -> Callable[[int, int], None]:
+        if stage.startswith("judging"):
+            raise KeyboardInterrupt
+        return lambda done, total: None
+
+    with pytest.raises(KeyboardInterrupt):
+        cache = tmp_path / "kept" if cached else None
+        evaluate(root, out, only=["correctness"], cache=cache, stages=interrupted, say=said.append)
+    assert told in said[-1]
 
 
 def test_a_synthetic_folder_without_product_folders(tmp_path: Path) -> None:

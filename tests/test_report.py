@@ -240,6 +240,15 @@ def test_a_photograph_is_a_third_as_large_and_looks_the_same(tmp_path: Path) -> 
     assert np.abs(shown - rough).mean() < 4
 
 
+def test_images_of_16_bits_share_one_white(tmp_path: Path) -> None:
+    for name, level in (("dark.png", 1000), ("bright.png", 4000)):
+        Image.fromarray(np.full((8, 8), level, np.uint16)).save(tmp_path / name)
+    row = PictureRow("c", [tmp_path / "dark.png", tmp_path / "bright.png"])
+    page = as_html("t", [Section("s", pictures=[Pictures("p", [row])])], [], white=4095)
+    files = [io.BytesIO(base64.b64decode(content)) for content in re.findall(r"base64,([^\"]+)", page)]
+    assert [int(np.asarray(Image.open(file)).mean()) for file in files] == [62, 249]
+
+
 def test_bars_are_as_high_as_their_values() -> None:
     tree = ElementTree.fromstring(plots.bars(["a", "b"], {"s": [1.0, 3.0]}))
     heights = [float(bar.attrib["height"]) for bar in tree.iter("{http://www.w3.org/2000/svg}rect")]

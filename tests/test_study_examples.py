@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from data_helpers import mask, native, save, sdi
+from PIL import Image
 from study_helpers import folder
 
 import defectaug
@@ -19,8 +20,10 @@ STUDIES = Path(__file__).parents[1] / "examples" / "studies"
 sys.path.insert(0, str(STUDIES))
 
 import common  # noqa: E402
+import figure3  # noqa: E402
 import table5  # noqa: E402
 
+DEMO = Path(__file__).parents[1] / "models" / "demo"
 REAL = {"A/normal": 12, "A/scratch": 8, "A/spot": 6, "B/normal": 12, "B/scratch": 8, "B/spot": 6}
 
 
@@ -87,3 +90,48 @@ def test_every_product_gets_every_other_ones_defects_once() -> None:
     assert plans["v-Others 1"] == {"A": ("B",), "B": ("C",), "C": ("A",)}
     assert plans["v-Others 2"] == {"A": ("C",), "B": ("A",), "C": ("B",)}
     assert plans["v-All"]["A"] == ("A", "B", "C") and list(plans)[-1] == "v-All"
+
+
+def test_table_4_from_folders_to_files(tmp_path: Path) -> None:
+    data, out = folder(tmp_path / "data", REAL, side=128), tmp_path / "out"
+    test = folder(tmp_path / "test", dict.fromkeys(REAL, 3), stream=2, side=128)
+    slim = ["--slim", "--steps", 2, "--seeds", 2, "--image-size", 32, "--per-cell", 3, "--device", "cpu"]
+    named = ["--model", DEMO, "--model-few", DEMO]
+    done = run("table4.py", data, "--out", out, "--test", test, "--product", "A", "--few", 4, *named, *slim)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (out / "table4.md").read_text()
+    header = next(line for line in done.stdout.splitlines() if line.startswith("| product"))
+    assert [part.split(":")[0].strip() for part in header.split("|")[2:-1]] == ["4A", "4A", "all", "all"]
+    few = index_folder(out / "real-4A").counts()
+    assert (few["A", "scratch"], few["A", "spot"], few["B", "scratch"]) == (4, 4, 8)
+    assert {"4A", "all"} <= set(json.loads((out / "table4.json").read_text()))
+
+
+def test_a_model_that_was_trained_otherwise_is_not_taken(tmp_path: Path) -> None:
+    data = native(tmp_path / "data")
+    parser = common.parser(None)
+    common.training_options(parser)
+    asked = parser.parse_args([str(data), "--out", str(tmp_path), "--training-steps", "7"])
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/all.done").write_text('{"preset": "small", "config": null, "seed": 0, "steps": 6}\n')
+    with pytest.raises(common.OutputError, match="other settings"):
+        common.trained("all", index_folder(data), asked, "small")
+
+
+def test_pairs_of_figure_3_are_of_all_products(tmp_path: Path) -> None:
+    index = index_folder(folder(tmp_path / "real", REAL))
+    places = [path.relative_to(index.root).as_posix() for path in figure3.spread_over(index, "spot", 5)]
+    assert places == ["A/spot/000.png", "B/spot/000.png", "A/spot/001.png", "B/spot/001.png", "A/spot/002.png"]
+
+
+@pytest.mark.slow
+def test_figure_3_from_folders_to_files(tmp_path: Path) -> None:
+    data, out = folder(tmp_path / "data", REAL, side=128), tmp_path / "out"
+    slim = ["--slim", "--training-steps", 2, "--columns", 3, "--per-cell", 4, "--device", "cpu"]
+    done = run("figure3.py", data, "--out", out, *slim, "--variants", "a,e", "--model", DEMO)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(" | ")[0] for line in done.stdout.splitlines() if line.startswith("| (")] == [
+        "| (a) StarGAN v2", "| (e) + anchor and noise",
+    ]  # fmt: skip
+    with Image.open(out / "figure3.png") as picture:
+        assert picture.size == (3 * 132 - 4, 5 * 132 - 4)

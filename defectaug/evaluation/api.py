@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from defectaug.evaluation.output import check_outputs, only_run, settings_of, wr
 from defectaug.evaluation.scene import Scene, Stages, silent
 from defectaug.evaluation.sections import Section, as_json, plain
 from defectaug.evaluation.terminal import WIDTH, as_text
+from defectaug.evaluation.weights import check as check_weights
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
@@ -143,8 +145,15 @@ def evaluate(
     keep = Cache(_cache_folder(cache, json))
     made = [Path(folder) for folder in ([synthetic] if isinstance(synthetic, str | Path) else synthetic)]
     held = None if test is None else Path(test)
+    pretrained = None if weights is None else Path(weights)
+    check_weights(pretrained)
     refuse_overlap([Path(real), *([held] if held else []), *made])
-    with only_run(outputs, keep.folder):
+    from defectaug.evaluation.parts import measure, study_settings
+
+    planned = None
+    if "study" in parts and made:
+        planned = study_settings(study, weights=pretrained, device=device, seed=seed, seeds=seeds)
+    with only_run(outputs, keep.folder), _way_on(keep.folder, tell):
         reader = _Reader(class_map, normal, None if masks is None else Path(masks), tell, stages)
         painter = _loaded(model, device) if model is not None else None
         index, originals = reader.real(Path(real))
@@ -161,11 +170,9 @@ def evaluate(
             counting.score(one, images.where(lambda picture: not picture.synthetic), originals, rows, sha)
             for one, images, rows in zip(sets, folders, known, strict=True)
         )
-        from defectaug.evaluation.parts import measure
-
         sections = measure(
             scene, parts, scores, known, painter,
-            weights=None if weights is None else Path(weights), device=device, seeds=seeds, study=study, judge=judge,
+            weights=pretrained, device=device, study=planned, judge=judge,
             folders=made, model_folder=Path(model) if isinstance(model, str | Path) else None,
         )  # fmt: skip
         settings = settings_of(
@@ -174,7 +181,7 @@ def evaluate(
         )  # fmt: skip
         twice = counting.repeats(originals.prints)
         result = EvaluationResult(str(real), originals.counts(), twice, scores, tuple(sections), settings, tuple(notes))
-        write_outputs(outputs, result.as_json(), result.sections, notes)
+        write_outputs(outputs, result.as_json(), result.sections, notes, white)
         return result
 
 
@@ -203,6 +210,19 @@ def _noted(say: Say, notes: list[str]) -> Say:
         say(line)
 
     return tell
+
+
+@contextmanager
+def _way_on(kept: Path | None, say: Say) -> Iterator[None]:
+    """Tells after an interrupt what is left to go on from."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if kept is None:
+            say("nothing is kept; with --cache DIR (or --json FILE) the same command goes on where it was")
+        else:
+            say(f"what is finished is kept in {kept}; the same command goes on from there")
+        raise
 
 
 def _cache_folder(cache: str | Path | None, json: str | Path | None) -> Path | None:

@@ -125,9 +125,9 @@ def settings_of(command: Sequence[str], **asked: Any) -> dict[str, Any]:
 
 
 def write_outputs(
-    outputs: Outputs, numbers: Mapping[str, Any], sections: Sequence[Section], notes: Sequence[str]
+    outputs: Outputs, numbers: Mapping[str, Any], sections: Sequence[Section], notes: Sequence[str], white: int
 ) -> None:
-    """Writes the files that are asked for, each whole or not at all.
+    """Writes the files that are asked for, each whole or not at all; `white` is that of 16-bit images.
 
     Raises:
         OutputError: no space, no permission.
@@ -136,7 +136,7 @@ def write_outputs(
         content = json_module.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False).encode()
         write_atomic(outputs.json, lambda file: file.write(content + b"\n"))
     if outputs.report is not None:
-        page = as_html(f"Evaluation of {numbers['folder']}", sections, _about(numbers, notes)).encode()
+        page = as_html(f"Evaluation of {numbers['folder']}", sections, _about(numbers, notes), white).encode()
         write_atomic(outputs.report, lambda file: file.write(page))
 
 

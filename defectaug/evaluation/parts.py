@@ -20,7 +20,6 @@ from defectaug.evaluation.neighbours import Neighbour
 from defectaug.evaluation.scene import Scene
 from defectaug.evaluation.sections import Section
 from defectaug.evaluation.verdict import verdicts
-from defectaug.evaluation.weights import check as check_weights
 from defectaug.training import device as devices
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ def measure(
     *,
     weights: Path | None,
     device: str,
-    seeds: int,
     study: StudySettings | None,
     judge: JudgeSettings | None,
     folders: Sequence[Path],
@@ -47,10 +45,9 @@ def measure(
 ) -> list[Section]:
     """Sections of the parts that are asked for and for which there are images, the verdicts last.
 
-    Arguments as of `evaluate`.
+    Arguments as of `evaluate`, but for `study`: the settings to use, from :func:`study_settings`, or None for no study.
     """
     compute = devices.choose(device)
-    check_weights(weights)  # not only where a part uses them
     sections = [counts(scene, scores)] if "counts" in parts else []
     store: FeatureStore | None = None
     near: list[list[Neighbour]] = []
@@ -63,8 +60,8 @@ def measure(
         sections += found
     if "correctness" in parts:
         sections += _correctness(scene, known, near, model, judge or JudgeSettings(), compute)
-    if "study" in parts and scene.synthetic:
-        sections.append(_study(scene, study, folders, device, seeds, model_folder, weights, alone=len(parts) == 1))
+    if study is not None and scene.synthetic:
+        sections.append(_study(scene, study, folders, model_folder, alone=len(parts) == 1))
     if len(parts) > 1:  # one part alone says by itself what it has found
         sections += verdicts([one.name for one in scene.synthetic], sections)
     return sections
@@ -88,25 +85,35 @@ def _correctness(
     return sections
 
 
-def _study(
-    scene: Scene,
-    settings: StudySettings | None,
-    folders: Sequence[Path],
-    device: str,
-    seeds: int,
-    model: Path | None,
-    weights: Path | None,
-    *,
-    alone: bool,
-) -> Section:
-    from defectaug.evaluation.study.api import default_settings, run_study
-    from defectaug.evaluation.study.section import study_section
+def study_settings(
+    settings: StudySettings | None, *, weights: Path | None, device: str, seed: int, seeds: int
+) -> StudySettings:
+    """The settings of an evaluation's study. Arguments as of `evaluate`.
+
+    Raises:
+        ConfigError: an unknown classifier, or a file of weights that is not its own; better now than after an hour.
+    """
+    from defectaug.evaluation.study.api import default_settings
+    from defectaug.evaluation.study.networks import SMALL, find_weights, torchvision_backbone
 
     settings = settings or default_settings(device)
-    settings = replace(settings, seeds=tuple(range(scene.seed, scene.seed + seeds)), device=device)
+    settings = replace(settings, seeds=tuple(range(seed, seed + seeds)), device=device)
     own = _weights_of(settings.classifier, weights)
     if own is not None:
         settings = replace(settings, weights=str(own))
+    if settings.classifier != SMALL:
+        at_hand = settings.weights not in ("auto", "imagenet")  # these may have to be fetched, which the study does
+        found = find_weights(settings.classifier, settings.weights, print) if at_hand else None
+        torchvision_backbone(settings.classifier, found)
+    return settings
+
+
+def _study(
+    scene: Scene, settings: StudySettings, folders: Sequence[Path], model: Path | None, *, alone: bool
+) -> Section:
+    from defectaug.evaluation.study.api import run_study
+    from defectaug.evaluation.study.section import study_section
+
     try:
         result = run_study(
             scene.index,

@@ -44,22 +44,23 @@ figure { margin: 1rem 0; } figcaption { font-weight: 600; } svg { max-width: 44r
 """
 
 
-def as_html(title: str, sections: Sequence[Section], about: Sequence[tuple[str, str]]) -> str:
+def as_html(title: str, sections: Sequence[Section], about: Sequence[tuple[str, str]], white: int = 65535) -> str:
     """The report.
 
     Args:
         title: heading of the page.
         sections: what to show; the verdicts come first.
         about: how it was measured: names and values, shown last, after what the sections tell of it.
+        white: level of 16-bit images that is shown white.
     """
-    verdicts = "".join(_section(section, "verdict") for section in sections if section.is_verdict)
+    verdicts = "".join(_section(section, white, "verdict") for section in sections if section.is_verdict)
     method = list(dict.fromkeys(pair for section in sections for pair in section.method))  # sets share most of it
     sections = [section for section in sections if not section.is_verdict]
     contents = "".join(
         f'<li><a href="#part-{number}">{escape(section.title)}</a></li>' for number, section in enumerate(sections)
     )
     contents += '<li><a href="#method">What was measured how</a></li>'
-    body = "".join(_section(section, number=number) for number, section in enumerate(sections))
+    body = "".join(_section(section, white, number=number) for number, section in enumerate(sections))
     facts = _facts([*method, *about])
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -80,7 +81,7 @@ def _facts(pairs: Sequence[tuple[str, str]]) -> str:
     return "".join(rows)
 
 
-def _section(section: Section, kind: str = "", number: int | None = None) -> str:
+def _section(section: Section, white: int, kind: str = "", number: int | None = None) -> str:
     parts = [f"<h2>{escape(section.title)}</h2>"]
     first = section.lines[:1] if section.is_verdict else section.lines
     parts += [f"<p>{escape(line)}</p>" for line in first]
@@ -89,7 +90,7 @@ def _section(section: Section, kind: str = "", number: int | None = None) -> str
     parts += [f'<p class="warning">{escape(line)}</p>' for line in section.warnings]
     parts += map(_table, section.tables)
     parts += map(_figure, section.figures)
-    parts += map(_pictures, section.pictures)
+    parts += [_pictures(pictures, white) for pictures in section.pictures]
     name = (f' class="{kind}"' if kind else "") + ("" if number is None else f' id="part-{number}"')
     return f"<section{name}>{''.join(parts)}</section>\n"
 
@@ -122,19 +123,19 @@ def _figure(figure: Figure) -> str:
     return f"<figure><figcaption>{escape(figure.title)}</figcaption>{figure.svg}{_note(figure.note)}</figure>"
 
 
-def _pictures(pictures: Pictures) -> str:
+def _pictures(pictures: Pictures, white: int) -> str:
     parts, rows = [f"<h3>{escape(pictures.title)}</h3>", _note(pictures.note)], []
     for row in pictures.rows:
         labels = [*row.labels, *[""] * (len(row.images) - len(row.labels))]
-        shown = "".join(_picture(image, label) for image, label in zip(row.images, labels, strict=True))
+        shown = "".join(_picture(image, label, white) for image, label in zip(row.images, labels, strict=True))
         rows.append(f'<div><div>{escape(row.caption)}</div><div class="row">{shown}</div></div>')
     return "".join([*parts, '<div class="rows">', *rows, "</div>"])
 
 
-def _picture(image: Image, label: str) -> str:
+def _picture(image: Image, label: str, white: int) -> str:
     name = escape(label or (image.name if isinstance(image, Path) else "image"))
     try:
-        kind, content = _small(image)
+        kind, content = _small(image, white)
     except DataError as error:
         return f"<figure>{escape(str(error))}</figure>"
     encoded = base64.b64encode(content).decode()
@@ -142,9 +143,8 @@ def _picture(image: Image, label: str) -> str:
     return f'<figure><img alt="{name}" src="data:image/{kind};base64,{encoded}">{caption}</figure>'
 
 
-def _small(image: Image) -> tuple[str, bytes]:
-    """An image as PNG or JPEG, whichever is smaller, at most SIDE pixels wide and high; dark 16-bit images are brought
-    up to white.
+def _small(image: Image, white: int) -> tuple[str, bytes]:
+    """An image as PNG or JPEG, whichever is smaller, at most SIDE pixels wide and high.
 
     Raises:
         DataError: the file cannot be read.
@@ -153,8 +153,8 @@ def _small(image: Image) -> tuple[str, bytes]:
 
     if isinstance(image, Path):
         native = read_image(image)
-        white = native.white if native.white == 255 else max(int(native.pixels.max()), 1)
-        pixels, channels = native.pixels.astype(np.float32) / white, native.channels
+        level = 255 if native.white == 255 else white
+        pixels, channels = native.pixels.astype(np.float32) / level, native.channels
     else:
         pixels, channels = image.astype(np.float32) / 255, 1 if image.ndim == 2 else 3
     height, width = pixels.shape[:2]

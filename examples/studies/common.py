@@ -48,6 +48,12 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def training_options(made: argparse.ArgumentParser) -> None:
+    """The options of a study that trains models."""
+    made.add_argument("--training-steps", type=int, metavar="N", help="length of each training (default: the recipe's)")
+    made.add_argument("--minutes", type=float, metavar="M", help="the same in minutes")
+
+
 def main(study: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:
     """Runs a study; errors become one line, Ctrl-C exit code 130."""
     sys.exit(guard(lambda: study(options) and None, Session(debug=options.debug)))
@@ -60,18 +66,20 @@ def say(line: str) -> None:
 
 def settings_of(options: argparse.Namespace, **changes: Any) -> StudySettings:
     """The study's settings: slim or full, and what the options change."""
-    from defectaug.evaluation.study.api import default_settings
-
-    if options.slim and options.full:
-        raise ConfigError("--slim and --full: give one of them")
-    if options.slim or options.full:
-        base = StudySettings.slim() if options.slim else StudySettings.full()
-    else:
-        base = default_settings(options.device)
+    base = StudySettings.slim() if is_slim(options) else StudySettings.full()
     names = ("classifier", "weights", "steps", "image_size", "real_share", "reversal")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     fixed = {"seeds": tuple(range(options.seeds)), "split_seed": options.seed, "device": options.device}
     return replace(base, **(fixed | given | changes))
+
+
+def is_slim(options: argparse.Namespace) -> bool:
+    """Whether two CPU cores have to do: as --slim or --full says, else where there is no GPU."""
+    from defectaug.training.device import choose
+
+    if options.slim and options.full:
+        raise ConfigError("--slim and --full: give one of them")
+    return options.slim or not (options.full or choose(options.device).device.type == "cuda")
 
 
 def real_images(options: argparse.Namespace) -> tuple[DataIndex, DataIndex]:
@@ -127,19 +135,30 @@ def references(index: DataIndex, products: Sequence[str], root: Path) -> Path:
     return root
 
 
-def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str, minutes: float) -> Path:
-    """A model of OUT/models, trained if it is not there; an interrupted training is gone on with."""
+def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str, config: Path | None = None) -> Path:
+    """A model of OUT/models, trained if it is not there; an interrupted training is gone on with.
+
+    Raises:
+        OutputError: it was trained otherwise than is asked for now.
+    """
     import defectaug
 
     folder = options.out / "models" / name
     done = folder.with_name(f"{name}.done")
+    asked = {"preset": preset, "config": config and config.name, "seed": options.seed}
+    asked |= {"steps": options.training_steps, "minutes": options.minutes}
+    line = json.dumps(asked) + "\n"
+    if done.exists() and done.read_text(encoding="utf-8") != line:
+        raise OutputError(f"{folder}: was trained with other settings; name another folder with --out")
     if not done.exists():
         with Progress(f"train {name}", unit="step") as progress:
             defectaug.train(
                 data.root,
                 out=folder,
                 preset=preset,
-                minutes=minutes,
+                config=config,
+                steps=options.training_steps,
+                minutes=options.minutes,
                 resume=(folder / "state").is_dir(),
                 seed=options.seed,
                 device=options.device,
@@ -147,7 +166,7 @@ def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str
                 show=progress,
                 **reading(data, options),
             )
-        done.write_text(f"{minutes:g} minutes, {preset}\n", encoding="utf-8")
+        done.write_text(line, encoding="utf-8")
     return folder
 
 

@@ -1,7 +1,7 @@
 """Table 4 of the paper: few defective images of one product against all of them.
 
     python examples/studies/table4.py DATA --out studies/demo [--product A] [--few 20] [--test DIR]
-           [--model DIR --model-few DIR | --minutes 60 --preset small]
+           [--model DIR --model-few DIR | --preset small --training-steps N]
 
 The smaller set keeps FEW images of each defect of one product, and all else. A model is trained on each of the two
 sets, unless --model and --model-few name such models. Both classifiers are tested on the same images.
@@ -31,7 +31,7 @@ def table4(options: argparse.Namespace) -> None:
     given = {f"{options.few}{product}": options.model_few, "all": options.model}
     results: dict[str, StudyResult] = {}
     for name, index in sets.items():
-        model = given[name] or common.trained(name, index, options, options.preset, options.minutes)
+        model = given[name] or common.trained(name, index, options, options.preset)
         made = common.synthetic(model, index, options, name=name)
         results[name] = common.study(index, {"DT-GAN": made}, settings, test, options, [model])
     lines = [f"- {name}, {line}" for name, one in results.items() for line in (*one.warnings, *one.sentences())]
@@ -67,5 +67,5 @@ if __name__ == "__main__":
     parser.add_argument("--few", type=int, default=20, metavar="N")
     parser.add_argument("--model-few", type=common.Path, metavar="DIR", help="a model trained on the smaller set")
     parser.add_argument("--preset", default="small")
-    parser.add_argument("--minutes", type=float, default=60, help="training time of each model that is not named")
+    common.training_options(parser)
     common.main(table4, parser.parse_args())
