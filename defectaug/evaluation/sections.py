@@ -147,7 +147,7 @@ def show(value: Value) -> str:
         mean, deviation = to_digits([value.mean, value.deviation], value.deviation)
         return f"{mean} ± {deviation}"
     if isinstance(value, Interval):
-        middle, low, high = to_digits([value.value, value.low, value.high], (value.high - value.low) / 2)
+        middle, low, high = interval_digits(value.value, value.low, value.high)
         return f"{middle} [{low}, {high}]"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -197,6 +197,15 @@ def to_digits(values: Sequence[float], doubt: float) -> list[str]:
     digits = 2 if doubt / 10**exponent < 3.5 else 1
     decimals = min(max(digits - 1 - exponent, 0), 6)
     return [f"{round(float(value), decimals) + 0.0:,.{decimals}f}" for value in values]  # + 0.0: no "-0.00"
+
+
+def interval_digits(middle: float, low: float, high: float) -> list[str]:
+    """The three to the digits that the interval leaves sure, and to one or two more where an end would else be shown as
+    0 that is not: on which side of 0 it lies is what an interval is read for."""
+    doubt = (high - low) / 2
+    shown = to_digits([middle, low, high], doubt)
+    lost = [abs(end) for end, text in zip((low, high), shown[1:], strict=True) if end and not text.strip("0.")]
+    return shown if not lost or min(lost) < doubt / 100 else to_digits([middle, low, high], min(lost))
 
 
 def _number(value: float) -> str:

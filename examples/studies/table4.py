@@ -49,7 +49,9 @@ def reduced(real: DataIndex, product: str, options: argparse.Namespace) -> DataI
 
 
 def table(results: dict[str, StudyResult]) -> Table:
-    """Error rates in per cent, a row a product."""
+    """Error rates in per cent and what the synthetic images change of them, a row a product."""
+    from defectaug.evaluation.study.section import points
+
     names = (*next(iter(results.values())).products, ALL)
     rows: list[list[Value]] = [[name] for name in names]
     for result in results.values():
@@ -57,8 +59,14 @@ def table(results: dict[str, StudyResult]) -> Table:
             for row, name in zip(rows, names, strict=True):
                 mean, deviation = spread(arm.errors(name))
                 row.append(Spread(100 * mean, 100 * deviation))
-    columns = ["product", *(f"{name}: {arm.name}" for name, result in results.items() for arm in result.arms)]
-    return Table("Error rate (%)", columns, rows, "Mean ± standard deviation over the seeds.")
+        for comparison in result.comparisons:
+            for row, name in zip(rows, names, strict=True):
+                row.append(points(comparison.differences[name]))
+    columns = ["product"]
+    for name, result in results.items():
+        columns += [f"{name}: {arm.name}" for arm in result.arms] + [f"{name}: difference" for _ in result.comparisons]
+    note = "Mean ± standard deviation over the seeds; differences in percentage points with their 95 % intervals."
+    return Table("Error rate (%)", columns, rows, note)
 
 
 if __name__ == "__main__":

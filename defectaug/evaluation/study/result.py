@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from defectaug.evaluation.sections import Spread, plain, show, to_digits
+from defectaug.evaluation.sections import Spread, interval_digits, plain, show
 from defectaug.evaluation.study.intervals import RULE, Difference, Verdict, spread
 from defectaug.evaluation.study.settings import StudySettings
 
@@ -199,6 +199,5 @@ def _interval(difference: Difference) -> str:
     if difference.ends is None:
         why = "one seed" if difference.runs == 1 else f"the same with all {difference.runs} seeds"
         return f"difference {100 * difference.mean:.2f} percentage points ({why}: no interval)"
-    values = [100 * value for value in (difference.mean, *difference.ends)]
-    mean, low, high = to_digits(values, (values[2] - values[1]) / 2)
+    mean, low, high = interval_digits(*(100 * value for value in (difference.mean, *difference.ends)))
     return f"difference {mean} percentage points, 95 % interval {low} to {high}, over {difference.runs} seeds"

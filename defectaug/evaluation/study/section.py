@@ -99,7 +99,7 @@ def difference_table(result: StudyResult) -> Table:
     """Differences in percentage points, and the verdicts."""
     names = (*result.products, ALL)
     rows: list[list[Value]] = [
-        [comparison.arm, *(_points(comparison.differences[name]) for name in names), comparison.verdicts[ALL]]
+        [comparison.arm, *(points(comparison.differences[name]) for name in names), comparison.verdicts[ALL]]
         for comparison in result.comparisons
     ]
     title = "What the synthetic images change: error rate with them less without (percentage points)"
@@ -118,7 +118,8 @@ def image_table(result: StudyResult) -> Table:
     return Table("Training images", ["cell", "real", *(f"synthetic, {arm.name}" for arm in made)], rows, note)
 
 
-def _points(difference: Difference) -> Value:
+def points(difference: Difference) -> Value:
+    """A difference of error rates in percentage points, with its 95 % interval where there is one."""
     if difference.ends is None:
         return 100 * difference.mean
     low, high = difference.ends
