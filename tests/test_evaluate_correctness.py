@@ -50,6 +50,7 @@ def test_the_wrong_defect_is_named_and_the_right_one_is_not(tmp_path: Path) -> N
     assert wrong["right defect"].value < 0.2
     assert wrong["named normal"] >= 10
     assert right["real images"] == 24
+    assert right["right product"].value == 1
     said = {s.title: " ".join(s.lines) for s in result.sections}
     assert "WRONG DEFECT" in said[f"Right defect, right product: {tmp_path / 'bad'}"]
     assert "WRONG DEFECT" not in said[f"Right defect, right product: {good}"]

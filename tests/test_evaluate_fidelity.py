@@ -18,6 +18,7 @@ from defectaug.evaluation.distances import Kernels, frechet, inside, pair_mean, 
 from defectaug.evaluation.extractors import Filters, Inception, Lpips
 from defectaug.evaluation.features import FeatureStore
 from defectaug.evaluation.fidelity import chosen_pairs, groups_of
+from defectaug.evaluation.fidelity_words import Measured, lines
 from defectaug.evaluation.folders import read_real
 from defectaug.evaluation.looks import look_at_all
 
@@ -141,6 +142,14 @@ def test_groups_are_cells_products_defects_and_all() -> None:
     groups = groups_of(real_cells, made, "normal")
     assert [group.name for group in groups] == ["A/scratch", "B/scratch", "defect scratch"]
     assert groups[-1].real == (1, 2, 3)
+
+
+def test_the_words_are_of_all_cells_together() -> None:
+    few = Measured(4, 9, frechet_even=3.0, frechet_real=1.0, even=2)
+    whole = Measured(8, 18, frechet_even=1.2, frechet_real=1.0, even=4)
+    for name in ("defect spot", "product A", "all"):
+        (line,) = lines({"A/spot": few, "B/spot": few, name: whole}, Filters(), None)
+        assert line.startswith("At 4 images each, the synthetic images are 1.2 times")
 
 
 def test_features_are_taken_once_and_kept(tmp_path: Path) -> None:

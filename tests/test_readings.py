@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from fake_model import FakeModel, data, info
 from small_networks import CPU, codes_like, images, small_model
@@ -60,3 +61,11 @@ def test_painting_on_what_was_read_is_painting() -> None:
         rows = painter.read(x[[2, 0, 1]])
         apart = painter.paint_on([rows[1], rows[2], rows[0]], codes)
         assert torch.allclose(whole.delta, apart.delta, atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", [*(f"ablation_{letter}" for letter in "abcde"), "paper", "tiny"])
+def test_every_form_of_g_changes_what_it_paints_on(recipe: str) -> None:
+    painter = Painter(info(), small_model(recipe).eval(), CPU)
+    x, defect = images(2), torch.tensor([1, 2])
+    delta = painter.paint(x, codes_like(painter.networks, defect)).delta
+    assert (delta.abs().amax((1, 2, 3)) > 0).all()

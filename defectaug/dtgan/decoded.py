@@ -62,9 +62,10 @@ class DecodedGenerator(Generator):
     def __init__(self, net: NetworkConfig) -> None:
         super().__init__()
         self.kind = net.generator
+        self.splits = self.kind != "styled"
         self.fold = net.fold
         bottleneck = net.generator_widths[-1]
-        kept = bottleneck if self.kind == "styled" else bottleneck - net.code_channels
+        kept = bottleneck - net.code_channels if self.splits else bottleneck
         self.parts = (kept, bottleneck - kept)
         self.trunk = Trunk(
             net.channels, net.generator_widths, fold=net.fold, blocks=net.generator_blocks, norm=True

@@ -53,7 +53,13 @@ class Rendered:
 
 
 class Generator(nn.Module):
-    """Base of the forms of G."""
+    """Base of the forms of G.
+
+    Attributes:
+        splits: whether defect and background are apart in it, so that c = 0 leaves the defect out.
+    """
+
+    splits = True
 
     def background(self, x: Tensor) -> Background:
         """Reads the source (N, C, S, S)."""

@@ -90,15 +90,21 @@ class Painter:
         x, image = background.source, made.image.float()
         if made.opacity is not None:
             return Painted(image, image - x, made.opacity.float())
-        # A decoded background differs from the source everywhere: only what the defect changes is added.
-        clean = self._anchor(background, codes)
+        # A decoded background differs from the source everywhere: only what the defect changes is added, if G can tell
+        clean = self._without(background, codes) if self.networks.generator.splits else x
         delta = image - clean
         return Painted(image, delta, delta.abs().amax(1, keepdim=True).clamp(max=1))
 
-    def _anchor(self, background: Background, codes: Codes) -> Tensor:
-        anchor = Codes(torch.zeros_like(codes.c), codes.s, torch.full_like(codes.defect, NORMAL))
+    def _without(self, background: Background, codes: Codes) -> Tensor:
+        """What G makes of the sources without a defect: at the anchor, in the same style; a model that has no anchor
+        domain is shown what E takes for normal."""
+        normal = torch.full_like(codes.defect, NORMAL)
         with self.compute.autocast():
-            return self.networks.generator.render(background, anchor).image.float()
+            if self.networks.net.anchor:
+                clean = Codes(torch.zeros_like(codes.c), codes.s, normal)
+            else:
+                clean = self.networks.encoder(background.source, normal)
+            return self.networks.generator.render(background, clean).image.float()
 
     @torch.inference_mode()
     def restore(self, source: Tensor) -> Painted:
@@ -110,7 +116,7 @@ class Painter:
             clean = background.clean.float()
             return Painted(clean, clean - x, background.removed.float())
         codes = self.networks.encoder(x, torch.full((len(x),), NORMAL, device=self.device))
-        clean = self._anchor(background, codes)
+        clean = self._without(background, codes)
         return Painted(clean, clean - x, (clean - x).abs().amax(1, keepdim=True).clamp(max=1))
 
     @torch.inference_mode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from defectaug.dtgan.anchor import anchor_like
+from defectaug.dtgan.anchor import NORMAL, anchor_like
 from defectaug.dtgan.model import DTGAN
 from defectaug.dtgan.objective import TrainingBatch
 
@@ -27,7 +27,11 @@ def sample_sheet(model: DTGAN, rows: TrainingBatch, seed: int) -> Tensor:
     transferred = model.generator.render(background, codes).image
     own = model.generator.background(rows.reference)
     rebuilt = model.generator.render(own, codes).image
-    removed = own.clean if own.clean is not None else model.generator.render(own, anchor_like(codes)).image
+    removed = own.clean
+    if removed is None:
+        # Without an anchor domain what E takes for normal stands for it
+        normal = anchor_like(codes) if model.net.anchor else model.encoder(rows.reference, rows.target * 0 + NORMAL)
+        removed = model.generator.render(own, normal).image
     return tile([rows.image, guided, rows.reference, transferred, rebuilt, removed])
 
 

@@ -77,7 +77,7 @@ def _naming(
         if (strength is None or strength >= FIT) and _is_wrong(share, beside):
             wrong.append(f"{cell_name(cell)} ({right} of {count} named right, {as_normal} named {scene.normal})")
         numbers[cell_name(cell)] = {
-            "images": count, "right defect": share, "right product": product, "named normal": as_normal,
+            "images": count, "right defect": share, "right product": of_product, "named normal": as_normal,
             "real, right defect": beside, "real images": real[2] if real else 0,
         }  # fmt: skip
     total = [sum(found[cell][part] for cell in found if cell[1] in known) for part in range(3)]

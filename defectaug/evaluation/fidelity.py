@@ -49,7 +49,8 @@ def fidelity(scene: Scene, store: FeatureStore, pairs: PairMeasure | None) -> li
 
 
 def groups_of(real: Mapping[Cell, Sequence[int]], made: Mapping[Cell, Sequence[int]], normal: str) -> list[Group]:
-    """Cells that both sets hold, then their products, their defects and all; groups of the same cells only once."""
+    """Cells that both sets hold, then their products, their defects and all; groups of the same cells only once. The
+    last one holds all of them."""
     cells = [cell for cell in made if cell in real and cell[1] != normal]
     named = {cell_name(cell): [cell] for cell in cells}
     named |= {f"product {name}": [c for c in cells if c[0] == name] for name in sorted({c[0] for c in cells})}

@@ -12,7 +12,7 @@ the widths, rates and length of slim.yaml; full, the paper's.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import common
@@ -20,7 +20,7 @@ import common
 from defectaug.data.index import DataIndex
 from defectaug.errors import ConfigError
 from defectaug.evaluation.api import EvaluationResult
-from defectaug.evaluation.sections import Table, Value
+from defectaug.evaluation.sections import Interval, Table, Value
 
 STEPS = {
     "a": "StarGAN v2",
@@ -94,7 +94,8 @@ def draw(models: Mapping[str, Path], defect: str, test: DataIndex, options: argp
         for x, path in enumerate(row):
             with Image.open(path) as image:
                 sheet.paste(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC), (x * step, y * step))
-    sheet.save(options.out / "figure3.png")
+    grey = all(Image.open(path).mode == "L" for row in rows for path in row)
+    (sheet.convert("L") if grey else sheet).save(options.out / "figure3.png", optimize=True)
     return options.out / "figure3.png"
 
 
@@ -115,13 +116,19 @@ def summary(result: EvaluationResult, made: Mapping[str, Sequence[Path]]) -> Tab
         groups = [numbers[f"Fidelity and diversity: {folder}"]["groups"] for folder in folders]
         every = [cell for cells in named for cell in cells.values()]
         row: list[Value] = [name]
-        row += [mean([100 * cell["right defect"].value for cell in cells.values()]) for cells in named]
-        row.append(mean([100 * cell["right product"].value for cell in every]))
+        row += [per_cent(cell["right defect"] for cell in cells.values()) for cells in named]
+        row.append(per_cent(cell["right product"] for cell in every))
         row.append(mean([change.everywhere for cells in kept for change in cells.values()]))
-        for group in groups:
-            whole = list(group.values())[-1]
-            row += [whole.frechet and whole.frechet.value, whole.diversity and whole.diversity.value]
+        whole = [list(group.values())[-1] for group in groups]
+        for one in whole:
+            row += [one.frechet and one.frechet.value, one.diversity and one.diversity.value]
         rows.append(row)
+    real: list[Value] = ["real images"]  # the same for every model
+    real += [per_cent(cell["real, right defect"] for cell in cells.values()) for cells in named]
+    real += [None, None]
+    for one in whole:
+        real += [None, one.diversity_real and one.diversity_real.value]
+    rows.append(real)
     extractor = numbers[f"Fidelity and diversity: {next(iter(made.values()))[0]}"]["extractor"]
     columns = ["model", *(f"{defect} named right (%)" for defect in defects), "product named right (%)"]
     columns.append("change (grey levels)")
@@ -132,6 +139,11 @@ def summary(result: EvaluationResult, made: Mapping[str, Sequence[Path]]) -> Tab
         f"Fréchet distance to the real images, and mean distance of pairs, by {extractor['name']}."
     )
     return Table("Reference-guided images", columns, rows, note)
+
+
+def per_cent(shares: Iterable[Interval | None]) -> float | None:
+    """Their mean in per cent."""
+    return mean([100 * share.value for share in shares if share is not None])
 
 
 def mean(values: Sequence[float]) -> float | None:
