@@ -91,20 +91,24 @@ class Painter:
         if made.opacity is not None:
             return Painted(image, image - x, made.opacity.float())
         # A decoded background differs from the source everywhere: only what the defect changes is added, if G can tell
-        clean = self._without(background, codes) if self.networks.generator.splits else x
+        clean = self._decoded(background, self._without(background, codes)) if self.networks.generator.splits else x
         delta = image - clean
         return Painted(image, delta, delta.abs().amax(1, keepdim=True).clamp(max=1))
 
-    def _without(self, background: Background, codes: Codes) -> Tensor:
-        """What G makes of the sources without a defect: at the anchor, in the same style; a model that has no anchor
-        domain is shown what E takes for normal."""
-        normal = torch.full_like(codes.defect, NORMAL)
+    def _without(self, background: Background, codes: Codes) -> Codes:
+        """The anchor in the same style, so that nothing but the defect differs; without an anchor domain what E reads of
+        the sources as normal ones."""
+        if self.networks.net.anchor:
+            return Codes(torch.zeros_like(codes.c), codes.s, torch.full_like(codes.defect, NORMAL))
+        return self._normal(background.source)
+
+    def _normal(self, x: Tensor) -> Codes:
+        """Codes of normal images."""
+        return self.networks.encoder(x, torch.full((len(x),), NORMAL, device=self.device))
+
+    def _decoded(self, background: Background, codes: Codes) -> Tensor:
         with self.compute.autocast():
-            if self.networks.net.anchor:
-                clean = Codes(torch.zeros_like(codes.c), codes.s, normal)
-            else:
-                clean = self.networks.encoder(background.source, normal)
-            return self.networks.generator.render(background, clean).image.float()
+            return self.networks.generator.render(background, codes).image.float()
 
     @torch.inference_mode()
     def restore(self, source: Tensor) -> Painted:
@@ -115,8 +119,7 @@ class Painter:
         if background.clean is not None and background.removed is not None:
             clean = background.clean.float()
             return Painted(clean, clean - x, background.removed.float())
-        codes = self.networks.encoder(x, torch.full((len(x),), NORMAL, device=self.device))
-        clean = self._without(background, codes)
+        clean = self._decoded(background, self._normal(x))
         return Painted(clean, clean - x, (clean - x).abs().amax(1, keepdim=True).clamp(max=1))
 
     @torch.inference_mode()

@@ -103,7 +103,7 @@ def study_settings(
         settings = replace(settings, weights=str(own))
     if settings.classifier != SMALL:
         at_hand = settings.weights not in ("auto", "imagenet")  # these may have to be fetched, which the study does
-        found = find_weights(settings.classifier, settings.weights, print) if at_hand else None
+        found = find_weights(settings.classifier, settings.weights, lambda line: None) if at_hand else None
         torchvision_backbone(settings.classifier, found)
     return settings
 
