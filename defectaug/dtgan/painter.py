@@ -96,8 +96,8 @@ class Painter:
         return Painted(image, delta, delta.abs().amax(1, keepdim=True).clamp(max=1))
 
     def _without(self, background: Background, codes: Codes) -> Codes:
-        """The anchor in the same style, so that nothing but the defect differs; without an anchor domain what E reads of
-        the sources as normal ones."""
+        """The anchor in the same style, so that only the defect differs; without an anchor domain what E reads of the
+        sources as normal ones."""
         if self.networks.net.anchor:
             return Codes(torch.zeros_like(codes.c), codes.s, torch.full_like(codes.defect, NORMAL))
         return self._normal(background.source)
