@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import common
 
 from defectaug.data.index import DataIndex
 from defectaug.errors import ConfigError
 from defectaug.evaluation.api import EvaluationResult
+from defectaug.evaluation.fidelity_words import Measured
 from defectaug.evaluation.sections import Interval, Table, Value
 
 STEPS = {
@@ -48,9 +51,7 @@ def figure3(options: argparse.Namespace) -> None:
     guide = common.references(real, real.products, options.out / "references" / "all")
     config = SLIM if common.is_slim(options) else None
     models = {
-        f"({name}) {STEPS[name]}": common.trained(
-            f"ablation_{name}", real, options, f"ablation_{name}", config
-        )
+        f"({name}) {STEPS[name]}": common.trained(f"ablation_{name}", real, options, f"ablation_{name}", config)
         for name in variants
     }
     if options.model is not None:
@@ -70,7 +71,7 @@ def figure3(options: argparse.Namespace) -> None:
 
 
 def draw(models: Mapping[str, Path], defect: str, test: DataIndex, options: argparse.Namespace) -> Path:
-    """OUT/figure3.png: a column a pair, rows of source, reference and every model. Test images, seen by no model."""
+    """OUT/figure3.png: a column a pair of test images, rows of source, reference and every model."""
     from PIL import Image
 
     import defectaug
@@ -90,12 +91,13 @@ def draw(models: Mapping[str, Path], defect: str, test: DataIndex, options: argp
         rows.append(row)
     step = SIDE + GAP
     sheet = Image.new("RGB", (len(pairs) * step - GAP, len(rows) * step - GAP), "white")
+    modes = set()
     for y, row in enumerate(rows):
         for x, path in enumerate(row):
             with Image.open(path) as image:
+                modes.add(image.mode)
                 sheet.paste(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC), (x * step, y * step))
-    grey = all(Image.open(path).mode == "L" for row in rows for path in row)
-    (sheet.convert("L") if grey else sheet).save(options.out / "figure3.png", optimize=True)
+    (sheet.convert("L") if modes == {"L"} else sheet).save(options.out / "figure3.png", optimize=True)
     return options.out / "figure3.png"
 
 
@@ -106,39 +108,51 @@ def spread_over(index: DataIndex, defect: str, count: int) -> list[Path]:
 
 
 def summary(result: EvaluationResult, made: Mapping[str, Sequence[Path]]) -> Table:
-    """A row a model, the mean of its products' cells in each column."""
+    """A row a model, the mean of its products' cells in each column; last the real images."""
     numbers = {section.title: section.numbers for section in result.sections}
-    defects = [folder.name for folder in next(iter(made.values()))]
-    rows: list[list[Value]] = []
-    for name, folders in made.items():
-        named = [numbers[f"Right defect, right product: {folder}"]["cells"] for folder in folders]
-        kept = [numbers[f"Background kept: {folder}"].get("cells", {}) for folder in folders]
-        groups = [numbers[f"Fidelity and diversity: {folder}"]["groups"] for folder in folders]
-        every = [cell for cells in named for cell in cells.values()]
-        row: list[Value] = [name]
-        row += [per_cent(cell["right defect"] for cell in cells.values()) for cells in named]
-        row.append(per_cent(cell["right product"] for cell in every))
-        row.append(mean([change.everywhere for cells in kept for change in cells.values()]))
-        whole = [list(group.values())[-1] for group in groups]
-        for one in whole:
-            row += [one.frechet and one.frechet.value, one.diversity and one.diversity.value]
-        rows.append(row)
-    real: list[Value] = ["real images"]  # the same for every model
-    real += [per_cent(cell["real, right defect"] for cell in cells.values()) for cells in named]
-    real += [None, None]
-    for one in whole:
-        real += [None, one.diversity_real and one.diversity_real.value]
-    rows.append(real)
-    extractor = numbers[f"Fidelity and diversity: {next(iter(made.values()))[0]}"]["extractor"]
-    columns = ["model", *(f"{defect} named right (%)" for defect in defects), "product named right (%)"]
+    some = next(iter(made.values()))
+    rows = [row_of(name, folders, numbers) for name, folders in made.items()]
+    rows.append(real_row(some, numbers))
+    columns = ["model", *(f"{folder.name} named right (%)" for folder in some), "product named right (%)"]
     columns.append("change (grey levels)")
-    for defect in defects:
-        columns += [f"{defect}: Fréchet distance", f"{defect}: diversity"]
+    for folder in some:
+        columns += [f"{folder.name}: Fréchet distance", f"{folder.name}: diversity"]
     note = (
         "Named by a classifier of real images; mean of the products' cells. Change from the source: mean of the image. "
-        f"Fréchet distance to the real images, and mean distance of pairs, by {extractor['name']}."
+        "Fréchet distance to the real images, and mean distance of pairs, by "
+        f"{numbers[f'Fidelity and diversity: {some[0]}']['extractor']['name']}."
     )
     return Table("Reference-guided images", columns, rows, note)
+
+
+def row_of(name: str, folders: Sequence[Path], numbers: Mapping[str, Any]) -> list[Value]:
+    """What was measured of one model's images, a folder a defect; `numbers` by section."""
+    named = [numbers[f"Right defect, right product: {folder}"]["cells"].values() for folder in folders]
+    kept = [numbers[f"Background kept: {folder}"].get("cells", {}).values() for folder in folders]
+    row: list[Value] = [name]
+    row += [per_cent(cell["right defect"] for cell in cells) for cells in named]
+    row.append(per_cent(cell["right product"] for cells in named for cell in cells))
+    row.append(mean([change.everywhere for changes in kept for change in changes]))
+    for whole in map(all_cells, folders, repeat(numbers)):
+        row += [whole.frechet and whole.frechet.value, whole.diversity and whole.diversity.value]
+    return row
+
+
+def real_row(folders: Sequence[Path], numbers: Mapping[str, Any]) -> list[Value]:
+    """What was measured of the real images beside any model's."""
+    row: list[Value] = ["real images"]
+    for folder in folders:
+        cells = numbers[f"Right defect, right product: {folder}"]["cells"].values()
+        row.append(per_cent(cell["real, right defect"] for cell in cells))
+    row += [None, None]
+    for whole in map(all_cells, folders, repeat(numbers)):
+        row += [None, whole.diversity_real and whole.diversity_real.value]
+    return row
+
+
+def all_cells(folder: Path, numbers: Mapping[str, Any]) -> Measured:
+    """Fidelity and diversity over all products."""
+    return list(numbers[f"Fidelity and diversity: {folder}"]["groups"].values())[-1]
 
 
 def per_cent(shares: Iterable[Interval | None]) -> float | None:
