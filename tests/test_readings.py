@@ -69,3 +69,12 @@ def test_every_form_of_g_changes_what_it_paints_on(recipe: str) -> None:
     x, defect = images(2), torch.tensor([1, 2])
     delta = painter.paint(x, codes_like(painter.networks, defect)).delta
     assert (delta.abs().amax((1, 2, 3)) > 0).all()
+
+
+@pytest.mark.parametrize("recipe", [f"ablation_{letter}" for letter in "bcde"])
+def test_what_is_read_of_a_normal_image_changes_nothing(recipe: str) -> None:
+    painter = Painter(info(), small_model(recipe).eval(), CPU)
+    x = images(2)
+    codes = painter.networks.encoder(x, torch.tensor([0, 0]))
+    assert codes.c.any() == (recipe != "ablation_e")
+    assert painter.paint(x, codes).delta.abs().max() < 1e-5
