@@ -56,7 +56,7 @@ class Generator(nn.Module):
     """Base of the forms of G.
 
     Attributes:
-        splits: whether defect and background are apart in it, so that c = 0 leaves the defect out.
+        splits: whether defect and background are apart in it; if not, the code decides on all of the image.
     """
 
     splits = True
