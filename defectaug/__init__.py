@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from defectaug.bundle import load_model
-    from defectaug.evaluation.api import evaluate
+    from defectaug.reporting.api import evaluate
     from defectaug.synthesis.api import synthesize
     from defectaug.synthesis.transfer import transfer
-    from defectaug.training.run import train
+    from defectaug.training.api import train
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "evaluate", "load_model", "synthesize", "train", "transfer"]
 
 _HOMES = {
-    "train": "defectaug.training.run",
+    "train": "defectaug.training.api",
     "synthesize": "defectaug.synthesis.api",
     "transfer": "defectaug.synthesis.transfer",
-    "evaluate": "defectaug.evaluation.api",
+    "evaluate": "defectaug.reporting.api",
     "load_model": "defectaug.bundle",
 }
 

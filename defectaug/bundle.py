@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import defectaug
-from defectaug.config import BRIEF, Config, NetworkConfig, check, from_mapping, read_yaml, to_mapping
-from defectaug.data.durable import write_atomic
-from defectaug.data.files import real
+from defectaug.config.schema import BRIEF, Config, NetworkConfig, check, from_mapping, read_yaml, to_mapping
 from defectaug.errors import BundleError, ConfigError
-from defectaug.model import BundleInfo
+from defectaug.io.atomic import write_atomic
+from defectaug.io.files import real
+from defectaug.methods.base import BundleInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from defectaug.model import DefectModel
+    from defectaug.methods.base import DefectModel
 
 FORMAT = 1
 """Version of the bundle's layout. Newer ones are refused, with the version of the package that wrote them."""
@@ -216,7 +216,7 @@ def _check_shapes(folder: Path, net: NetworkConfig, data: TrainedOn) -> None:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    from defectaug.dtgan.model import DTGAN
+    from defectaug.methods.dtgan.model import DTGAN
 
     path = folder / WEIGHTS
     with torch.device("meta"):
@@ -253,8 +253,8 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         BundleError: none found, damaged, or of another version.
         ConfigError: the device is not there.
     """
-    from defectaug.dtgan.painter import Painter
-    from defectaug.training.device import choose
+    from defectaug.device import choose
+    from defectaug.methods.dtgan.inference import Painter
 
     folder = find_bundle(path)
     config, data = read_config(folder)

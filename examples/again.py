@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from defectaug import load_model
-from defectaug.data.images import read_image, write_png
 from defectaug.data.sample import Sample
 from defectaug.errors import BundleError, DataError, DefectaugError
-from defectaug.model import DefectModel
-from defectaug.synthesis.manifest import read_lines
+from defectaug.io.images import read_image, write_png
+from defectaug.io.manifest import read_lines
+from defectaug.methods.base import DefectModel
 from defectaug.synthesis.plan import Item, Plan
 from defectaug.synthesis.render import Rendered, Renderer
 

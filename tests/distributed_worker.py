@@ -12,8 +12,8 @@ import torch
 from small_networks import CPU, small_config, training_batch
 
 from defectaug.data.batches import Batch
-from defectaug.dtgan.method import DTGANMethod
-from defectaug.training.distributed import Team, team_of
+from defectaug.methods.dtgan.method import DTGANMethod
+from defectaug.nn.distributed import Team, team_of
 
 STEPS = 3
 IMAGES = 10  # halves of 5: two processes hold unlike numbers of rows

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from defectaug.dtgan.codes import Codes
-from defectaug.model import BundleInfo, Painted, Reading
+from defectaug.methods.base import BundleInfo, Painted, Reading
+from defectaug.methods.dtgan.codes import Codes
 
 BRIGHT = 0.6  # of [-1, 1]; the surfaces below lie under it, the defects above
 

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from defectaug.config import Config, overlay, resolve
+from defectaug.config.schema import Config, overlay, resolve
 from defectaug.data.batches import Batch
-from defectaug.dtgan.codes import Codes, code_form
-from defectaug.dtgan.memory import ShapeMemory
-from defectaug.dtgan.method import DTGANMethod
-from defectaug.dtgan.model import DTGAN
-from defectaug.training.device import Compute
+from defectaug.device import Compute
+from defectaug.methods.dtgan.codes import Codes, code_form
+from defectaug.methods.dtgan.method import DTGANMethod
+from defectaug.methods.dtgan.model import DTGAN
+from defectaug.methods.layered.shape_bank import ShapeMemory
 
 torch.set_num_threads(1)
 

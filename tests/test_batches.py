@@ -12,9 +12,9 @@ import torch
 from data_helpers import mask, native, picture, save
 
 from defectaug.data.batches import BalancedBatches, Batch, CropStore, ImageStore
-from defectaug.data.images import NativeImage, read_image, to_model
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.errors import DataError
+from defectaug.io.images import NativeImage, read_image, to_model
 
 COUNTS = {"A/normal": 9, "A/scratch": 4, "A/spot": 1, "B/normal": 2, "B/spot": 3}
 

@@ -144,7 +144,7 @@ def raising(error: BaseException) -> Callable[..., None]:
 def test_exit_codes(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
 ) -> None:
-    monkeypatch.setattr("defectaug.evaluation.api.evaluate", raising(error))
+    monkeypatch.setattr("defectaug.reporting.api.evaluate", raising(error))
     got, out, err = run("evaluate", "x")
     assert (got, out) == (code, "")
     assert said in one_error(err)
@@ -160,7 +160,7 @@ def test_an_interrupt_in_a_destructor_is_not_lost(run: Run, monkeypatch: pytest.
         for _ in range(1000):
             time.sleep(0.01)
 
-    monkeypatch.setattr("defectaug.evaluation.api.evaluate", busy)
+    monkeypatch.setattr("defectaug.reporting.api.evaluate", busy)
     before = sys.unraisablehook
     code, _, err = run("evaluate", "x")
     assert (code, err) == (130, "error: interrupted\n")
@@ -184,7 +184,7 @@ def test_train_passes_on_what_was_given(run: Run, monkeypatch: pytest.MonkeyPatc
             seen.update(options, data=data)
             return tmp_path / "model"
 
-    monkeypatch.setitem(sys.modules, "defectaug.training.run", Module)  # type: ignore[misc]
+    monkeypatch.setitem(sys.modules, "defectaug.training.api", Module)  # type: ignore[misc]
     code, out, _ = run("train", "d", "--image-size", 64, "--minutes", "0.5", "--map", "m.yaml", "--dry-run")
     assert (code, out) == (0, f"{tmp_path / 'model'}\n")
     assert callable(seen.pop("say"))

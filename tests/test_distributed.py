@@ -25,8 +25,8 @@ from small_networks import SMALL
 import defectaug
 from defectaug.errors import ConfigError
 from defectaug.nn.augment import differentiable_augment
+from defectaug.nn.distributed import ALONE, Team
 from defectaug.nn.rows import Rows
-from defectaug.training.distributed import ALONE, Team
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch without torch.distributed")

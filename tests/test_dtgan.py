@@ -10,14 +10,14 @@ from small_networks import codes_like, images, remembering, small_config, small_
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from defectaug.config import recipe_names
-from defectaug.dtgan.anchor import NORMAL, anchor_like
-from defectaug.dtgan.codes import Codes
-from defectaug.dtgan.encoder import CoarseShape, FineShape
-from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
-from defectaug.dtgan.layered import RIM, LayeredGenerator
-from defectaug.dtgan.mapping import MappingNetwork
-from defectaug.dtgan.model import DTGAN
+from defectaug.config.schema import recipe_names
+from defectaug.methods.dtgan.anchor import NORMAL, anchor_like
+from defectaug.methods.dtgan.codes import Codes
+from defectaug.methods.dtgan.encoder import CoarseShape, FineShape
+from defectaug.methods.dtgan.guides import LatentGuide, ReferenceGuide
+from defectaug.methods.dtgan.mapping import MappingNetwork
+from defectaug.methods.dtgan.model import DTGAN
+from defectaug.methods.layered.generator import RIM, LayeredGenerator
 from defectaug.nn.blocks import dilated
 
 RECIPES = recipe_names()

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from fake_model import FakeModel, data, info, save, surface
 
+from defectaug.benchmark.settings import StudySettings
 from defectaug.cli.main import main
-from defectaug.data.images import read_image, read_mask
 from defectaug.errors import ConfigError, DataError, DefectaugError, OutputError
-from defectaug.evaluation import api
-from defectaug.evaluation.api import EvaluationResult, chosen_parts
-from defectaug.evaluation.counts import repeats, shared
-from defectaug.evaluation.study.settings import StudySettings
+from defectaug.io.images import read_image, read_mask
+from defectaug.metrics.counts import repeats, shared
+from defectaug.reporting import api
+from defectaug.reporting.api import EvaluationResult, chosen_parts
 from defectaug.synthesis.api import synthesize
 
 
@@ -29,7 +29,7 @@ def evaluate(*folders: object, **options: object) -> EvaluationResult:
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defectaug.evaluation.weights._fetch", lambda kind, target: False)
+    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
 
 
 @pytest.fixture

@@ -13,27 +13,27 @@ import torch
 from evaluation_data import real, synthetic
 from fake_model import FakeModel, data, info, save
 
-from defectaug.data.images import read_image, read_mask
+from defectaug.benchmark.classifier import Labelled
+from defectaug.benchmark.settings import StudySettings
 from defectaug.data.index import index_folder
-from defectaug.evaluation import judge as judging
-from defectaug.evaluation.api import evaluate
-from defectaug.evaluation.correctness import skill
-from defectaug.evaluation.folders import pictures_of
-from defectaug.evaluation.judge import JudgeSettings, Named
-from defectaug.evaluation.looks import look_at_all
-from defectaug.evaluation.maps import PixelCounts, blurred
-from defectaug.evaluation.scene import Scene
-from defectaug.evaluation.study.classifier import Labelled
-from defectaug.evaluation.study.settings import StudySettings
+from defectaug.device import choose
+from defectaug.io.images import read_image, read_mask
+from defectaug.metrics import naming as judging
+from defectaug.metrics.context import Scene
+from defectaug.metrics.correctness import skill
+from defectaug.metrics.folders import pictures_of
+from defectaug.metrics.image_statistics import look_at_all
+from defectaug.metrics.naming import JudgeSettings, Named
+from defectaug.metrics.pixel_scores import PixelCounts, blurred
+from defectaug.reporting.api import evaluate
 from defectaug.synthesis.api import synthesize
-from defectaug.training.device import choose
 
 QUICK = JudgeSettings(folds=2, steps=60, batch_size=24, image_size=64)
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defectaug.evaluation.weights._fetch", lambda kind, target: False)
+    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
 
 
 def test_the_wrong_defect_is_named_and_the_right_one_is_not(tmp_path: Path) -> None:

@@ -11,21 +11,21 @@ import torch
 from evaluation_data import part, real, save, synthetic
 
 from defectaug.errors import ConfigError
-from defectaug.evaluation import weights
-from defectaug.evaluation.api import evaluate
-from defectaug.evaluation.cache import Cache
-from defectaug.evaluation.distances import Kernels, frechet, inside, pair_mean, resampled, share_interval
-from defectaug.evaluation.extractors import Filters, Inception, Lpips
-from defectaug.evaluation.features import FeatureStore
-from defectaug.evaluation.fidelity import chosen_pairs, groups_of
-from defectaug.evaluation.fidelity_words import Measured, lines
-from defectaug.evaluation.folders import read_real
-from defectaug.evaluation.looks import look_at_all
+from defectaug.metrics.array_cache import Cache
+from defectaug.metrics.distances import Kernels, frechet, inside, pair_mean, resampled, share_interval
+from defectaug.metrics.extractors import Filters, Inception, Lpips
+from defectaug.metrics.features import FeatureStore
+from defectaug.metrics.fidelity import chosen_pairs, groups_of
+from defectaug.metrics.folders import read_real
+from defectaug.metrics.image_statistics import look_at_all
+from defectaug.nn import weights
+from defectaug.reporting.api import evaluate
+from defectaug.reporting.fidelity import Measured, lines
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defectaug.evaluation.weights._fetch", lambda kind, target: False)
+    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
 
 
 def rows(count: int, seed: int, mean: float = 0.0, size: int = 12) -> np.ndarray:

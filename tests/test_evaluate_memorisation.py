@@ -9,14 +9,14 @@ import pytest
 from evaluation_data import line, painted, real, save, strokes, surface, synthetic, write_manifest
 from PIL import Image
 
-from defectaug.evaluation.alike import Gallery, details, mean_picture, nearest, widened
-from defectaug.evaluation.api import EvaluationResult, evaluate
-from defectaug.evaluation.changes import visible_change
+from defectaug.metrics.changes import visible_change
+from defectaug.metrics.similarity import Gallery, details, mean_picture, nearest, widened
+from defectaug.reporting.api import EvaluationResult, evaluate
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defectaug.evaluation.weights._fetch", lambda kind, target: False)
+    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from data_helpers import mask, picture, save
 from PIL import Image
 
 import defectaug
-from defectaug.config import resolve
+from defectaug.config.schema import resolve
 from defectaug.data.class_map import read_class_map
-from defectaug.data.images import read_mask
 from defectaug.data.index import index_folder
+from defectaug.io.images import read_mask
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 sys.path.insert(0, str(EXAMPLES / "mtd"))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from data_helpers import native, picture, save
 
-from defectaug.data import cache
-from defectaug.data.images import Header, probe
+from defectaug.data import header_cache as cache
 from defectaug.data.index import index_folder
 from defectaug.data.survey import survey
 from defectaug.errors import DataError
+from defectaug.io.images import Header, probe
 
 
 @pytest.fixture

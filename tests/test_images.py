@@ -11,7 +11,8 @@ import pytest
 from data_helpers import mask, picture, save
 from PIL import Image
 
-from defectaug.data.images import (
+from defectaug.errors import DataError, OutputError
+from defectaug.io.images import (
     NativeImage,
     as_channels,
     is_black_and_white,
@@ -24,7 +25,6 @@ from defectaug.data.images import (
     write_mask,
     write_png,
 )
-from defectaug.errors import DataError, OutputError
 
 GREY = picture(1)
 RGB = picture(2, channels=3)

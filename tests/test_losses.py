@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from defectaug.dtgan import losses
-from defectaug.dtgan.codes import Codes
-from defectaug.dtgan.validation import kernel_distance
+from defectaug.methods.dtgan import losses
+from defectaug.methods.dtgan.codes import Codes
+from defectaug.methods.dtgan.validation import kernel_distance
 
 
 def codes(c: float, s: float) -> Codes:

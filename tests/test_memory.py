@@ -9,10 +9,10 @@ import torch
 from small_networks import SIZE, remembering, small_config, small_method, small_model, training_batch
 from torch import Tensor
 
-from defectaug.dtgan import memory
-from defectaug.dtgan.codes import Codes
-from defectaug.dtgan.mapping import Latent
-from defectaug.dtgan.memory import ShapeMemory
+from defectaug.methods.dtgan.codes import Codes
+from defectaug.methods.dtgan.mapping import Latent
+from defectaug.methods.layered import shape_bank as memory
+from defectaug.methods.layered.shape_bank import ShapeMemory
 
 
 def fresh(**network: int) -> ShapeMemory:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from small_networks import images
 from torch import Tensor, nn
 
-from defectaug.dtgan.codes import LEAK, THRESHOLD, FeatureForm, LayerForm, soft_threshold
-from defectaug.dtgan.layered import FineConv, union
-from defectaug.dtgan.mapping import map_sizes
+from defectaug.methods.dtgan.codes import LEAK, THRESHOLD, FeatureForm, LayerForm, soft_threshold
+from defectaug.methods.dtgan.mapping import map_sizes
+from defectaug.methods.layered.generator import FineConv, union
 from defectaug.nn.augment import differentiable_augment, mirror_and_shift
 from defectaug.nn.blocks import AdaIN, NoiseInjection, Resample, ResBlock, Trunk, blur3, dilated, pool_max_mean
 from defectaug.nn.branches import PAD, BranchedConv1x1, BranchedLinear, Branches, pick

@@ -11,8 +11,8 @@ from fake_model import FakeModel, data, info
 from small_networks import CPU, codes_like, images, small_model
 
 import defectaug
-from defectaug.dtgan.painter import Painter
-from defectaug.synthesis.readings import Readings
+from defectaug.methods.dtgan.inference import Painter
+from defectaug.synthesis.source_cache import Readings
 
 
 def views(count: int) -> list[np.ndarray]:

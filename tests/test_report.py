@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectaug.evaluation import plots
-from defectaug.evaluation.report import as_html
-from defectaug.evaluation.sections import (
+from defectaug.reporting import plots
+from defectaug.reporting.page import as_html
+from defectaug.reporting.sections import (
     Figure,
     Finding,
     Interval,
@@ -29,8 +29,8 @@ from defectaug.evaluation.sections import (
     plain,
     show,
 )
-from defectaug.evaluation.terminal import as_text
-from defectaug.evaluation.verdict import verdicts
+from defectaug.reporting.terminal import as_text
+from defectaug.reporting.verdict import verdicts
 
 NASTY = '<b>&"[red]'
 

@@ -12,16 +12,16 @@ import pytest
 from data_helpers import save
 from study_helpers import folder, noise, surface
 
+from defectaug.benchmark import runs as units
+from defectaug.benchmark.api import run_study
+from defectaug.benchmark.result import ALL, StudyResult
+from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import CONFIG, TrainedOn, write_config
-from defectaug.config import Config
+from defectaug.config.schema import Config
 from defectaug.data.index import index_folder
 from defectaug.errors import ConfigError, DataError
-from defectaug.evaluation.sections import as_json
-from defectaug.evaluation.study import units
-from defectaug.evaluation.study.api import run_study
-from defectaug.evaluation.study.result import ALL, StudyResult
-from defectaug.evaluation.study.section import study_section
-from defectaug.evaluation.study.settings import StudySettings
+from defectaug.reporting.sections import as_json
+from defectaug.reporting.study import study_section
 
 QUICK = StudySettings(
     image_size=32, steps=3, batch_size=12, checks=1, augmentations=("traditional",), seeds=(0, 1), device="cpu"

@@ -11,10 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from defectaug.errors import ConfigError
-from defectaug.evaluation.study.arms import Arm, arms, portions
-from defectaug.evaluation.study.augment import Augment, cutmix, cutout, mixup, traditional
-from defectaug.evaluation.study.classifier import (
+from defectaug.benchmark.augment import Augment, cutmix, cutout, mixup, traditional
+from defectaug.benchmark.classifier import (
     Recipe,
     build,
     origin_loss,
@@ -23,11 +21,13 @@ from defectaug.evaluation.study.classifier import (
     reversal_strength,
     reverse_gradient,
 )
-from defectaug.evaluation.study.draws import CellDraws
-from defectaug.evaluation.study.intervals import Difference, paired_difference, t_cdf, t_quantile, verdict
-from defectaug.evaluation.study.networks import find_weights
-from defectaug.evaluation.study.settings import StudySettings
-from defectaug.training.device import Compute
+from defectaug.benchmark.conditions import Arm, arms, portions
+from defectaug.benchmark.intervals import Difference, paired_difference, t_cdf, t_quantile, verdict
+from defectaug.benchmark.networks import find_weights
+from defectaug.benchmark.sampler import CellDraws
+from defectaug.benchmark.settings import StudySettings
+from defectaug.device import Compute
+from defectaug.errors import ConfigError
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 
@@ -207,7 +207,7 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_network_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from defectaug.evaluation.study import networks
+    from defectaug.benchmark import networks
 
     def refuse(name: str) -> None:
         raise OSError("no route")

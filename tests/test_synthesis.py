@@ -9,8 +9,8 @@ import pytest
 from fake_model import FakeModel, contents, data, defective, info, lines, save, surface
 from PIL import Image
 
-from defectaug.data.images import NativeImage, read_image
 from defectaug.errors import ConfigError, DataError
+from defectaug.io.images import NativeImage, read_image
 from defectaug.synthesis import windows
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.compose import compose, defect_mask, native_change

@@ -16,19 +16,19 @@ from safetensors.torch import load_file
 from small_networks import images, small_config, small_method, small_model, training_batch
 from torch import Tensor
 
+from defectaug import device
 from defectaug.bundle import read_weights
-from defectaug.config import Config
+from defectaug.config.schema import Config
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.data.index import index_folder
 from defectaug.data.stores import ImageStore
 from defectaug.errors import BundleError, ConfigError, TrainingError
-from defectaug.training import device
-from defectaug.training.ema import Average
-from defectaug.training.examples import example_batch, validation_batch
+from defectaug.nn.ema import Average
+from defectaug.nn.schedules import cooling, ema_decay, rising, step_seed
+from defectaug.training.checkpoint import load_state, save_state
+from defectaug.training.fixed_batches import example_batch, validation_batch
 from defectaug.training.log import MetricLog
 from defectaug.training.loop import Loop
-from defectaug.training.schedule import cooling, ema_decay, rising, step_seed
-from defectaug.training.state import load_state, save_state
 
 RHYTHM = {"steps": 4, "save_every": 1, "sample_every": 2, "validate_every": 2, "log_every": 1}
 

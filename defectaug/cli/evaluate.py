@@ -23,7 +23,7 @@ from defectaug.cli.options import (
 from defectaug.cli.progress import Progress
 
 if TYPE_CHECKING:
-    from defectaug.evaluation.study.settings import StudySettings
+    from defectaug.benchmark.settings import StudySettings
 
 _PARTS_PANEL = "What to measure"
 _STUDY_PANEL = "The study: does it help a classifier?"
@@ -127,7 +127,7 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Measure synthetic images against real ones: are they good, and do they help a classifier?"""
-    from defectaug.evaluation.api import evaluate as run
+    from defectaug.reporting.api import evaluate as run
 
     with _Stages() as stages:
         result = run(
@@ -193,7 +193,7 @@ def _study_settings(classifier: str | None, sweep: str | None, device: str | Non
         return None
     from dataclasses import replace
 
-    from defectaug.evaluation.study.api import default_settings
+    from defectaug.benchmark.api import default_settings
 
     try:
         amounts = tuple(float(amount) for amount in _listed(sweep))

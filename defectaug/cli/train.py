@@ -94,7 +94,7 @@ def train(
     """Learn the defects of all products in DATA; leaves a model folder."""
     if steps is not None and minutes is not None:
         raise ConfigError("--steps and --minutes both set the length of the training: give one of them")
-    from defectaug.training.run import train as run
+    from defectaug.training.api import train as run
 
     with Progress("training", unit="step") as progress:
         folder = run(

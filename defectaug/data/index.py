@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from defectaug.data.class_map import MAP_NAME, ClassMap, nearest, read_class_map
-from defectaug.data.files import expanded, nfc
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, DataError
+from defectaug.io.files import expanded, nfc
 
 __all__ = ["DataIndex", "Sample", "index_folder"]
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectaug.data.files import (
+from defectaug.data.sample import Sample
+from defectaug.errors import DataError
+from defectaug.io.files import (
     child,
     has_images,
     has_own_images,
@@ -17,8 +19,6 @@ from defectaug.data.files import (
     nfc,
     subfolders,
 )
-from defectaug.data.sample import Sample
-from defectaug.errors import DataError
 
 NORMAL_NAMES = frozenset({"normal", "good", "ok", "free", "defect_free", "mt_free"})
 PARTS = ("train", "val", "valid", "validation", "test")

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from defectaug.data.durable import write_atomic
-from defectaug.data.images import read_image, to_model
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
+from defectaug.io.atomic import write_atomic
+from defectaug.io.images import read_image, to_model
 
 FRACTIONS = {"train": 0.7, "val": 0.15, "test": 0.15}
 THUMBNAIL = 32

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectaug.data.images import (
+from defectaug.data.sample import Sample
+from defectaug.errors import DataError
+from defectaug.io.images import (
     NativeImage,
     as_channels,
     quantise,
@@ -20,8 +22,6 @@ from defectaug.data.images import (
     resize_float,
     to_model,
 )
-from defectaug.data.sample import Sample
-from defectaug.errors import DataError
 
 Say = Callable[[str], None]
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold

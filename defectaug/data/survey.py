@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from defectaug.data.cache import Headers, edges_digest
-from defectaug.data.images import Header, NativeImage, read_image
+from defectaug.data.header_cache import Headers, edges_digest
 from defectaug.data.index import DataIndex
 from defectaug.data.layouts import Hints
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
+from defectaug.io.images import Header, NativeImage, read_image
 
 ADVISED_IMAGES = 8
 WHITE_LEVELS = (1023, 4095, 16383, 65535)  # cameras of 10, 12, 14 and 16 bits

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defectaug.errors import ConfigError, OutputError
+from defectaug.nn.distributed import launched_as
 from defectaug.synthesis.choose import make_plan, output_folder
 from defectaug.synthesis.plan import Plan, parse_shard
 from defectaug.synthesis.render import Rendered, Renderer, loaded
 from defectaug.synthesis.threads import in_threads, threads
 from defectaug.synthesis.write import OutputFolder, Request, mask_folder, refuse_source
-from defectaug.training.distributed import launched_as
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
-    from defectaug.model import BundleInfo, DefectModel
+    from defectaug.methods.base import BundleInfo, DefectModel
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]

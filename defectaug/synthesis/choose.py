@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectaug.data.files import expanded, real
 from defectaug.errors import ConfigError, DataError
+from defectaug.io.files import expanded, real
 from defectaug.synthesis import sources
 from defectaug.synthesis.plan import Plan, plan_balance, plan_cells
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
-    from defectaug.model import BundleInfo
+    from defectaug.methods.base import BundleInfo
 
 DEFAULT_COUNT = 100
 Say = Callable[[str], None]

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from defectaug.data.images import NativeImage, as_channels, resize_float
+from defectaug.io.images import NativeImage, as_channels, resize_float
 
 MASK_THRESHOLD = 6 / 255  # of the white level: a change the eye can see on a plain surface
 MASK_SHARE = 0.25  # CHOICE: of an image's greatest change, both smoothed: what is less is the defect's soft rim

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectaug.data.images import NativeImage, read_image, read_mask, to_model
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
+from defectaug.io.images import NativeImage, read_image, read_mask, to_model
 from defectaug.synthesis import windows
 from defectaug.synthesis.compose import (
     MASK_THRESHOLD,
@@ -26,11 +26,11 @@ from defectaug.synthesis.compose import (
     white_level,
 )
 from defectaug.synthesis.plan import Item, Plan, derive_seed
-from defectaug.synthesis.readings import Readings
+from defectaug.synthesis.source_cache import Readings
 from defectaug.synthesis.windows import Window
 
 if TYPE_CHECKING:
-    from defectaug.model import BundleInfo, Codes, DefectModel
+    from defectaug.methods.base import BundleInfo, Codes, DefectModel
 
 MAX_REDRAWS = 4
 # The change must pass the mask's threshold by a margin: enlarging it rounds its peaks off.

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defectaug.data.class_map import check_folder_name, nearest
-from defectaug.data.files import has_own_images, images_with_masks, nfc, real
-from defectaug.data.images import probe
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Sample
-from defectaug.data.skipped import say_skipped
 from defectaug.errors import ConfigError, DataError
+from defectaug.io.files import has_own_images, images_with_masks, nfc, real
+from defectaug.io.images import probe
+from defectaug.io.skipped import say_skipped
 from defectaug.synthesis.plan import Cell
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
-    from defectaug.model import BundleInfo
+    from defectaug.methods.base import BundleInfo
 
 Say = Callable[[str], None]
 SHIPPED_SOURCES = "sources"  # folder of a bundle that brings a few normal images of its own

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from defectaug.data.files import IMAGE_SUFFIXES, expanded, images_with_masks, nfc, real
-from defectaug.data.images import NativeImage, read_image, write_mask, write_png
 from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, DataError, OutputError
+from defectaug.io.files import IMAGE_SUFFIXES, expanded, images_with_masks, nfc, real
+from defectaug.io.images import NativeImage, read_image, write_mask, write_png
 from defectaug.synthesis import windows
 from defectaug.synthesis.compose import Floats, compose, defect_mask, white_level
 from defectaug.synthesis.plan import derive_seed
@@ -29,10 +29,10 @@ from defectaug.synthesis.render import (
     view_of,
 )
 from defectaug.synthesis.sources import known_name, unfit
-from defectaug.synthesis.unfinished import UnfinishedTransfer
+from defectaug.synthesis.transfer_journal import UnfinishedTransfer
 
 if TYPE_CHECKING:
-    from defectaug.model import DefectModel
+    from defectaug.methods.base import DefectModel
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]

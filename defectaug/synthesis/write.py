@@ -18,11 +18,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from defectaug.data.durable import Lock, write_atomic
-from defectaug.data.files import real
-from defectaug.data.images import NativeImage, probe, read_mask, write_mask, write_png
 from defectaug.errors import DataError, OutputError
-from defectaug.synthesis import earlier, manifest
+from defectaug.io import manifest
+from defectaug.io.atomic import Lock, write_atomic
+from defectaug.io.files import real
+from defectaug.io.images import NativeImage, probe, read_mask, write_mask, write_png
+from defectaug.synthesis import previous_run as earlier
 from defectaug.synthesis.plan import Item, Plan
 
 

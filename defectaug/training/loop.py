@@ -16,13 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from defectaug.bundle import write_weights
-from defectaug.config import RunConfig
+from defectaug.config.schema import RunConfig
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.errors import DataError, OutputError
-from defectaug.training.distributed import ALONE, Team
+from defectaug.methods.protocol import Method
+from defectaug.nn.distributed import ALONE, Team
+from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.log import MetricLog
-from defectaug.training.protocol import Method
-from defectaug.training.state import load_state, save_state
 
 STATE = "state"
 Say = Callable[[str], None]

@@ -12,7 +12,7 @@ from defectaug.data.index import DataIndex
 from defectaug.data.survey import Survey
 
 if TYPE_CHECKING:
-    from defectaug.training.run import Prepared
+    from defectaug.training.api import Prepared
 
 
 def describe_data(index: DataIndex, found: Survey) -> Iterator[str]:

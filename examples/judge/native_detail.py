@@ -19,10 +19,10 @@ from folders import print_table, write_json
 from numpy.typing import NDArray
 
 from defectaug import load_model
-from defectaug.data.images import NativeImage, as_channels, read_image, resize_float, to_model
 from defectaug.data.index import index_folder
 from defectaug.errors import DefectaugError
-from defectaug.model import DefectModel
+from defectaug.io.images import NativeImage, as_channels, read_image, resize_float, to_model
+from defectaug.methods.base import DefectModel
 from defectaug.synthesis.compose import compose, native_change
 
 Floats = NDArray[np.float64]

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from defectaug.data.images import read_mask, write_atomic, write_mask
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.splits import near_duplicate_groups, split
 from defectaug.errors import DataError, DefectaugError, OutputError
+from defectaug.io.images import read_mask, write_atomic, write_mask
 
 CLASS_MAP = Path(__file__).with_name("mtd.yaml")
 FRACTIONS = {"train": 0.7, "test": 0.3}

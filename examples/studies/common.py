@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from defectaug.benchmark.settings import StudySettings
 from defectaug.cli.failures import Session, guard
 from defectaug.cli.progress import Progress
 from defectaug.data.index import DataIndex, Sample, index_folder
 from defectaug.errors import ConfigError, OutputError
-from defectaug.evaluation.sections import Table, plain, show
-from defectaug.evaluation.study.settings import StudySettings
+from defectaug.reporting.sections import Table, plain, show
 
 RECORD = ".defectaug-run.json"  # lies in a folder whose synthesis is not finished
 
@@ -75,7 +75,7 @@ def settings_of(options: argparse.Namespace, **changes: Any) -> StudySettings:
 
 def is_slim(options: argparse.Namespace) -> bool:
     """Whether two CPU cores have to do: as --slim or --full says, else where there is no GPU."""
-    from defectaug.training.device import choose
+    from defectaug.device import choose
 
     if options.slim and options.full:
         raise ConfigError("--slim and --full: give one of them")
@@ -231,7 +231,7 @@ def study(
     options: argparse.Namespace, models: Sequence[Path] = (),
 ) -> Any:  # fmt: skip
     """`run_study` with progress; finished trainings are kept in OUT/cache."""
-    from defectaug.evaluation.study.api import run_study
+    from defectaug.benchmark.api import run_study
 
     with Progress("study", unit="step") as progress:
         return run_study(
@@ -243,7 +243,7 @@ def study(
 def write(name: str, options: argparse.Namespace, title: str, lines: Sequence[str], tables: Sequence[Table],
           numbers: Mapping[str, Any]) -> None:  # fmt: skip
     """Leaves OUT/NAME.json and OUT/NAME.md, and prints the latter."""
-    from defectaug.data.images import write_atomic
+    from defectaug.io.images import write_atomic
 
     command = shlex.join(["python", *sys.argv])
     text = [f"# {title}", *lines]
@@ -269,7 +269,7 @@ def machine(device: str) -> str:
     """For example "x86_64, cpu (2 threads), fp32"."""
     import platform
 
-    from defectaug.training.device import choose
+    from defectaug.device import choose
 
     return f"{platform.machine()}, {choose(device).describe()}"
 

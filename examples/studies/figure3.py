@@ -21,9 +21,9 @@ import common
 
 from defectaug.data.index import DataIndex
 from defectaug.errors import ConfigError
-from defectaug.evaluation.api import EvaluationResult
-from defectaug.evaluation.fidelity_words import Measured
-from defectaug.evaluation.sections import Interval, Table, Value
+from defectaug.reporting.api import EvaluationResult
+from defectaug.reporting.fidelity import Measured
+from defectaug.reporting.sections import Interval, Table, Value
 
 STEPS = {
     "a": "StarGAN v2",

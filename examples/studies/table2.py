@@ -18,7 +18,7 @@ from defectaug.errors import ConfigError
 
 def table2(options: argparse.Namespace) -> None:
     """Trains and writes the table."""
-    from defectaug.evaluation.study.section import difference_table, error_table, image_table
+    from defectaug.reporting.study import difference_table, error_table, image_table
 
     if options.model is None and not options.synthetic:
         raise ConfigError("--model DIR or --synthetic NAME=DIR: name what makes, or holds, the synthetic images")

@@ -13,11 +13,11 @@ import argparse
 
 import common
 
+from defectaug.benchmark.intervals import spread
+from defectaug.benchmark.result import ALL, StudyResult
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.errors import ConfigError
-from defectaug.evaluation.sections import Spread, Table, Value
-from defectaug.evaluation.study.intervals import spread
-from defectaug.evaluation.study.result import ALL, StudyResult
+from defectaug.reporting.sections import Spread, Table, Value
 
 
 def table4(options: argparse.Namespace) -> None:
@@ -50,7 +50,7 @@ def reduced(real: DataIndex, product: str, options: argparse.Namespace) -> DataI
 
 def table(results: dict[str, StudyResult]) -> Table:
     """Error rates in per cent and what the synthetic images change of them, a row a product."""
-    from defectaug.evaluation.study.section import points
+    from defectaug.reporting.study import points
 
     names = (*next(iter(results.values())).products, ALL)
     rows: list[list[Value]] = [[name] for name in names]

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import common
 
+from defectaug.benchmark.intervals import spread
+from defectaug.benchmark.result import ALL, StudyResult
 from defectaug.data.index import DataIndex
 from defectaug.errors import ConfigError
-from defectaug.evaluation.sections import Spread, Table, Value
-from defectaug.evaluation.study.intervals import spread
-from defectaug.evaluation.study.result import ALL, StudyResult
-from defectaug.evaluation.study.section import difference_table, error_table
+from defectaug.reporting.sections import Spread, Table, Value
+from defectaug.reporting.study import difference_table, error_table
 
 
 def table5(options: argparse.Namespace) -> None:

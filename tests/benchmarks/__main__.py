@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-# The setting that training runs with has to be there before PyTorch is (see defectaug.training.run).
-import defectaug.training.run  # noqa: F401  # isort: skip
+# The setting that training runs with has to be there before PyTorch is (see defectaug.training.api).
+import defectaug.training.api  # noqa: F401  # isort: skip
 import torch
 
-from defectaug.training.device import Compute, choose
+from defectaug.device import Compute, choose
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a folder, this is no package yet
 from benchmarks import reference, system, training

@@ -3,7 +3,7 @@ player and guide, and for every loss term the passes that it needs, none shared 
 
 It computes the same terms from the same random numbers as the step that the package takes, so that the two can be held
 together (`tests/test_benchmarks.py`) and their speeds compared. Their gradients are the same too, but for the leak of
-:class:`defectaug.dtgan.codes.SoftThreshold`, which is not linear: there it matters which terms share a pass.
+:class:`defectaug.methods.dtgan.codes.SoftThreshold`, which is not linear: there it matters which terms share a pass.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from defectaug.config import Config
+from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
-from defectaug.dtgan import losses
-from defectaug.dtgan.anchor import NORMAL, is_defective
-from defectaug.dtgan.codes import Codes
-from defectaug.dtgan.discriminator import Verdict
-from defectaug.dtgan.generator import Background, Rendered
-from defectaug.dtgan.guides import LatentGuide, ReferenceGuide
-from defectaug.dtgan.mapping import Latent
-from defectaug.dtgan.memory import ShapeMemory
-from defectaug.dtgan.method import DTGANMethod
-from defectaug.dtgan.model import DTGAN
-from defectaug.dtgan.objective import Objective, Pass, Terms, TrainingBatch
+from defectaug.device import Compute
+from defectaug.methods.dtgan import losses
+from defectaug.methods.dtgan.anchor import NORMAL, is_defective
+from defectaug.methods.dtgan.codes import Codes
+from defectaug.methods.dtgan.discriminator import Verdict
+from defectaug.methods.dtgan.generator import Background, Rendered
+from defectaug.methods.dtgan.guides import LatentGuide, ReferenceGuide
+from defectaug.methods.dtgan.mapping import Latent
+from defectaug.methods.dtgan.method import DTGANMethod
+from defectaug.methods.dtgan.model import DTGAN
+from defectaug.methods.dtgan.objective import Objective, Pass, Terms, TrainingBatch
+from defectaug.methods.layered.shape_bank import ShapeMemory
 from defectaug.nn.augment import differentiable_augment
-from defectaug.nn.held import held
+from defectaug.nn.frozen import held
 from defectaug.nn.rows import Rows
-from defectaug.training.device import Compute
-from defectaug.training.schedule import ema_decay, step_seed
+from defectaug.nn.schedules import ema_decay, step_seed
 
 
 class PlainMethod(DTGANMethod):

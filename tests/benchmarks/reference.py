@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from defectaug.config import resolve
-from defectaug.dtgan.method import DTGANMethod
-from defectaug.training.device import Compute
+from defectaug.config.schema import resolve
+from defectaug.device import Compute
+from defectaug.methods.dtgan.method import DTGANMethod
 
 from .timing import in_turns
 from .training import DOMAINS, PRODUCTS, random_batch

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from defectaug.training.device import Compute
+from defectaug.device import Compute
 
 HERE = Path(__file__).resolve().parents[2]  # the repository
 Work = Callable[[], object]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from defectaug.config import Config, resolve
+from defectaug.config.schema import Config, resolve
 from defectaug.data.batches import Batch
-from defectaug.dtgan.method import DTGANMethod
-from defectaug.training.device import Compute, keep_freed_memory
+from defectaug.device import Compute, keep_freed_memory
+from defectaug.methods.dtgan.method import DTGANMethod
 
 from .plain import PlainMethod
 from .timing import Seconds, ceiling, flops, in_turns, peak_memory

@@ -19,8 +19,8 @@ from typing import Any
 
 from corpus import mutants
 
-from defectaug.data.images import MAX_PIXELS, probe, read_image
 from defectaug.errors import DataError
+from defectaug.io.images import MAX_PIXELS, probe, read_image
 
 BOUND = 16 * MAX_PIXELS + (512 << 20)  # what the decoder may take, and Python with NumPy and Pillow
 SECONDS = 5.0  # processor time for one file

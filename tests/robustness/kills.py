@@ -47,15 +47,15 @@ from left_over import (
 )
 from small_networks import SMALL
 
-import defectaug.evaluation.parts
-import defectaug.evaluation.study.section
-import defectaug.evaluation.weights
+import defectaug.nn.weights
+import defectaug.reporting.parts
+import defectaug.reporting.study
 import defectaug.synthesis.api
 import defectaug.synthesis.transfer
-import defectaug.training.run
+import defectaug.training.api
+from defectaug.benchmark.settings import StudySettings
 from defectaug.cli.main import main
-from defectaug.evaluation.judge import JudgeSettings
-from defectaug.evaluation.study.settings import StudySettings
+from defectaug.metrics.naming import JudgeSettings
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 NEEDS = {"train": (), "synthesize": ("train",), "transfer": ("train",), "evaluate": ("train", "synthesize")}
@@ -188,8 +188,8 @@ def prepare(place: Path) -> None:
     StudySettings.slim = classmethod(  # type: ignore[method-assign, assignment]
         lambda cls: cls(image_size=32, steps=6, batch_size=8, checks=2)
     )
-    defectaug.evaluation.parts.JudgeSettings = lambda: JudgeSettings(2, 6, 8, 32)  # type: ignore[assignment, misc]
-    defectaug.evaluation.weights._fetch = lambda kind, target: False
+    defectaug.reporting.parts.JudgeSettings = lambda: JudgeSettings(2, 6, 8, 32)  # type: ignore[assignment, misc]
+    defectaug.nn.weights._fetch = lambda kind, target: False
     data(place / "data", CELLS)
     settings = SMALL | {"run": RHYTHM | {"warmup": 1}}
     (place / "small.yaml").write_text(yaml.safe_dump(settings))

@@ -18,12 +18,12 @@ from small_networks import small_config
 from defectaug.bundle import TrainedOn, read_config, write_config
 from defectaug.cli.failures import printable
 from defectaug.cli.main import main
-from defectaug.data import cache
+from defectaug.data import header_cache as cache
 from defectaug.data.index import index_folder
 from defectaug.data.survey import survey
 from defectaug.errors import ConfigError, DataError, OutputError
+from defectaug.io.manifest import encode, read_lines
 from defectaug.synthesis.api import synthesize
-from defectaug.synthesis.manifest import encode, read_lines
 
 NAMES = {
     "composed": unicodedata.normalize("NFC", "Löcher é"),

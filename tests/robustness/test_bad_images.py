@@ -15,11 +15,11 @@ from corpus import BAD, GOOD, encoded, photo
 from data_helpers import native, save
 from fake_model import FakeModel, info, lines
 
-from defectaug.data.images import probe, read_image
 from defectaug.data.index import index_folder
 from defectaug.data.stores import ImageStore
 from defectaug.data.survey import drop_unreadable, survey, white_level
 from defectaug.errors import DataError
+from defectaug.io.images import probe, read_image
 from defectaug.synthesis.api import synthesize
 
 HERE = Path(__file__).parent

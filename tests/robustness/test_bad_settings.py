@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from defectaug.bundle import read_config
 from defectaug.cli.main import main
-from defectaug.config import Config, resolve, to_mapping
+from defectaug.config.schema import Config, resolve, to_mapping
 from defectaug.data.class_map import ClassMap, read_class_map
 from defectaug.errors import BundleError, ConfigError, DefectaugError
 from defectaug.training.loop import Loop
@@ -207,7 +207,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in ("api", "transfer"):
         monkeypatch.setattr(f"defectaug.synthesis.{module}.loaded", lambda model, device: FakeModel(info(root)))
     monkeypatch.setattr(Loop, "go", lambda self: None)
-    monkeypatch.setattr("defectaug.training.run.describe_plan", lambda ready, minutes: [])
+    monkeypatch.setattr("defectaug.training.api.describe_plan", lambda ready, minutes: [])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -17,29 +17,29 @@ import torch
 from fake_model import FakeModel, data, defective, info, save, surface
 from small_networks import small_config, small_method
 
+from defectaug import device as devices
+from defectaug.benchmark.api import run_study
+from defectaug.benchmark.networks import find_weights, torchvision_backbone
+from defectaug.benchmark.settings import StudySettings
 from defectaug.data.batches import BalancedBatches
 from defectaug.data.class_map import ClassMap
-from defectaug.data.files import entries
-from defectaug.data.images import NativeImage, write_png
 from defectaug.data.index import index_folder
 from defectaug.data.stores import ImageStore
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
-from defectaug.evaluation.api import evaluate
-from defectaug.evaluation.distances import share_interval
-from defectaug.evaluation.extractors import find_extractor, find_pair_measure
-from defectaug.evaluation.maps import PixelCounts
-from defectaug.evaluation.study.api import run_study
-from defectaug.evaluation.study.networks import find_weights, torchvision_backbone
-from defectaug.evaluation.study.settings import StudySettings
+from defectaug.io.files import entries
+from defectaug.io.images import NativeImage, write_png
+from defectaug.io.manifest import read_lines
+from defectaug.metrics.distances import share_interval
+from defectaug.metrics.extractors import find_extractor, find_pair_measure
+from defectaug.metrics.pixel_scores import PixelCounts
+from defectaug.reporting.api import evaluate
 from defectaug.synthesis.api import synthesize
-from defectaug.synthesis.manifest import read_lines
 from defectaug.synthesis.transfer import transfer
 from defectaug.synthesis.write import copy_file
-from defectaug.training import device as devices
-from defectaug.training.examples import example_batch, validation_batch
+from defectaug.training.checkpoint import load_state, save_state
+from defectaug.training.fixed_batches import example_batch, validation_batch
 from defectaug.training.log import MetricLog
 from defectaug.training.loop import Loop, termination_as_interrupt, write_sheet
-from defectaug.training.state import load_state, save_state
 
 Act = Callable[[Path], object]
 CPU = torch.device("cpu")

@@ -10,11 +10,11 @@ import pytest
 from fake_model import FakeModel, contents, data, info
 from stops import Stop, stop_at
 
-from defectaug.data import durable
 from defectaug.errors import OutputError
-from defectaug.evaluation.api import evaluate
-from defectaug.evaluation.judge import JudgeSettings
-from defectaug.evaluation.output import Outputs, only_run
+from defectaug.io import atomic as durable
+from defectaug.metrics.naming import JudgeSettings
+from defectaug.reporting.api import evaluate
+from defectaug.reporting.output import Outputs, only_run
 from defectaug.synthesis.api import synthesize
 
 PARTS = ("counts", "fidelity", "correctness")
@@ -24,7 +24,7 @@ EVALUATED = ["numbers.json", "report.html"]
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """A real and a synthetic folder; no network."""
-    monkeypatch.setattr("defectaug.evaluation.weights._fetch", lambda kind, target: False)
+    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
     root = data(tmp_path / "data")
     synthesize(model=FakeModel(info(root)), n=3, masks=True, out=tmp_path / "made")
     return root, tmp_path / "made"
@@ -90,7 +90,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_evaluation(
     def refuse(path: Path) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("defectaug.evaluation.output.Lock", refuse)
+    monkeypatch.setattr("defectaug.reporting.output.Lock", refuse)
     said: list[str] = []
     with pytest.raises(OutputError, match=r"--json .*no write permission"):
         evaluated(made, tmp_path / "out", say=said.append)

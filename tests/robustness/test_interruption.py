@@ -16,13 +16,13 @@ from small_networks import small_config, small_method
 from stops import Stop, stop_at
 
 from defectaug.cli.failures import ExitCode, Session, guard
-from defectaug.data import durable
 from defectaug.errors import OutputError
-from defectaug.synthesis import unfinished
+from defectaug.io import atomic as durable
+from defectaug.synthesis import transfer_journal as unfinished
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.transfer import transfer
+from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.log import MetricLog
-from defectaug.training.state import load_state, save_state
 
 HERE = Path(__file__).parent
 
@@ -95,7 +95,7 @@ def test_a_state_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(fault, os.strerror(fault))
 
     with monkeypatch.context() as patch, pytest.raises(OutputError, match=r"last good one is kept.*--resume"):
-        patch.setattr("defectaug.training.state.save_file", fail)
+        patch.setattr("defectaug.training.checkpoint.save_file", fail)
         save_state(tmp_path / "state", method.modules, method.optimizers, {"step": 2})
     assert load_state(tmp_path / "state", method.modules, method.optimizers) == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
@@ -280,7 +280,7 @@ def test_what_a_kill_left_is_replaced(tmp_path: Path) -> None:
 def test_one_lock_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first = durable.Lock(path)
-    code = "import sys; from pathlib import Path; from defectaug.data.durable import Lock; Lock(Path(sys.argv[1]))"
+    code = "import sys; from pathlib import Path; from defectaug.io.atomic import Lock; Lock(Path(sys.argv[1]))"
     held = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert held.returncode == 1 and "BlockingIOError" in held.stderr
     first.release()

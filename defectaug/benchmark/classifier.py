@@ -1,0 +1,265 @@
+"""Classifiers of images: build one, train it, predict with it. Images are uint8 (N, C, S, S) tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from defectaug.benchmark.augment import Augment
+from defectaug.benchmark.networks import Small, Weights, torchvision_backbone
+from defectaug.benchmark.settings import SMALL
+from defectaug.device import Compute
+
+RATES = {"small": 3e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
+WARMUP = 0.05  # share of the steps
+Steps = Callable[[int], object]
+
+
+class Classifier(nn.Module):
+    """A backbone, a linear layer for the classes, and if wanted one that tells real from synthetic.
+
+    The second layer lies behind a gradient reversal layer (Ganin and Lempitsky, 2015; section 4.2 of the paper): it
+    learns to tell the two apart while the backbone unlearns what it does so by.
+    """
+
+    def __init__(self, backbone: nn.Module, features: int, classes: int, *, auxiliary: bool = False) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(features, classes)
+        self.auxiliary = nn.Linear(features, 2) if auxiliary else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class logits (B, K) of images (B, C, S, S) in [0, 1]."""
+        return self.head(self.backbone(images))
+
+    def with_auxiliary(self, images: Tensor, strength: float) -> tuple[Tensor, Tensor | None]:
+        """Class logits (B, K), and real-or-synthetic logits (B, 2) whose gradient comes back reversed."""
+        features = self.backbone(images)
+        if self.auxiliary is None:
+            return self.head(features), None
+        return self.head(features), self.auxiliary(reverse_gradient(features, strength))
+
+
+def build(
+    name: str,
+    classes: int,
+    *,
+    channels: int = 1,
+    seed: int = 0,
+    weights: Weights | None = None,
+    auxiliary: bool = False,
+) -> Classifier:
+    """A new classifier; the same for the same seed.
+
+    Args:
+        name: `small`, or one of torchvision's classifiers.
+        classes: number of classes.
+        channels: of the images, 1 or 3.
+        seed: of the first weights.
+        weights: what the backbone starts with, from `networks.find_weights`; None: from scratch.
+        auxiliary: whether to add the real-or-synthetic layer.
+
+    Raises:
+        ConfigError: no classifier of that name, or weights of another network.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if name == SMALL:
+            small = Small(channels)
+            return Classifier(small, small.features, classes, auxiliary=auxiliary)
+        return Classifier(*torchvision_backbone(name, weights), classes, auxiliary=auxiliary)
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(context, features: Tensor, strength: float) -> Tensor:  # type: ignore[no-untyped-def, override]
+        context.strength = strength
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def, override]
+        return -context.strength * gradient, None
+
+
+def reverse_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
+    """The features as they are; their gradient times minus `strength`."""
+    return _Reversal.apply(features, strength)
+
+
+class Draws(Protocol):
+    """Which images make up a batch."""
+
+    def __call__(self, step: int) -> NDArray:
+        """Numbers of the images of a step's batch (B,), the same whenever it is asked."""
+        ...
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images (N, C, S, S) uint8 and their targets (N, K + 2): a share for each class, then for real and synthetic.
+
+    The last two columns are zero for images that the real-or-synthetic layer is not to learn from.
+    """
+
+    images: Tensor
+    targets: Tensor
+
+    @staticmethod
+    def of(images: Tensor, labels: Tensor, classes: int) -> Labelled:
+        """From class numbers (N,), without real-or-synthetic."""
+        targets = torch.zeros(len(labels), classes + 2)
+        targets[torch.arange(len(labels)), labels] = 1
+        return Labelled(images, targets)
+
+    @property
+    def labels(self) -> Tensor:
+        """Class numbers (N,)."""
+        return self.targets[:, :-2].argmax(1)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Images that a training is judged by: labels (N,), and weights (N,) that sum to 1."""
+
+    images: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a classifier is trained; see `StudySettings` for the fields."""
+
+    steps: int
+    rate: float
+    weight_decay: float = 0.01
+    checks: int = 10
+    reversal: float = 0.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """A look at the validation images after so many steps: weighted error rate and cross-entropy."""
+
+    step: int
+    error: float
+    loss: float
+
+
+def fit(
+    classifier: Classifier,
+    data: Labelled,
+    draws: Draws,
+    recipe: Recipe,
+    compute: Compute,
+    *,
+    augment: Augment,
+    held: Held | None = None,
+    seed: int = 0,
+    progress: Steps | None = None,
+) -> list[Check]:
+    """Trains in place and leaves the state that was best on the validation images, or the last one without any.
+
+    Args:
+        classifier: moved to the device.
+        data: the training images.
+        draws: the batches.
+        recipe, compute: how, and where.
+        augment: what is done to a batch.
+        held: validation images.
+        seed: of augmentation and dropout.
+        progress: called with each step done.
+
+    Returns:
+        The checks in order. Of equal error the lower loss counts as better.
+    """
+    device = compute.device
+    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images, targets = data.images.to(device), data.targets.to(device)
+    optimiser = torch.optim.AdamW(classifier.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
+    looks = {round(recipe.steps * (n + 1) / recipe.checks) for n in range(recipe.checks)} if held else set()
+    checks: list[Check] = []
+    best: dict[str, Tensor] = {}
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for step in range(recipe.steps):
+            classifier.train()
+            chosen = torch.from_numpy(draws(step)).to(device)
+            batch, wanted = augment(images[chosen], targets[chosen], generator)
+            _step(classifier, optimiser, batch, wanted, step, recipe, compute)
+            if held is not None and step + 1 in looks:
+                checks.append(_check(classifier, held, step + 1, compute))
+                if checks[-1] == min(checks, key=lambda check: (check.error, check.loss)):
+                    best = {name: value.clone() for name, value in classifier.state_dict().items()}
+            if progress is not None:
+                progress(step + 1)
+    if best:
+        classifier.load_state_dict(best)
+    return checks
+
+
+@torch.inference_mode()
+def predict(classifier: Classifier, images: Tensor, compute: Compute, *, batch: int = 128) -> Tensor:
+    """Class probabilities (N, K), on the CPU, of uint8 images (N, C, S, S)."""
+    classifier.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier.eval()
+    parts = []
+    for chunk in images.split(batch):
+        with compute.autocast():
+            logits = classifier(chunk.to(compute.device).float() / 255)
+        parts.append(logits.float().softmax(1).cpu())
+    return torch.cat(parts) if parts else torch.zeros(0, classifier.head.out_features)
+
+
+def rate_of(step: int, recipe: Recipe) -> float:
+    """Learning rate of a step: up in a line, then down in half a cosine."""
+    warmup = max(1, round(WARMUP * recipe.steps))
+    if step < warmup:
+        return recipe.rate * (step + 1) / warmup
+    return recipe.rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, recipe.steps - warmup)))
+
+
+def reversal_strength(step: int, steps: int) -> float:
+    """From 0 to 1 over the training, as in eq. 14 of Ganin and Lempitsky: the layer has to learn first."""
+    return 2 / (1 + math.exp(-10 * step / steps)) - 1
+
+
+def _step(
+    classifier: Classifier,
+    optimiser: torch.optim.Optimizer,
+    images: Tensor,
+    targets: Tensor,
+    step: int,
+    recipe: Recipe,
+    compute: Compute,
+) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate_of(step, recipe)
+    with compute.autocast():
+        logits, origin = classifier.with_auxiliary(images, reversal_strength(step, recipe.steps))
+    loss = F.cross_entropy(logits.float(), targets[:, :-2])
+    if origin is not None:
+        loss = loss + recipe.reversal * origin_loss(origin.float(), targets[:, -2:])
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+
+def origin_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of real-or-synthetic over the images that have a target, zero where none has."""
+    return -(targets * logits.log_softmax(1)).sum() / targets.sum().clamp(min=1)
+
+
+def _check(classifier: Classifier, held: Held, step: int, compute: Compute) -> Check:
+    shares = predict(classifier, held.images, compute)
+    wrong = (shares.argmax(1) != held.labels).float()
+    loss = F.nll_loss(shares.clamp(min=1e-7).log(), held.labels, reduction="none")
+    return Check(step, float((wrong * held.weights).sum()), float((loss * held.weights).sum()))

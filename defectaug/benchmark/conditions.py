@@ -1,0 +1,108 @@
+"""What is compared: augmentations, with and without synthetic images, and how many of these."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from defectaug.benchmark.pixels import Decoded
+from defectaug.benchmark.settings import Augmentation, Fill, StudySettings
+from defectaug.metrics.folders import Cell
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train: an augmentation, and a set of synthetic images or None.
+
+    Args:
+        augmentation: the augmentation.
+        synthetic: name of the set.
+        amount: synthetic images per real defective one; None: up to the fullest cell.
+    """
+
+    augmentation: Augmentation
+    synthetic: str | None = None
+    amount: float | None = None
+
+    @property
+    def name(self) -> str:
+        """For people, such as "traditional + dtgan (2 per real)"."""
+        if self.synthetic is None:
+            return self.augmentation
+        how = "" if self.amount is None else f" ({self.amount:g} per real)"
+        return f"{self.augmentation} + {self.synthetic}{how}"
+
+    @property
+    def without(self) -> Arm:
+        """The same without synthetic images."""
+        return Arm(self.augmentation)
+
+
+def arms(settings: StudySettings, names: Iterable[str]) -> tuple[Arm, ...]:
+    """All arms, those without synthetic images first; each synthetic one has its counterpart among them."""
+    names = list(names)
+    plain = [*settings.augmentations, *(settings.synthetic_with if names else ())]
+    listed = [Arm(augmentation) for augmentation in plain]
+    listed += [Arm(kind, name, settings.amount) for name in names for kind in settings.synthetic_with]
+    listed += [Arm(settings.synthetic_with[0], name, amount) for name in names for amount in sorted(settings.sweep)]
+    return tuple(dict.fromkeys(listed))
+
+
+def portions(
+    real: Mapping[Cell, int], there: Mapping[Cell, int], normal: str, amount: float | None, fill: Fill
+) -> dict[Cell, int]:
+    """How many synthetic images each cell gets.
+
+    Args:
+        real: real training images of each cell.
+        there: synthetic images of each cell.
+        normal: name of the normal class, whose real images do not count for `amount`.
+        amount: synthetic images per real defective one; None: as many as bring every cell up to the fullest one.
+        fill: `scarce`: the cells with the fewest images are raised together, to one level, as far as the images go;
+            `even`: the same number for each cell.
+    """
+    cells = sorted(there)
+    if amount is None:
+        level = max(real.values(), default=0)
+        filled = {cell: min(there[cell], max(0, level - real.get(cell, 0))) for cell in cells}
+        if fill == "scarce":
+            return filled
+        budget = sum(filled.values())
+    else:
+        budget = round(amount * sum(count for (_, defect), count in real.items() if defect != normal))
+    base = {cell: real.get(cell, 0) if fill == "scarce" else 0 for cell in cells}
+    return _raised(base, there, budget)
+
+
+def chosen(images: Decoded, portion: Mapping[Cell, int], seed: int) -> Decoded:
+    """That many images of each cell, drawn by the seed; a larger portion holds the smaller one's images."""
+    order = np.random.default_rng(seed).permutation(len(images))
+    taken: Counter[Cell] = Counter()
+    numbers = []
+    for number in order.tolist():
+        cell = images.pictures[number].cell
+        if taken[cell] < portion.get(cell, 0):
+            taken[cell] += 1
+            numbers.append(number)
+    return images.take(sorted(numbers))
+
+
+def _raised(base: Mapping[Cell, int], there: Mapping[Cell, int], budget: int) -> dict[Cell, int]:
+    """Raises the lowest cells together until the budget, or what is there, is spent."""
+    budget = min(budget, sum(there.values()))
+
+    def at(level: int) -> dict[Cell, int]:
+        return {cell: min(count, max(0, level - base[cell])) for cell, count in there.items()}
+
+    low, high = 0, max((base[cell] + there[cell] for cell in there), default=0)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if sum(at(middle).values()) <= budget else (low, middle - 1)
+    given = at(low)
+    more = [cell for cell, count in at(low + 1).items() if count > given[cell]]
+    for cell in more[: budget - sum(given.values())]:
+        given[cell] += 1
+    return given

@@ -1,0 +1,166 @@
+"""Which synthetic images may be trained on: none that shows, or was made from, a held-out real image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from defectaug.benchmark.pixels import Decoded, Form, Say, decode
+from defectaug.benchmark.splits import Division
+from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.layouts import Hints
+from defectaug.errors import ConfigError, DataError
+from defectaug.metrics.folders import Picture, pictures_of, read_synthetic
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """Synthetic images that may be trained on.
+
+    Args:
+        name: of the set.
+        images: the images.
+        left_out: how many were not admitted, by reason.
+        warnings: what the results cannot tell, or would flatter.
+    """
+
+    name: str
+    images: Decoded
+    left_out: dict[str, int]
+    warnings: tuple[str, ...]
+
+
+def admit(
+    name: str,
+    roots: Sequence[Path],
+    division: Division,
+    index: DataIndex,
+    form: Form,
+    say: Say,
+    models: Sequence[Path] = (),
+) -> SyntheticSet:
+    """Reads synthetic folders as one set and leaves out what would leak held-out images.
+
+    Args:
+        name: of the set.
+        roots: its folders; real images that their manifests list are not taken.
+        division: the real images by use.
+        index: the real folder.
+        form, say: as of `decode`.
+        models: the bundles that made the images, where they are known.
+
+    Raises:
+        DataError: an unreadable folder, or no image that may be trained on.
+    """
+    pictures = [
+        _renamed(picture, index) for root in roots for picture in read_synthetic(root, say) if picture.synthetic
+    ]
+    known = set(division.train.cells) | set(division.test.cells) | set(division.validation.cells)
+    fitting = [picture for picture in pictures if picture.cell in known]
+    left_out = {"of a product and defect that the real images lack": len(pictures) - len(fitting)}
+    images = decode(fitting, form, say)
+    held = _Held.of(division)
+    copies = [digest in held.digests for digest in images.digests]
+    made_from = held.shows(lambda found: decode(found, form, lambda line: None))
+    leaks = [not copy and made_from(picture) for copy, picture in zip(copies, images.pictures, strict=True)]
+    left_out["pixel for pixel a held-out real image"] = sum(copies)
+    left_out["made from a held-out real image"] = sum(leaks)
+    images = images.where(not (copy or leak) for copy, leak in zip(copies, leaks, strict=True))
+    left_out = {reason: count for reason, count in left_out.items() if count}
+    if not len(images):
+        why = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds no synthetic image"
+        raise DataError(f"{roots[0]}: no image that may be trained on ({why})")
+    return SyntheticSet(name, images, left_out, tuple(_origin_warnings(name, images, division, index, form, models)))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The real images that training must not see, by path, by content, and by the last parts of their paths."""
+
+    paths: frozenset[Path]
+    digests: frozenset[str]
+    endings: frozenset[tuple[str, ...]]
+    seen: frozenset[Path]
+
+    @staticmethod
+    def of(division: Division) -> _Held:
+        parts = (division.validation, division.test, division.out)
+        paths = [picture.path for part in parts for picture in part.pictures]
+        return _Held(
+            frozenset(path.resolve() for path in paths),
+            frozenset(digest for part in parts for digest in part.digests),
+            frozenset(path.parts[-3:] for path in paths),
+            frozenset(picture.path.resolve() for picture in division.train.pictures),
+        )
+
+    def shows(self, read: Callable[[Sequence[Picture]], Decoded]) -> Callable[[Picture], bool]:
+        """Whether a picture was made from one of them, by the paths in its manifest, or by what lies there."""
+        known: dict[Path, bool] = {}
+
+        def is_held(path: Path) -> bool:
+            place = path.resolve()
+            if place not in known:
+                known[place] = place in self.paths or (place not in self.seen and self._alike(place, read))
+            return known[place]
+
+        return lambda picture: any(is_held(path) for path in (picture.source, picture.reference) if path)
+
+    def _alike(self, place: Path, read: Callable[[Sequence[Picture]], Decoded]) -> bool:
+        if not place.is_file():  # moved since: its name is all there is
+            return place.parts[-3:] in self.endings
+        try:
+            return read([Picture(place, "", "", False)]).digests[0] in self.digests
+        except DataError:
+            return False
+
+
+def _renamed(picture: Picture, index: DataIndex) -> Picture:
+    """The picture with the real folder's name of the normal class."""
+    normal = picture.defect not in index.defects and Hints().is_normal(picture.defect)
+    return replace(picture, defect=index.normal) if normal else picture
+
+
+def _origin_warnings(
+    name: str, images: Decoded, division: Division, index: DataIndex, form: Form, models: Sequence[Path]
+) -> list[str]:
+    """Whether what made the images may have been trained on the test images."""
+    if models:
+        return [line for model in models if (line := _trained_on_test(name, model, division, form))]
+    if not division.own_test:
+        return []
+    if all(picture.source is None for picture in images.pictures):
+        return [
+            f"{name}: what these images were made from is not known; if it has seen the test images, which were held "
+            f"out of {index.root} here, the result flatters it; a test folder that it has not seen would settle it"
+        ]
+    return [
+        f"{name}: the model that made these images may have been trained on the test images, which were held out of "
+        f"{index.root} only here; if so the result flatters it; hold them out before training and give a test folder"
+    ]
+
+
+def _trained_on_test(name: str, model: Path, division: Division, form: Form) -> str | None:
+    """Looks for the test images, by content, among those that the bundle says it was trained on."""
+    from defectaug.bundle import read_config
+
+    trained = read_config(model)[1]
+    places = [Path(trained.root), model / trained.root] if trained.root else []
+    root = next((place for place in places if place.is_dir()), None)
+    if root is None:
+        return f"{name}: the data {model} was trained on are not here, so whether it has seen test images is not known"
+    maps = [Path(trained.class_map), model / trained.class_map] if trained.class_map else []
+    try:
+        seen = index_folder(root, class_map=next(filter(Path.is_file, maps), None), normal=trained.normal).training()
+        known = set(decode(pictures_of(seen), form, lambda line: None).digests)
+    except (DataError, ConfigError) as error:
+        return f"{name}: whether {model} was trained on test images is not known ({error})"
+    count = sum(digest in known for digest in division.test.digests)
+    if not count:
+        return None
+    whole = sum(trained.counts.values()) >= len(seen)
+    return (
+        f"LEAK: {name} was made by {model}, which {'was' if whole else 'may have been'} trained on {count} of the "
+        f"{len(division.test)} test images ({root}): the result flatters it; train on other images, or give a test "
+        "folder that it has not seen"
+    )

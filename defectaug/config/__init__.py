@@ -1,0 +1,1 @@
+"""Settings: schema, recipes, and their resolution from recipe < file < flags. Imports no torch."""

@@ -1,0 +1,1 @@
+"""One folder a method, behind the protocols of :mod:`defectaug.methods.base`."""

@@ -1,0 +1,1 @@
+"""Our generator: a defect is painted as layers over the untouched source."""

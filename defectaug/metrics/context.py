@@ -1,0 +1,81 @@
+"""What is evaluated: real images, synthetic sets, held-out images, and how progress is shown. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectaug.data.index import DataIndex
+from defectaug.data.splits import near_duplicate_groups
+from defectaug.metrics.array_cache import Cache
+from defectaug.metrics.folders import Cell, Picture
+from defectaug.metrics.image_statistics import Floats, ImageSet, Progress, Say
+from defectaug.metrics.similarity import mean_picture
+
+Stages = Callable[[str], Progress]
+"""Gives what shows the progress of a stage of that name."""
+
+
+def silent(stage: str) -> Progress:
+    """Shows nothing."""
+    return lambda done, total: None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that the parts of an evaluation look at.
+
+    Args:
+        index: the real folder, without what cannot be read.
+        real: its pictures.
+        synthetic: the synthetic pictures of each folder; real ones that a balanced folder holds are left out.
+        test, test_index: real pictures that nothing was trained on, where the user has some, and their index.
+        white: white level of the 16-bit images.
+        seed: of every random choice.
+        cache: keeps what is computed.
+        say, stages: lines and progress for the user.
+    """
+
+    index: DataIndex
+    real: ImageSet
+    synthetic: tuple[ImageSet, ...]
+    test: ImageSet | None = None
+    test_index: DataIndex | None = None
+    white: int = 255
+    seed: int = 0
+    cache: Cache = field(default_factory=Cache)
+    say: Say = lambda line: None
+    stages: Stages = silent
+
+    @property
+    def normal(self) -> str:
+        return self.index.normal
+
+    def is_defective(self, picture: Picture) -> bool:
+        return picture.defect != self.normal
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """Number of the near-duplicate group of each real picture: the same part photographed twice."""
+        return np.array(near_duplicate_groups(self.index), np.int64)
+
+    @cached_property
+    def means(self) -> dict[str, Floats]:
+        """Mean picture of each product's normal images; of all images where it has no normal ones."""
+        means = {}
+        for product in sorted({picture.product for picture in self.real.pictures}):
+            of_product = self.real.where(lambda picture, product=product: picture.product == product)  # type: ignore[misc]
+            normal = of_product.where(lambda picture: not self.is_defective(picture))
+            means[product] = mean_picture([look.small for look in (normal if len(normal) else of_product).looks])
+        return means
+
+    def stage(self, name: str) -> Progress:
+        return self.stages(name)
+
+
+def cell_name(cell: Cell) -> str:
+    return "/".join(cell)

@@ -1,0 +1,149 @@
+"""Distances between sets of feature vectors, and their spread under resampling. NumPy alone, in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectaug.reporting.sections import Interval
+
+Rows = NDArray[np.floating]
+Weights = NDArray[np.floating]
+NEIGHBOURS = 3  # of precision and recall, as in their paper
+SHARES = (2.5, 97.5)  # percentiles of the interval
+
+
+def frechet(a: Rows, b: Rows, a_weights: Weights | None = None, b_weights: Weights | None = None) -> float:
+    """Fréchet distance of the Gaussians with the sets' means and covariances (Heusel et al., 2017, eq. 6).
+
+    The trace of the root of the covariances' product is the sum of the singular values of the centred sets' product,
+    which needs no matrix root and holds for fewer rows than columns, too.
+
+    Args:
+        a, b: (N, D) and (M, D), two rows or more each.
+        a_weights, b_weights: how often each row counts; sum N and M.
+    """
+    (a_mean, a_root), (b_mean, b_root) = _moments(a, a_weights), _moments(b, b_weights)
+    common = np.linalg.svd(a_root @ b_root.T, compute_uv=False).sum()
+    between = float(np.square(a_mean - b_mean).sum())
+    return max(0.0, between + float(np.square(a_root).sum() + np.square(b_root).sum() - 2 * common))
+
+
+def _moments(rows: Rows, weights: Weights | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean (D,), and R with R'R the unbiased covariance, (at most D, D)."""
+    rows = np.asarray(rows, np.float64)
+    weights = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
+    total = weights.sum()
+    mean = weights @ rows / total
+    root = (rows - mean) * np.sqrt(weights / (total - 1))[:, None]
+    if len(root) > root.shape[1]:
+        root = np.asarray(np.linalg.qr(root, mode="r"))
+    return mean, root
+
+
+def polynomial_kernel(a: Rows, b: Rows) -> NDArray[np.float64]:
+    """(a·b / D + 1)³ of all pairs of rows (Bińkowski et al., 2018)."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return (a @ b.T / a.shape[1] + 1) ** 3
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Kernel matrices of two sets, from which the kernel distance of any weighting of them follows.
+
+    Args:
+        aa, ab, bb: (N, N), (N, M) and (M, M).
+    """
+
+    aa: NDArray[np.float64]
+    ab: NDArray[np.float64]
+    bb: NDArray[np.float64]
+
+    @staticmethod
+    def of(a: Rows, b: Rows) -> Kernels:
+        """The polynomial kernels of (N, D) and (M, D)."""
+        return Kernels(polynomial_kernel(a, a), polynomial_kernel(a, b), polynomial_kernel(b, b))
+
+    def distance(self, a_weights: Weights | None = None, b_weights: Weights | None = None) -> float:
+        """Unbiased squared maximum mean discrepancy; may be a little below 0. A row is never paired with itself."""
+        a = np.ones(len(self.aa)) if a_weights is None else a_weights
+        b = np.ones(len(self.bb)) if b_weights is None else b_weights
+        return pair_mean(self.aa, a) + pair_mean(self.bb, b) - 2 * float(a @ self.ab @ b / (a.sum() * b.sum()))
+
+
+def pair_mean(matrix: Rows, weights: Weights | None = None) -> float:
+    """Mean of a symmetric (N, N) matrix over the pairs of different rows, each row counting `weights` times."""
+    weights = np.ones(len(matrix)) if weights is None else np.asarray(weights, np.float64)
+    own = np.square(weights)
+    pairs = float(weights.sum() ** 2 - own.sum())
+    return float(weights @ matrix @ weights - own @ np.diag(matrix)) / pairs if pairs > 0 else float("nan")
+
+
+def inside(queries: Rows, others: Rows, k: int = NEIGHBOURS) -> NDArray[np.bool_]:
+    """Which queries lie within some row's distance to its k-th neighbour (Kynkäänniemi et al., 2019): (N,).
+
+    Of synthetic queries among real rows the mean is precision, of real ones among synthetic rows recall.
+
+    Args:
+        queries, others: (N, D) and (M, D), M above k.
+    """
+    radius = np.sqrt(np.partition(squared(others, others), k, axis=1)[:, k])
+    return np.any(np.sqrt(squared(queries, others)) <= radius, axis=1)
+
+
+def squared(a: Rows, b: Rows) -> NDArray[np.float64]:
+    """Squared Euclidean distances (N, M) of the rows."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    found = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
+    return np.maximum(found, 0)
+
+
+def resampled(
+    value: float,
+    measure: Callable[[Weights, Weights], float],
+    sizes: tuple[int, int],
+    *,
+    seed: int,
+    resamples: int,
+    floor: float | None = None,
+) -> Interval:
+    """The value with a 95 % bootstrap interval: both sets are drawn again with replacement, `resamples` times.
+
+    Drawing again adds to such distances the bias that drawing the sets has added once already. So the interval shows
+    the spread of the draws laid around the value, not their level.
+
+    Args:
+        value: of the sets as they are.
+        measure: the value from how often each row of the two sets counts.
+        sizes: rows of the two sets.
+        seed: of the draws.
+        resamples: their number.
+        floor: what the value cannot be below.
+    """
+    rng = np.random.default_rng(seed)
+    draws = [measure(*(_draw(rng, size) for size in sizes)) for _ in range(resamples)]
+    low, high = np.nanpercentile(draws, SHARES) - np.nanmean(draws) + value
+    low, high = min(float(low), value), max(float(high), value)
+    return Interval(value, low if floor is None else max(low, floor), high)
+
+
+def share_interval(hits: int, count: int) -> Interval:
+    """A share with Wilson's 95 % interval, which holds for few images and shares of 0 and 1.
+
+    Raises:
+        ValueError: no images.
+    """
+    if count < 1:
+        raise ValueError("a share of no images")
+    z = 1.959964
+    share, spread = hits / count, z * z / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return Interval(share, float(max(0.0, centre - half)), float(min(1.0, centre + half)))
+
+
+def _draw(rng: np.random.Generator, size: int) -> Weights:
+    return np.bincount(rng.integers(0, size, size), minlength=size).astype(np.float64)

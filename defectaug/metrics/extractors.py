@@ -1,0 +1,203 @@
+"""Feature extractors, and distances of pairs of images: Inception-v3, LPIPS, and filters that need no weights."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from defectaug.errors import ConfigError
+from defectaug.nn import weights as weights_module
+from defectaug.nn.weights import Say, WeightsFile
+
+FILTER_SIDE = 128
+LPIPS_SIDE = 128
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+DIM = 0.5 / 255  # a response below half a grey level is as good as none
+
+
+class Extractor(Protocol):
+    """From images to features.
+
+    Attributes:
+        name: what the features are, for people.
+        frechet, kernel: what their distances are called: FID and KID for the standard extractor alone.
+        size: length D of a feature vector.
+        resize: how images are brought to the network's size.
+        weights: sha256 of the weights, or of the filters.
+    """
+
+    name: str
+    frechet: str
+    kernel: str
+    size: int
+    resize: str
+    weights: str
+
+    def __call__(self, images: Tensor) -> NDArray[np.float32]:
+        """Features (N, D) of uint8 images (N, 3, H, W)."""
+        ...
+
+
+class PairMeasure(Protocol):
+    """How different two images are to the eye, as far as a measure can tell. Attributes as of :class:`Extractor`."""
+
+    name: str
+    side: int
+    resize: str
+    weights: str
+
+    def __call__(self, a: Tensor, b: Tensor) -> NDArray[np.float32]:
+        """Distances (N,) of uint8 images (N, 3, side, side)."""
+        ...
+
+
+class Inception:
+    """The pooled features of torch-fidelity's Inception-v3, a port of the network that FID was published with."""
+
+    name = "Inception-v3, pool3 (torch-fidelity)"
+    frechet, kernel = "FID", "KID"
+    size = 2048
+    resize = "TensorFlow 1 bilinear to 299 x 299, not antialiased"
+
+    def __init__(self, file: WeightsFile, device: torch.device | str = "cpu") -> None:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        self.weights = file.sha256
+        self._device = torch.device(device)
+        try:
+            self._network = FeatureExtractorInceptionV3(
+                "inception-v3-compat", [str(self.size)], feature_extractor_weights_path=str(file.path)
+            ).to(self._device)
+        except (RuntimeError, KeyError) as error:
+            raise ConfigError(f"--weights {file.path}: are not Inception-v3's as torch-fidelity has them") from error
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> NDArray[np.float32]:
+        return self._network(images.to(self._device))[0].float().cpu().numpy()
+
+
+class Filters:
+    """Strengths of lines and edges at four scales: fixed filters, nothing learnt.
+
+    Lines in four directions and edges in two (derivatives of a Gaussian), on the grey image and its halves, quarters
+    and eighths. Of each response the mean size and the fourth-power means of its bright and dark parts are kept, the
+    latter because a defect is small and strong; with mean and deviation of brightness and the mean tint. All but the
+    tint are logarithms, 0 for none and 1 for black against white, so that faint structures weigh as strong ones do.
+    """
+
+    name = "responses of line and edge filters"
+    frechet, kernel = "Fréchet distance of filter responses", "kernel distance of filter responses"
+    resize = f"antialiased bilinear to {FILTER_SIDE} x {FILTER_SIDE}"
+    octaves = 4
+
+    def __init__(self) -> None:
+        self._bank = _line_and_edge_filters()  # (6, 1, 7, 7)
+        self.size = 3 * len(self._bank) * self.octaves + 4
+        self.weights = hashlib.sha256(self._bank.numpy().tobytes()).hexdigest()
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> NDArray[np.float32]:
+        colour = resized(images, FILTER_SIDE)
+        grey = (colour * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+        light = grey.mean((1, 2, 3))
+        columns = [_scaled(light), _scaled(grey.std((1, 2, 3)))]
+        columns += [colour[:, channel].mean((1, 2)) - light for channel in (0, 2)]
+        for _ in range(self.octaves):
+            responses = F.conv2d(F.pad(grey, (3, 3, 3, 3), mode="reflect"), self._bank)
+            sizes = [responses.abs().mean((2, 3))]
+            sizes += [part.clamp(min=0).pow(4).mean((2, 3)).pow(0.25) for part in (responses, -responses)]
+            columns += [column for size in sizes for column in _scaled(size).unbind(1)]
+            grey = F.avg_pool2d(grey, 2)
+        return torch.stack(columns, 1).float().numpy()
+
+
+class Lpips:
+    """LPIPS 0.1 with AlexNet (Zhang et al., 2018), as torchmetrics computes it."""
+
+    name = "LPIPS"
+    side = LPIPS_SIDE
+    resize = f"antialiased bilinear to {LPIPS_SIDE} x {LPIPS_SIDE}"
+
+    def __init__(self, file: WeightsFile, device: torch.device | str = "cpu") -> None:
+        from torchmetrics.functional.image.lpips import _LPIPS
+
+        self.weights = file.sha256
+        self._device = torch.device(device)
+        network = _LPIPS(pretrained=True, net="alex", pnet_rand=True)  # its linear layers come with torchmetrics
+        state = torch.load(file.path, map_location="cpu", weights_only=True)
+        backbone = network.net.state_dict()
+        # "slice2.3.weight" there is AlexNet's "features.3.weight"
+        renamed = {key: state.get("features." + key.split(".", 1)[1]) for key in backbone}
+        if any(value is None or value.shape != backbone[key].shape for key, value in renamed.items()):
+            raise ConfigError(f"--weights {file.path}: are not AlexNet's as torchvision has them")
+        network.net.load_state_dict(renamed)
+        self._network = network.to(self._device)
+
+    @torch.inference_mode()
+    def __call__(self, a: Tensor, b: Tensor) -> NDArray[np.float32]:
+        scaled = [images.to(self._device).float() / 255 for images in (a, b)]
+        return self._network(*scaled, normalize=True).flatten().cpu().numpy()
+
+
+def find_extractor(given: Path | None, device: torch.device, say: Say, *, network: bool = True) -> Extractor:
+    """Inception-v3 where its weights can be had, else the filters, which is said.
+
+    Raises:
+        ConfigError: `given` is not there or cannot be used.
+    """
+    kind = weights_module.inception()
+    file = weights_module.find(kind, given, network=network)
+    if file is not None:
+        return Inception(file, device)
+    say(f"{_missing(kind, given)}; instead of FID and KID come distances of {Filters.name}, which are others")
+    return Filters()
+
+
+def find_pair_measure(given: Path | None, device: torch.device, say: Say, *, network: bool = True) -> Lpips | None:
+    """LPIPS where its weights can be had; None where not, which is said.
+
+    Raises:
+        ConfigError: as :func:`find_extractor`.
+    """
+    kind = weights_module.alexnet()
+    file = weights_module.find(kind, given, network=network)
+    if file is not None:
+        return Lpips(file, device)
+    say(f"{_missing(kind, given)}; instead of LPIPS comes the mean distance of the features of pairs, which is another")
+    return None
+
+
+def _missing(kind: weights_module.Kind, given: Path | None) -> str:
+    where = f"are not in {given}, nor can they be fetched" if given else "cannot be fetched (no network?)"
+    return f"{kind.name}'s weights ({kind.file}) {where}; --weights FILE|DIR names them"
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """uint8 (N, 3, H, W) as floats (N, 3, side, side) in [0, 1]."""
+    values = images.float() / 255
+    if values.shape[-2:] == (side, side):
+        return values
+    return F.interpolate(values, (side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
+def _scaled(sizes: Tensor) -> Tensor:
+    """Sizes of 0 to 1 on a logarithmic scale of 0 to 1."""
+    return torch.log1p(sizes / DIM) / math.log1p(1 / DIM)
+
+
+def _line_and_edge_filters(deviation: float = 1.2, reach: int = 3) -> Tensor:
+    """Second derivatives of a Gaussian in four directions, first ones in two: (6, 1, 7, 7), absolute sum 1 each."""
+    y, x = torch.meshgrid(*[torch.arange(-reach, reach + 1, dtype=torch.float64)] * 2, indexing="ij")
+    bell = torch.exp(-(x * x + y * y) / (2 * deviation**2))
+    along = [x * math.cos(turn) + y * math.sin(turn) for turn in (k * math.pi / 4 for k in range(4))]
+    kernels = [(1 - (u / deviation) ** 2) * bell for u in along] + [u * bell for u in along[::2]]
+    kernels = [kernel - kernel.mean() for kernel in kernels]
+    return torch.stack([kernel / kernel.abs().sum() for kernel in kernels])[:, None].float()

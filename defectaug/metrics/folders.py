@@ -1,0 +1,185 @@
+"""Reading the folders that are compared: real images by their layout, synthetic ones by their manifest. No torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.layouts import Hints, find_layout
+from defectaug.errors import ConfigError, DataError
+from defectaug.io import manifest
+from defectaug.io.files import image_files, masks_by_stem, nfc
+from defectaug.synthesis.write import mask_folder
+
+if TYPE_CHECKING:
+    from defectaug.data.class_map import ClassMap
+
+Say = Callable[[str], None]
+Cell = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image to score.
+
+    Args:
+        path: the file.
+        product, defect: its cell.
+        synthetic: False for real images, also for those that a balanced folder holds.
+        source: the real image that was painted on, where that is known.
+        mask: mask of the defect: the true one of a real image, or what was painted.
+        model: sha256 of the weights that made it, where that is known.
+        reference: the real image whose defect was taken, where there is one.
+    """
+
+    path: Path
+    product: str
+    defect: str
+    synthetic: bool
+    source: Path | None = None
+    mask: Path | None = None
+    model: str | None = None
+    reference: Path | None = None
+
+    @property
+    def cell(self) -> Cell:
+        return self.product, self.defect
+
+
+def read_real(
+    root: Path, *, class_map: str | Path | ClassMap | None = None, normal: str | None = None
+) -> list[Picture]:
+    """All images of a data folder.
+
+    Raises:
+        DataError, ConfigError: as :func:`defectaug.data.index.index_folder`.
+    """
+    return pictures_of(index_folder(root, class_map=class_map, normal=normal, require_defects=False))
+
+
+def pictures_of(index: DataIndex) -> list[Picture]:
+    """The samples of an index as real pictures, with their true masks where the data set brings them."""
+    return [Picture(sample.path, sample.product, sample.defect, False, mask=sample.mask) for sample in index.samples]
+
+
+def read_synthetic(root: Path, say: Say = lambda line: None) -> list[Picture]:
+    """The images of a folder that synthesis has left; of any other folder all images, as synthetic ones.
+
+    Raises:
+        DataError: no folder, no images, or a manifest that cannot be read or names files which are not there, lie
+            elsewhere or under another product or defect.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: {'is a file, not a folder' if root.exists() else 'no such folder'}")
+    lines = manifest.read_lines(root / manifest.NAME)
+    if not lines and (root / manifest.NAME).exists():
+        raise DataError(
+            f"{root / manifest.NAME}: no line of it can be read as synthesis writes them; mend it, or remove it to "
+            "take the images for what their folders say"
+        )
+    if not lines:
+        say(f"{root}: no {manifest.NAME}, so sources, masks and what made the images are unknown")
+        return _by_folders(root)
+    for line in lines:
+        _check_line(root, line)
+    pictures = sorted((_picture(root, line) for line in lines), key=lambda picture: picture.path)
+    missing = [picture.path for picture in pictures if not picture.path.is_file()]
+    if missing:
+        raise DataError(
+            f"{missing[0]}: listed in {manifest.NAME} but not there ({len(missing)} in all); finish the run with the "
+            "same command, or mend the folder"
+        )
+    listed = {picture.path for picture in pictures}
+    others = [path for path in image_files(root) if path not in listed]
+    if others:
+        say(f"{root}: {len(others)} images are not in {manifest.NAME} and are left out, first {others[0]}")
+    return pictures
+
+
+def with_masks(pictures: Sequence[Picture], root: Path, masks: Path) -> list[Picture]:
+    """The pictures with the masks of another folder, found by their place below `root`, then by cell and name."""
+    known = masks_by_stem(masks)
+    found = []
+    for picture in pictures:
+        place = picture.path.relative_to(root).with_suffix("") if picture.path.is_relative_to(root) else None
+        keys = [str(place), f"{picture.product}/{picture.defect}/{picture.path.stem}"]
+        mask = next((known[key] for key in keys if key in known), None)
+        found.append(replace(picture, mask=mask or picture.mask))
+    return found
+
+
+def refuse_overlap(folders: Sequence[Path]) -> None:
+    """Raises ConfigError where one of the folders is another, or lies inside it."""
+    places = [(folder, folder.resolve()) for folder in folders]
+    for number, (folder, place) in enumerate(places):
+        for other, there in places[number + 1 :]:
+            if place == there:
+                raise ConfigError(f"{other}: is the same folder as {folder}; name each folder once")
+            if place in there.parents or there in place.parents:
+                raise ConfigError(f"{other}: shares files with {folder}, one lies inside the other; move one out")
+
+
+def without_shared(pictures: Sequence[Picture], known: Sequence[Picture], root: Path, say: Say) -> list[Picture]:
+    """The synthetic pictures that are not, by a link, the very files of `known`; how many were left out is said."""
+    taken = {_identity(picture.path) for picture in known}
+    kept = [picture for picture in pictures if not picture.synthetic or _identity(picture.path) not in taken]
+    if len(kept) < len(pictures):
+        say(f"{root}: {len(pictures) - len(kept)} files are links to real images and are left out")
+    return kept
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _check_line(root: Path, line: dict[str, Any]) -> None:
+    place = PurePosixPath(line["file"])
+    where = f"{root / manifest.NAME}: '{line['file']}'"
+    if place.is_absolute() or ".." in place.parts:
+        raise DataError(f"{where} lies outside the folder; the manifest is not of this folder")
+    for key in ("product", "defect"):
+        if not isinstance(line.get(key), str):
+            raise DataError(f"{where} has no {key}; the manifest is damaged")
+    if len(place.parts) == 3 and tuple(map(nfc, place.parts[:2])) != (nfc(line["product"]), nfc(line["defect"])):
+        raise DataError(
+            f"{where} is listed as {line['product']}/{line['defect']}; the manifest does not match the folder"
+        )
+
+
+def _picture(root: Path, line: dict[str, Any]) -> Picture:
+    source = line.get("source") if line.get("synthetic") else None
+    mask = (mask_folder(root) / line["file"]).with_suffix(".png")
+    return Picture(
+        path=root / line["file"],
+        product=nfc(line["product"]),
+        defect=nfc(line["defect"]),
+        synthetic=bool(line.get("synthetic")),
+        source=_found(root, source),
+        mask=mask if mask.is_file() else None,
+        model=line.get("model"),
+        reference=_found(root, line.get("reference")),
+    )
+
+
+def _found(root: Path, path: Any) -> Path | None:
+    """A path of a manifest: as it stands, or for one that is relative, from the folder where it is there."""
+    if not isinstance(path, str):
+        return None
+    beside = root / path
+    return beside if not Path(path).exists() and beside.exists() else Path(path)
+
+
+def _by_folders(root: Path) -> list[Picture]:
+    hints = Hints()  # synthetic images of defects alone are no data set to train on: no index_folder
+    samples = list(find_layout(root, hints).read(root, hints))
+    if not samples:
+        raise DataError(f"{root}: no images in this folder or below it")
+    return [
+        Picture(sample.path, nfc(sample.product), nfc(sample.defect), True, mask=sample.mask)
+        for sample in sorted(samples, key=lambda sample: sample.path)
+    ]

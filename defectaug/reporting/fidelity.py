@@ -1,0 +1,149 @@
+"""What the fidelity of a synthetic set amounts to, in words, tables and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from defectaug.metrics.distances import NEIGHBOURS
+from defectaug.metrics.extractors import Extractor, PairMeasure
+from defectaug.reporting.plots import bars
+from defectaug.reporting.sections import Figure, Finding, Interval, Table
+
+FEW = 20  # images below which one of them moves a share by more than five points
+HALVINGS = 5
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The numbers of a group; None where there are too few images to take them.
+
+    Args:
+        real, synthetic: images.
+        frechet, kernel, precision, recall: of all synthetic images against all real ones.
+        frechet_even, frechet_real: mean Fréchet distance over `HALVINGS` random halvings of the real images: of the one
+            half to as many synthetic images as the other half has, cell by cell, and to these; `even` images each.
+        diversity, diversity_real: mean distance of pairs among the synthetic and among the real images.
+        resamples: of the intervals of `frechet` and `kernel`.
+    """
+
+    real: int
+    synthetic: int
+    frechet: Interval | None = None
+    kernel: Interval | None = None
+    precision: Interval | None = None
+    recall: Interval | None = None
+    frechet_even: float | None = None
+    frechet_real: float | None = None
+    even: int = 0
+    diversity: Interval | None = None
+    diversity_real: Interval | None = None
+    resamples: int = 0
+
+
+def about(part: Extractor | PairMeasure) -> dict[str, str]:
+    """What a measure is, for the records."""
+    return {"name": part.name, "weights sha256": part.weights, "resize": part.resize}
+
+
+def tables(results: Mapping[str, Measured], extractor: Extractor, pairs: PairMeasure | None) -> list[Table]:
+    """Synthetic against real, and both beside the yardsticks."""
+    distance = Table(
+        "How far the synthetic images are from the real ones",
+        ["group", "real", "synthetic", extractor.frechet, extractor.kernel, "precision", "recall"],
+        [
+            [name, m.real, m.synthetic, m.frechet, m.kernel, m.precision, m.recall]
+            for name, m in results.items()
+        ],
+        note="Both distances are 0 for sets that are alike, and grow without bound; the second, which may fall below 0 "
+        "by chance, does not depend on the number of images. Precision: share of the synthetic images that look like "
+        "a real one; recall: share of the real images that look like a synthetic one; an image looks like one of the "
+        f"other set if it is no farther from it than that one's neighbour number {NEIGHBOURS} in its own set. "
+        f"Features: {extractor.name}; {extractor.resize}; sha256 {extractor.weights[:16]}. In brackets 95 % intervals: "
+        "bootstrap over the images of both sets, laid around the value; Wilson's for shares. Where cells are taken "
+        "together, other shares of them in the two sets count as distance.",
+    )  # fmt: skip
+    diverse = pairs.name if pairs else "pair distance"
+    beside = Table(
+        "Beside the real images",
+        ["group", "images each", "synthetic to real", "real to real", f"{diverse}, synthetic", f"{diverse}, real"],
+        [
+            [name, m.even or None, m.frechet_even, m.frechet_real, m.diversity, m.diversity_real]
+            for name, m in results.items()
+        ],
+        note=f"First two distances: {extractor.frechet} of one half of the real images to so many synthetic ones of "
+        f"each cell, and to the other half, mean of {HALVINGS} halvings; few images alone make both large. Last two: "
+        + (f"mean {pairs.name} of pairs; {pairs.resize}; sha256 {pairs.weights[:16]}." if pairs else
+           "mean Euclidean distance of the features of all pairs; it is not LPIPS."),
+    )  # fmt: skip
+    return [distance, beside]
+
+
+def lines(results: Mapping[str, Measured], extractor: Extractor, pairs: PairMeasure | None) -> list[str]:
+    """The two plainest results, in words: of the last group, which holds all cells."""
+    whole = list(results.values())[-1]
+    found = []
+    if whole.frechet_even is not None and whole.frechet_real:
+        times = whole.frechet_even / whole.frechet_real
+        found.append(
+            f"At {whole.even} images each, the synthetic images are {times:.1f} times as far from the real ones as "
+            f"other real ones are ({extractor.frechet})."
+        )
+    if whole.diversity and whole.diversity_real:
+        share = whole.diversity.value / max(whole.diversity_real.value, 1e-12)
+        what = pairs.name if pairs else "distance of pairs of images"
+        found.append(f"Synthetic images differ among themselves {share:.2f} times as much as real ones ({what}).")
+    return found
+
+
+def warnings(results: Mapping[str, Measured], extractor: Extractor) -> list[str]:
+    """Where there are too few images for a number to mean anything, and why."""
+    found = []
+    low = [name for name, m in results.items() if m.frechet and min(m.real, m.synthetic) <= extractor.size]
+    if low:
+        found.append(
+            f"{extractor.frechet} of {_listed(low)} rests on fewer images than its {extractor.size} features, and is "
+            "then mostly bias (the covariance is not of full rank). Compare it with real to real, and with other sets "
+            "of the same counts only."
+        )
+    few = [name for name, m in results.items() if min(m.real, m.synthetic) < FEW]
+    if few:
+        found.append(
+            f"{_listed(few)}: fewer than {FEW} images on one side, so that one image moves a share by more than "
+            f"{100 / FEW:.0f} points; no number there means much."
+        )
+    none = [name for name, m in results.items() if m.frechet is None]
+    if none:
+        found.append(f"{_listed(none)}: a single image on one side, so no distance is taken.")
+    return found
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def figure(results: Mapping[str, Measured], extractor: Extractor) -> Figure:
+    """Distances at equal counts, synthetic and real."""
+    shown = {name: m for name, m in results.items() if m.frechet_even is not None}
+    series: dict[str, list[float | None]] = {
+        "synthetic to real": [m.frechet_even for m in shown.values()],
+        "real to real": [m.frechet_real for m in shown.values()],
+    }
+    title = "How far synthetic and other real images are from the real ones, at equal counts"
+    note = "The nearer the two bars are in height, the more the synthetic images are like real ones."
+    return Figure(title, bars(list(shown), series, y_label=extractor.frechet), note)
+
+
+def findings(about: str, results: Mapping[str, Measured], extractor: Extractor) -> list[Finding]:
+    """For the verdict; no distance is far enough by itself to speak against the images."""
+    return [Finding(about, line) for line in lines(results, extractor, None)[:1]]
+
+
+def method(extractor: Extractor, pairs: PairMeasure | None) -> list[tuple[str, str]]:
+    """What the distances are taken with."""
+    found = [("features", f"{extractor.name}, {extractor.size} of an image")]
+    found += [("images for the features", extractor.resize), ("features' weights, sha256", extractor.weights)]
+    if pairs is None:
+        return [*found, ("distance of pairs", "Euclidean distance of the features (no LPIPS)")]
+    return [*found, ("distance of pairs", f"{pairs.name}; {pairs.resize}; sha256 {pairs.weights}")]
