@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve()
-sys.path.append(str(HERE.parents[1]))
+sys.path.append(str(HERE.parents[1] / "helpers"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

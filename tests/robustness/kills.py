@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "helpers"))
 
 import torch.utils.tensorboard  # noqa: F401  (what the children would import)
 import torch_fidelity.feature_extractor_inceptionv3  # noqa: F401

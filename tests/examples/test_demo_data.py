@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-FOLDER = Path(__file__).parents[1] / "examples" / "demo"
+FOLDER = Path(__file__).parents[2] / "examples" / "demo"
 sys.path.insert(0, str(FOLDER))
 
 import make_data  # noqa: E402

@@ -20,7 +20,7 @@ from defectaug.data.class_map import read_class_map
 from defectaug.data.index import index_folder
 from defectaug.io.images import read_mask
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES / "mtd"))
 
 import make_split  # noqa: E402

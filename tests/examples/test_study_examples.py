@@ -16,14 +16,14 @@ from study_helpers import folder
 import defectaug
 from defectaug.data.index import index_folder
 
-STUDIES = Path(__file__).parents[1] / "examples" / "studies"
+STUDIES = Path(__file__).parents[2] / "examples" / "studies"
 sys.path.insert(0, str(STUDIES))
 
 import common  # noqa: E402
 import figure3  # noqa: E402
 import table5  # noqa: E402
 
-DEMO = Path(__file__).parents[1] / "models" / "demo"
+DEMO = Path(__file__).parents[2] / "models" / "demo"
 REAL = {"A/normal": 12, "A/scratch": 8, "A/spot": 6, "B/normal": 12, "B/scratch": 8, "B/spot": 6}
 
 

@@ -85,7 +85,7 @@ def test_module_and_exit_code_in_a_process(tmp_path: Path) -> None:
 
 
 def test_version(run: Run) -> None:
-    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    pyproject = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert run("--version") == (0, f"defectaug {pyproject['project']['version']}\n", "")
     assert defectaug.__version__ == pyproject["project"]["version"]
 

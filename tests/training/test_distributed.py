@@ -28,7 +28,7 @@ from defectaug.nn.augment import differentiable_augment
 from defectaug.nn.distributed import ALONE, Team
 from defectaug.nn.rows import Rows
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "helpers"
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch without torch.distributed")
 
 

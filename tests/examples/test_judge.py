@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-FOLDER = Path(__file__).parents[1] / "examples" / "judge"
+FOLDER = Path(__file__).parents[2] / "examples" / "judge"
 sys.path.insert(0, str(FOLDER))
 
 import classifier  # noqa: E402
