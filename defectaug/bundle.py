@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-import defectaug
+from defectaug import __version__
 from defectaug.config.schema import BRIEF, Config, NetworkConfig, check, from_mapping, read_yaml, to_mapping
 from defectaug.errors import BundleError, ConfigError
 from defectaug.io.atomic import write_atomic
@@ -55,7 +55,7 @@ def write_config(folder: Path, config: Config, data: TrainedOn) -> None:
 
     content = {
         "format": FORMAT,
-        "defectaug": defectaug.__version__,
+        "defectaug": __version__,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
         "data": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(data).items()},
         "settings": to_mapping(config),
@@ -134,7 +134,7 @@ def read_config(folder: Path) -> tuple[Config, TrainedOn]:
             wrote = content.get("defectaug", "unknown")
             raise BundleError(
                 f"{path}: bundle format {BRIEF.repr(version)}, written by defectaug {_brief(wrote)}; this is defectaug "
-                f"{defectaug.__version__}, which reads format {FORMAT}."
+                f"{__version__}, which reads format {FORMAT}."
             )
         config = check(from_mapping(Config, _mapping(content, "settings"), str(path)))
         return config, _trained_on(_mapping(content, "data"))

@@ -12,7 +12,7 @@ from statistics import fmean
 
 import torch
 
-import defectaug
+from defectaug import __version__
 from defectaug import device as devices
 from defectaug.benchmark.conditions import Arm, arms, chosen, portions
 from defectaug.benchmark.intervals import paired_difference, verdict
@@ -102,7 +102,7 @@ def run_study(
         notes=division.notes,
         warnings=tuple(line for one in admitted for line in one.warnings),
         machine=f"{platform.machine()}, {compute.describe()}",
-        versions={"defectaug": defectaug.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        versions={"defectaug": __version__, "torch": torch.__version__, "python": platform.python_version()},
         seconds=sum(run.seconds for arm in results for run in arm.runs),
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import defectaug
+from defectaug import __version__
 from defectaug.errors import OutputError
 from defectaug.io.atomic import Lock, cause, is_part, part_of
 from defectaug.io.images import write_atomic
@@ -109,7 +109,7 @@ def settings_of(command: Sequence[str], **asked: Any) -> dict[str, Any]:
     """What was asked for, versions and machine."""
     from importlib.metadata import PackageNotFoundError, version
 
-    versions = {"defectaug": defectaug.__version__, "python": platform.python_version()}
+    versions = {"defectaug": __version__, "python": platform.python_version()}
     for name in ("torch", "torchvision", "numpy", "pillow", "torch-fidelity", "torchmetrics"):
         try:
             versions[name] = version(name)
