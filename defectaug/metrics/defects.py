@@ -1,0 +1,133 @@
+"""Defects by their masks: where they lie, their shape, tone and contrast; distances between them. No torch.
+
+Images are grey (H, W) in grey levels of 0 to 255, masks (H, W) booleans, all of one size where they are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
+from scipy.spatial.distance import cdist, pdist
+from scipy.stats import wasserstein_distance
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+SIDE = 128  # pixels, to which images are squeezed to be described
+RING = (2, 6)  # pixels about a mask between which the surround lies
+BLOCK = 2  # pixels over which maps are averaged, so that a shift by one does not make another defect
+
+
+@dataclass(frozen=True)
+class DefectStatistics:
+    """Of N defects. P is the number of pixels of an image over BLOCK squared.
+
+    Args:
+        place: (N, 2), centre of the mask, pixels.
+        shape: (N, P), the mask, widened by a pixel and moved to the middle; 0 and 1.
+        tone: (N,), mean grey level within the mask, over that of its surround.
+        contrast: (N,), standard deviation of the grey levels within the mask.
+        area: (N,), share of the image.
+        placed: (N, P), grey levels over the surround within the mask, where it lies, 0 elsewhere.
+        centred: (N, P), the same moved to the middle.
+    """
+
+    place: Floats
+    shape: Floats
+    tone: Floats
+    contrast: Floats
+    area: Floats
+    placed: Floats
+    centred: Floats
+
+    @staticmethod
+    def of(images: Sequence[NDArray], masks: Sequence[Mask]) -> DefectStatistics:
+        """From grey images and their masks, (H, W) each, of one size. An empty mask counts as its middle pixel."""
+        rows = [_describe(np.asarray(image, np.float32), mask) for image, mask in zip(images, masks, strict=True)]
+        return DefectStatistics(*(np.stack(column).astype(np.float32) for column in zip(*rows, strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.tone)
+
+    def spread(self) -> dict[str, float]:
+        """Mean distance of two defects in place (pixels), shape (1 - IoU) and look (tone and contrast, grey levels)."""
+        look = np.stack([self.tone, self.contrast], 1)
+        shapes = pdist(self.shape.astype(bool), "jaccard")
+        return {"place": pdist(self.place).mean(), "shape": shapes.mean(), "look": pdist(look).mean()}
+
+
+def _describe(image: Floats, mask: Mask) -> tuple:
+    if not mask.any():
+        mask = np.zeros_like(mask)
+        mask[mask.shape[0] // 2, mask.shape[1] // 2] = True
+    surround = dilated(mask, RING[1]) & ~dilated(mask, RING[0])
+    contrast = np.where(mask, image - (image[surround] if surround.any() else image).mean(), 0)
+    place = np.argwhere(mask).mean(0)
+    shift = tuple(np.rint(np.array(mask.shape) / 2 - place).astype(int))
+    shape = block_means(np.roll(dilated(mask, 1), shift, (0, 1)).astype(np.float32)) > 0
+    placed, centred = block_means(contrast), block_means(np.roll(contrast, shift, (0, 1)))
+    inside = contrast[mask]
+    return place, shape.ravel(), inside.mean(), inside.std(), mask.mean(), placed.ravel(), centred.ravel()
+
+
+def dilated(mask: Mask, reach: int) -> Mask:
+    """The mask (H, W) widened by a square of `reach` pixels to each side."""
+    return binary_dilation(mask, np.ones((2 * reach + 1, 2 * reach + 1)))
+
+
+def block_means(image: Floats) -> Floats:
+    """Means over squares of BLOCK pixels, (H, W) to (H / BLOCK, W / BLOCK)."""
+    height, width = image.shape
+    return image.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).mean((1, 3))
+
+
+def iou(a: Mask, b: Mask) -> float:
+    """Intersection over union of two masks; 1 if both are empty. The overlap of a transfer with its reference."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0
+
+
+def map_distances(a: Floats, b: Floats) -> Floats:
+    """|a - b| over |a| + |b| (N, M) of maps (N, P) and (M, P): 0 for copies, 1 where they do not overlap."""
+    sums = np.abs(a).sum(1)[:, None] + np.abs(b).sum(1)[None]
+    return (cdist(a, b, "cityblock") / np.maximum(sums, 1e-6)).astype(np.float32)
+
+
+def nearest_training_defect(maps: Floats, training: Floats, *, same: bool = False) -> Floats:
+    """Distance (N,) of each map (N, P) to the nearest of the training defects (M, P).
+
+    Of `centred` maps a moved copy has 0, too. To be compared with the same of real defects that training has not seen.
+
+    Args:
+        same: both are the same defects, and none is compared with itself.
+    """
+    distances = map_distances(maps, training)
+    if same:
+        np.fill_diagonal(distances, np.inf)
+    return distances.min(1)
+
+
+def distribution_distance(synthetic: Floats, real: Floats, *, halvings: int = 50, seed: int = 0) -> float:
+    """How far two samples of a number, such as tone or contrast, are apart: (N,) and (M,), M at least 2.
+
+    Wasserstein distance of both over that of two random halves of the real ones, as a mean over `halvings`: about 1 or
+    less where the samples are of one distribution.
+    """
+    rng = np.random.default_rng(seed)
+    half = len(real) // 2
+    orders = [rng.permutation(real) for _ in range(halvings)]
+    within = np.mean([wasserstein_distance(order[:half], order[half:]) for order in orders])
+    return float(wasserstein_distance(synthetic, real) / max(within, 1e-9))
+
+
+def style_effect(images: NDArray, mask: Mask) -> tuple[float, float]:
+    """Mean difference (grey levels) of images (K, H, W) of one shape in K styles, inside and outside its mask (H, W).
+
+    Over all pairs of styles; 0 where the style has no effect, or where the mask leaves no such pixel.
+    """
+    images = np.asarray(images, np.float32)
+    parts = (images[:, mask], images[:, ~mask])
+    return tuple(float(pdist(part, "cityblock").mean() / part.shape[1]) if part.size else 0.0 for part in parts)  # type: ignore[return-value]
