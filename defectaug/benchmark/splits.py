@@ -9,8 +9,9 @@ from pathlib import Path
 
 from defectaug.benchmark.pixels import Decoded
 from defectaug.data.index import DataIndex
+from defectaug.data.near_duplicates import near_duplicate_groups
 from defectaug.data.sample import Sample
-from defectaug.data.splits import near_duplicate_groups, read_split, split
+from defectaug.data.splits import read_split, split
 from defectaug.errors import DataError
 
 RANK = {"train": 0, "val": 1, "test": 2, "out": -1}

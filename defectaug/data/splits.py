@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from defectaug.data.index import DataIndex
+from defectaug.data.near_duplicates import members_of_categories, near_duplicate_groups
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
 from defectaug.io.atomic import write_atomic
-from defectaug.io.images import read_image, to_model
 
 FRACTIONS = {"train": 0.7, "val": 0.15, "test": 0.15}
-THUMBNAIL = 32
-CORRELATION = 0.97
-MANY = 16  # images from which on a product's mean picture tells what its images share by nature
-MTD_NAME = re.compile(r"exp\d+_num_(\d+)", re.IGNORECASE)
-MTD_GAP = 200  # frames of one tile lie closer together than this
-
-
-def near_duplicate_groups(index: DataIndex, *, correlation: float = CORRELATION) -> list[int]:
-    """Groups the images that show the same part: group number by sample, in the order of `index.samples`.
-
-    Two images of a product and defect belong together if their thumbnails correlate, whatever their
-    brightness and contrast, after the product's mean picture is taken out (aligned parts look alike without
-    being the same). In file names as those of MTD (`exp1_num_2345`), neighbouring numbers of a class are one
-    tile under several exposures. Groups are closed under both relations.
-
-    Args:
-        index: the images.
-        correlation: the least one that makes two thumbnails near-duplicates.
-    """
-    features = _features(index)
-    groups = _UnionFind(len(index.samples))
-    for members in _cell_members(index).values():
-        rows = features[members]
-        for start in range(0, len(members), 512):  # blocks bound the memory for thousands of images
-            alike = rows[start : start + 512] @ rows.T > correlation
-            for a, b in np.argwhere(np.triu(alike, start + 1)):
-                groups.join(members[start + a], members[b])
-        for a, b in _tile_neighbours([index.samples[member] for member in members]):
-            groups.join(members[a], members[b])
-    return groups.numbers()
 
 
 def split(
@@ -60,18 +27,18 @@ def split(
     *,
     groups: Sequence[int] | None = None,
 ) -> DataIndex:
-    """Gives every sample a split. Groups stay whole; a cell of enough groups is in every split.
+    """Gives every sample a split. Groups stay whole; a category of enough groups is in every split.
 
     Args:
         index: the images.
         fractions: share of the images for each split's name; they are scaled to sum to 1.
-        seed: fixes the draw, for each cell by itself.
+        seed: fixes the draw, for each category by itself.
         groups: group number by sample; default `near_duplicate_groups`.
     """
     groups = near_duplicate_groups(index) if groups is None else groups
     shares = {name: share / sum(fractions.values()) for name, share in fractions.items() if share > 0}
     names: list[str] = [""] * len(index.samples)
-    for (product, defect), members in _cell_members(index).items():
+    for (product, defect), members in members_of_categories(index).items():
         by_group: dict[int, list[int]] = defaultdict(list)
         for member in members:
             by_group[groups[member]].append(member)
@@ -126,42 +93,6 @@ def _relative(sample: Sample, index: DataIndex) -> str:
     return sample.path.relative_to(index.root).as_posix()
 
 
-def _cell_members(index: DataIndex) -> dict[tuple[str, str], list[int]]:
-    members: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for number, sample in enumerate(index.samples):
-        members[sample.product, sample.defect].append(number)
-    return members
-
-
-def _features(index: DataIndex) -> NDArray[np.float32]:
-    """Thumbnails as unit vectors, (N, THUMBNAIL²), whose products are correlations."""
-    features = np.stack([_thumbnail(sample.path) for sample in index.samples])
-    products = np.array([sample.product for sample in index.samples])
-    features = _unit(features)
-    for product in index.products:
-        of_product = products == product
-        if of_product.sum() >= MANY:
-            features[of_product] = _unit(features[of_product] - features[of_product].mean(axis=0))
-    return features
-
-
-def _thumbnail(path: Path) -> NDArray[np.float32]:
-    image = read_image(path)
-    return to_model(image.pixels, THUMBNAIL, 1, image.white).ravel()
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows = rows - rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
-
-
-def _tile_neighbours(samples: Sequence[Sample]) -> list[tuple[int, int]]:
-    """Pairs of samples that follow each other closely in the numbers of their MTD file names."""
-    matches = [(MTD_NAME.fullmatch(sample.path.stem), position) for position, sample in enumerate(samples)]
-    numbered = sorted((int(match[1]), position) for match, position in matches if match)
-    return [(a, b) for (first, a), (second, b) in pairwise(numbered) if second - first <= MTD_GAP]
-
-
 def _deal(
     groups: list[list[int]], shares: Mapping[str, float], rng: np.random.Generator
 ) -> dict[str, list[list[int]]]:
@@ -180,24 +111,3 @@ def _deal(
         if len(dealt[giver]) > 1:
             dealt[name].append(dealt[giver].pop(int(np.argmin([len(group) for group in dealt[giver]]))))
     return dealt
-
-
-class _UnionFind:
-    """Disjoint sets of the numbers below `size`."""
-
-    def __init__(self, size: int) -> None:
-        self._parent = list(range(size))
-
-    def root(self, number: int) -> int:
-        while self._parent[number] != number:
-            self._parent[number] = self._parent[self._parent[number]]
-            number = self._parent[number]
-        return number
-
-    def join(self, a: int, b: int) -> None:
-        self._parent[self.root(b)] = self.root(a)
-
-    def numbers(self) -> list[int]:
-        """Number of its set for every number, counted from 0 in order of first appearance."""
-        seen: dict[int, int] = {}
-        return [seen.setdefault(self.root(number), len(seen)) for number in range(len(self._parent))]

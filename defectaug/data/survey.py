@@ -14,6 +14,7 @@ import numpy as np
 from defectaug.data.header_cache import Headers, edges_digest
 from defectaug.data.index import DataIndex
 from defectaug.data.layouts import Hints
+from defectaug.data.near_duplicates import pixel_hash
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
 from defectaug.io.images import Header, NativeImage, read_image
@@ -83,7 +84,7 @@ def survey(
     for done, sample in enumerate(index.samples):
         try:
             headers[sample] = kept[sample.path]
-            digests[sample] = _pixel_digest(sample.path) if decode else _size_digest(sample.path)
+            digests[sample] = pixel_hash(read_image(sample.path)) if decode else _size_digest(sample.path)
         except DataError as error:
             headers.pop(sample, None)
             unreadable.append((sample.path, str(error).removeprefix(f"{sample.path}: ")))
@@ -157,13 +158,6 @@ def _size_digest(path: Path) -> str:
         return str(path.stat().st_size)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _pixel_digest(path: Path) -> str:
-    image = read_image(path)
-    digest = hashlib.blake2b(repr((image.pixels.shape, image.pixels.dtype.str)).encode())
-    digest.update(image.pixels.tobytes())
-    return digest.hexdigest()
 
 
 def _byte_digests(sizes: dict[Sample, str]) -> dict[Sample, str]:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from defectaug.data.near_duplicates import dilated
 from defectaug.errors import DataError
 from defectaug.io.images import NativeImage, read_image, read_mask
 from defectaug.metrics.folders import Picture
 from defectaug.metrics.image_statistics import ImageSet, Progress
-from defectaug.metrics.similarity import widened
 
 VISIBLE = 4.0  # grey levels of 255, averaged over 3 x 3 pixels: below what the eye sees on a plain surface
 Floats = NDArray[np.float32]
@@ -101,7 +101,7 @@ def painting(picture: Picture) -> Painting | None:
     if found is None:
         return None
     share = float(found.visible.mean())
-    return Painting(found.everywhere, found.outside, found.defect_share, share, widened(found.visible))
+    return Painting(found.everywhere, found.outside, found.defect_share, share, dilated(found.visible))
 
 
 def paintings(images: ImageSet, progress: Progress) -> list[Painting | None]:

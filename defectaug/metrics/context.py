@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectaug.data.index import DataIndex
-from defectaug.data.splits import near_duplicate_groups
+from defectaug.data.near_duplicates import mean_images, near_duplicate_groups
 from defectaug.metrics.array_cache import Cache
 from defectaug.metrics.folders import Cell, Picture
 from defectaug.metrics.image_statistics import Floats, ImageSet, Progress, Say
-from defectaug.metrics.similarity import mean_picture
 
 Stages = Callable[[str], Progress]
 """Gives what shows the progress of a stage of that name."""
@@ -61,17 +60,12 @@ class Scene:
     @cached_property
     def groups(self) -> NDArray[np.int64]:
         """Number of the near-duplicate group of each real picture: the same part photographed twice."""
-        return np.array(near_duplicate_groups(self.index), np.int64)
+        return np.array(near_duplicate_groups(self.index, [look.small for look in self.real.looks]), np.int64)
 
     @cached_property
     def means(self) -> dict[str, Floats]:
         """Mean picture of each product's normal images; of all images where it has no normal ones."""
-        means = {}
-        for product in sorted({picture.product for picture in self.real.pictures}):
-            of_product = self.real.where(lambda picture, product=product: picture.product == product)  # type: ignore[misc]
-            normal = of_product.where(lambda picture: not self.is_defective(picture))
-            means[product] = mean_picture([look.small for look in (normal if len(normal) else of_product).looks])
-        return means
+        return mean_images(self.real.pictures, [look.small for look in self.real.looks], self.normal)
 
     def stage(self, name: str) -> Progress:
         return self.stages(name)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from defectaug.data.near_duplicates import THUMBNAIL, Gallery, Match, nearest
 from defectaug.io.images import as_channels, read_image, read_mask, resize_float
 from defectaug.metrics.context import Scene
 from defectaug.metrics.folders import Picture
-from defectaug.metrics.image_statistics import SMALL, Floats, ImageSet
-from defectaug.metrics.similarity import Gallery, Match, nearest
+from defectaug.metrics.image_statistics import Floats, ImageSet
 
 SAME_DEFECT = 0.95  # correlation of two defects from which on one repeats the other
 PATCH = 32  # pixels of the square in which a defect is compared with others
@@ -44,11 +44,11 @@ def repeated_defects(scene: Scene, made: ImageSet) -> Repeated | None:
         rest = _upscaled(defect_patches(others.pictures))
         gallery = Gallery(rest, np.zeros_like(rest[0]))
         for n, match in zip(numbers, _patch_matches([made.pictures[n] for n in numbers], gallery), strict=True):
-            same[n] = match.likeness >= SAME_DEFECT
+            same[n] = match.similarity >= SAME_DEFECT
             reference = made.pictures[n].reference
             own[n] = reference is not None and reference.resolve() == others.pictures[match.number].path.resolve()
         between = nearest(rest, gallery, forbidden=np.eye(len(rest), dtype=bool))
-        repeated += sum(match.likeness >= SAME_DEFECT for match in between)
+        repeated += sum(match.similarity >= SAME_DEFECT for match in between)
         judged += len(between)
     return Repeated(same, own, repeated / judged if judged else None)
 
@@ -59,7 +59,7 @@ def _patch_matches(pictures: Sequence, gallery: Gallery) -> list[Match]:
 
 def _upscaled(patches: NDArray[np.float32]) -> NDArray[np.float32]:
     """Patches at the size that pictures are compared at."""
-    times = SMALL // PATCH
+    times = THUMBNAIL // PATCH
     return patches.repeat(times, 1).repeat(times, 2)
 
 

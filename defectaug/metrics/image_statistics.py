@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from defectaug.data.near_duplicates import pixel_hash, thumbnail
 from defectaug.data.survey import WHITE_LEVELS
 from defectaug.errors import DataError
-from defectaug.io.images import NativeImage, as_channels, read_image, resize_float
+from defectaug.io.images import read_image
 from defectaug.io.skipped import say_skipped
 from defectaug.metrics.folders import Cell, Picture
 
-SMALL = 64
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
@@ -34,7 +33,7 @@ class Look:
         size: (height, width).
         mode: "8-bit grey", "16-bit grey" or "8-bit colour".
         peak: brightest value.
-        small: (SMALL, SMALL) grey levels of 0 to the pixel type's white, averaged over the area.
+        small: thumbnail (S, S).
     """
 
     fingerprint: str
@@ -95,13 +94,12 @@ def look_at(path: Path) -> Look:
         DataError: it cannot be read.
     """
     image = read_image(path)
-    grey = as_channels(image.pixels, 1)[..., 0] * (255 / image.white)
     return Look(
-        fingerprint=fingerprint_of(image),
+        fingerprint=pixel_hash(image),
         size=(image.pixels.shape[0], image.pixels.shape[1]),
         mode=f"{8 * image.pixels.dtype.itemsize}-bit {'grey' if image.channels == 1 else 'colour'}",
         peak=int(image.pixels.max()),
-        small=resize_float(grey, (SMALL, SMALL)),
+        small=thumbnail(image),
     )
 
 
@@ -139,12 +137,7 @@ def fingerprint(path: Path) -> str:
     Raises:
         DataError: the file cannot be read.
     """
-    return fingerprint_of(read_image(path))
-
-
-def fingerprint_of(image: NativeImage) -> str:
-    head = f"{image.pixels.shape}{image.pixels.dtype}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(image.pixels).tobytes()).hexdigest()
+    return pixel_hash(read_image(path))
 
 
 def white_of(sets: Sequence[ImageSet]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from defectaug.data.near_duplicates import NEAR_DUPLICATE, THUMBNAIL, Match
 from defectaug.metrics.changes import Painting
 from defectaug.metrics.context import Scene, cell_name
 from defectaug.metrics.copied_defects import SAME_DEFECT, repeated_defects
@@ -15,7 +16,6 @@ from defectaug.metrics.distances import squared
 from defectaug.metrics.features import FeatureStore
 from defectaug.metrics.image_statistics import ImageSet
 from defectaug.metrics.neighbours import (
-    ALIKE,
     Neighbour,
     Region,
     Twin,
@@ -23,7 +23,6 @@ from defectaug.metrics.neighbours import (
     neighbours,
     yardstick,
 )
-from defectaug.metrics.similarity import SMALL, Match
 from defectaug.reporting.plots import histogram
 from defectaug.reporting.sections import Figure, Finding, PictureRow, Pictures, Section, Table, Value
 
@@ -122,13 +121,13 @@ def _between(sets: Sequence[ImageSet], twins: Sequence[Twin], made: int) -> Sect
                 "Within and between the sets",
                 ["set", "and", "same pixels", "near-duplicate pairs"],
                 rows,
-                note=f"Pairs of one product and defect whose pictures correlate by {ALIKE} or more, shifts and mirrors "
-                "included, once the product's mean picture and slow changes of brightness are taken away; where an "
-                "image was painted on, that place must be alike by itself.",
+                note=f"Pairs of one product and defect whose pictures correlate by {NEAR_DUPLICATE} or more, shifts "
+                "and mirrors included, once the product's mean picture and slow changes of brightness are taken away; "
+                "where an image was painted on, that place must be alike by itself.",
             )
         ],
         pictures=[Pictures("The most alike pairs", pictures)] if pictures else [],
-        numbers={"threshold": ALIKE, "pairs": [_named_twin(sets, twin) for twin in twins]},
+        numbers={"threshold": NEAR_DUPLICATE, "pairs": [_named_twin(sets, twin) for twin in twins]},
     )
 
 
@@ -172,7 +171,7 @@ def _section(
         same_defect_real=None if defects is None else defects.real_share,
         twins_within=within,
     )
-    closeness = {"synthetic": [one.defective.likeness for one in near], "real": [m.likeness for m in marks]}
+    closeness = {"synthetic": [one.defective.similarity for one in near], "real": [m.similarity for m in marks]}
     names = _series(scene)
     figures = [
         Figure(
@@ -180,7 +179,7 @@ def _section(
             histogram(
                 {names[key]: values for key, values in closeness.items()},
                 x_label="likeness (correlation), 1 for a copy",
-                mark=(ALIKE, "copies from here on"),
+                mark=(NEAR_DUPLICATE, "copies from here on"),
             ),
             "Memorised images would lie farther to the right than real ones do.",
         )
@@ -207,7 +206,7 @@ def _section(
         pictures=[_pictures(scene, made, near)],
         numbers={
             **asdict(memory),
-            "threshold": ALIKE,
+            "threshold": NEAR_DUPLICATE,
             "same defect threshold": SAME_DEFECT,
             "yardstick": "held-out images" if scene.test else "real images, near-duplicates apart",
             "real likeness": closeness["real"],
@@ -216,7 +215,10 @@ def _section(
         },
         findings=_findings(memory, made.name),
         method=[
-            ("copies and near-duplicates", f"correlation of {ALIKE} or more, pictures of {SMALL} x {SMALL} pixels"),
+            (
+                "copies and near-duplicates",
+                f"correlation of {NEAR_DUPLICATE} or more, pictures of {THUMBNAIL} x {THUMBNAIL} pixels",
+            ),
             ("yardstick of the neighbours", names["real"]),
         ],
     )
@@ -241,7 +243,7 @@ def _named(scene: Scene, made: ImageSet, number: int, one: Neighbour) -> dict[st
     return {
         "file": str(picture.path),
         "nearest defective": str(real[one.defective.number].path) if one.defective.number >= 0 else None,
-        "likeness": one.defective.likeness if one.defective.number >= 0 else None,
+        "likeness": one.defective.similarity if one.defective.number >= 0 else None,
         "painted on": str(real[one.normal].path) if one.normal >= 0 else None,
         "unchanged": one.unchanged,
     }
@@ -302,7 +304,7 @@ def _warnings(memory: Memory, near: list[Neighbour]) -> list[str]:
 def _table(made: ImageSet, near: list[Neighbour], marks: list[Match]) -> Table:
     rows: list[list[Value]] = []
     for cell, numbers in made.cells.items():
-        likeness = [near[n].defective.likeness for n in numbers if near[n].defective.number >= 0]
+        likeness = [near[n].defective.similarity for n in numbers if near[n].defective.number >= 0]
         rows.append(
             [
                 cell_name(cell),
@@ -313,14 +315,15 @@ def _table(made: ImageSet, near: list[Neighbour], marks: list[Match]) -> Table:
                 float(max(likeness)) if likeness else None,
             ]
         )
-    real = [match.likeness for match in marks]
-    copies = sum(value >= ALIKE for value in real)
+    real = [match.similarity for match in marks]
+    copies = sum(value >= NEAR_DUPLICATE for value in real)
     rows.append(["real, as yardstick", len(real), copies, None, *_ends(real)])
     columns = ["cell", "images", "copies", "unchanged normals", "median likeness", "highest likeness"]
     note = (
         "Likeness: correlation with the nearest real defective image of the product, the lower of that of the whole "
-        f"pictures and that of the place painted on; 1 for a copy, copies from {ALIKE} on. Unchanged normals: no "
-        "difference from a normal image can be seen. Yardstick: the likeness of real defective images to one another."
+        f"pictures and that of the place painted on; 1 for a copy, copies from {NEAR_DUPLICATE} on. Unchanged "
+        "normals: no difference from a normal image can be seen. Yardstick: the likeness of real defective images to "
+        "one another."
     )
     return Table("Nearest real defective images", columns, rows, note)
 
@@ -350,13 +353,13 @@ def _feature_distances(scene: Scene, made: ImageSet, store: FeatureStore) -> dic
 
 def _pictures(scene: Scene, made: ImageSet, near: list[Neighbour]) -> Pictures:
     """The synthetic images that are most like a real defective one, beside it and beside what they were painted on."""
-    order = sorted(range(len(near)), key=lambda n: (-near[n].defective.likeness, made.pictures[n].path))
+    order = sorted(range(len(near)), key=lambda n: (-near[n].defective.similarity, made.pictures[n].path))
     rows = []
     for n in order[:SHOWN]:
         one, images, labels = near[n], [made.pictures[n].path], ["synthetic"]
         if one.defective.number >= 0:
             images.append(scene.real.pictures[one.defective.number].path)
-            labels.append(f"nearest real, likeness {one.defective.likeness:.2f}")
+            labels.append(f"nearest real, likeness {one.defective.similarity:.2f}")
         if one.normal >= 0:
             images.append(scene.real.pictures[one.normal].path)
             labels.append("painted on this" + (", no change to be seen" if one.unchanged else ""))

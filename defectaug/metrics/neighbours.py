@@ -11,31 +11,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from defectaug.data.near_duplicates import (
+    NEAR_DUPLICATE,
+    NO_MATCH,
+    THUMBNAIL,
+    Gallery,
+    Match,
+    Region,
+    details,
+    dilated,
+    near_duplicate_pairs,
+    nearest,
+)
 from defectaug.metrics.changes import VISIBLE, Painting, painting
 from defectaug.metrics.context import Scene
 from defectaug.metrics.folders import Picture
 from defectaug.metrics.image_statistics import Floats, ImageSet, Progress
-from defectaug.metrics.similarity import (
-    NO_MATCH,
-    SMALL,
-    Gallery,
-    Match,
-    coarse_likeness,
-    compare,
-    details,
-    nearest,
-    widened,
-)
 
-ALIKE = 0.9  # correlation from which on two pictures count as one; on the demonstration data others stay below 0.72
 MOST = 0.5  # share of a picture
 SOURCE = 0.97  # the same of a picture and what it was painted on; on the demonstration data others stay below 0.96
 SPARED = 0.25  # share of a picture that painting may change, for its source still to be known by its likeness
 BATCH = 64
-Region = NDArray[np.bool_] | None
-"""(SMALL, SMALL), where a picture was painted on; None for unknown."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Neighbour:
 
     @property
     def is_copy(self) -> bool:
-        return self.defective.likeness >= ALIKE
+        return self.defective.similarity >= NEAR_DUPLICATE
 
 
 def neighbours(
@@ -95,14 +92,14 @@ def _of_product(
     """As `neighbours`, of synthetic pictures of one product."""
     defective, normal = _real_of(scene, product, True), _real_of(scene, product, False)
     queries = details([look.small for look in made.looks])
-    mean = scene.means.get(product, np.zeros((SMALL, SMALL), np.float32))
+    mean = scene.means.get(product, np.zeros((THUMBNAIL, THUMBNAIL), np.float32))
     on_normal = nearest(queries, Gallery.of([scene.real.looks[n].small for n in normal], mean), spared=SPARED)
     numbers = {picture.path.resolve(): n for n, picture in enumerate(scene.real.pictures)}
     painted: list[tuple[int, bool, Region]] = []
     for picture, look, match, change in zip(made.pictures, made.looks, on_normal, known, strict=True):
         if change is not None and picture.source is not None:
             painted.append((numbers.get(picture.source.resolve(), -1), *_told(change)))
-        elif match.likeness >= SOURCE:
+        elif match.similarity >= SOURCE:
             number = normal[match.number]
             painted.append((number, *_guessed(picture, look.small, match, scene.real, number)))
         else:
@@ -135,7 +132,7 @@ def _guessed(picture: Picture, small: Floats, match: Match, real: ImageSet, numb
     seen = np.abs(rest) > VISIBLE
     if not seen.any():
         return True, None
-    return False, widened(np.roll(seen, (-shift[0], -shift[1]), (0, 1))[::down, ::right])
+    return False, dilated(np.roll(seen, (-shift[0], -shift[1]), (0, 1))[::down, ::right])
 
 
 def _with_exact(scene: Scene, neighbour: Neighbour, number: int | None) -> Neighbour:
@@ -191,22 +188,10 @@ def near_duplicates(scene: Scene, sets: Sequence[ImageSet], regions: Sequence[Se
     for cell in sorted({picture.cell for one in sets for picture in one.pictures}):
         members = [(k, n) for k, one in enumerate(sets) for n in one.cells.get(cell, ())]
         smalls = [sets[k].looks[n].small for k, n in members]
-        gallery = Gallery.of(smalls, scene.means.get(cell[0], np.zeros((SMALL, SMALL), np.float32)))
-        queries = details(smalls)
-        for start in range(0, len(members), 4 * BATCH):
-            likely = coarse_likeness(queries[start : start + 4 * BATCH], gallery) > ALIKE - 0.1
-            for row, second in np.argwhere(np.triu(likely, start + 1)):
-                first = start + int(row)
-                known = [regions[k][n] for k, n in (members[first], members[second])]
-                likeness = compare(queries[first], gallery, int(second), _joined(known)).likeness
-                if likeness >= ALIKE:
-                    twins.append(Twin(members[first], members[second], likeness))
+        mean = scene.means.get(cell[0], np.zeros((THUMBNAIL, THUMBNAIL), np.float32))
+        where = [regions[k][n] for k, n in members]
+        twins += [Twin(members[a], members[b], found) for a, b, found in near_duplicate_pairs(smalls, mean, where)]
     return twins
-
-
-def _joined(regions: Sequence[Region]) -> Region:
-    known = [region for region in regions if region is not None]
-    return np.logical_or.reduce(known) if known else None
 
 
 def _real_of(scene: Scene, product: str, defective: bool) -> list[int]:
@@ -218,4 +203,4 @@ def _real_of(scene: Scene, product: str, defective: bool) -> list[int]:
 
 
 def _renumbered(match: Match, numbers: Sequence[int]) -> Match:
-    return match if match.number < 0 else Match(numbers[match.number], match.likeness, match.flip, match.shift)
+    return match if match.number < 0 else Match(numbers[match.number], match.similarity, match.flip, match.shift)

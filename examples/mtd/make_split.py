@@ -20,7 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from defectaug.data.index import DataIndex, index_folder
-from defectaug.data.splits import near_duplicate_groups, split
+from defectaug.data.near_duplicates import near_duplicate_groups
+from defectaug.data.splits import split
 from defectaug.errors import DataError, DefectaugError, OutputError
 from defectaug.io.images import read_mask, write_atomic, write_mask
 

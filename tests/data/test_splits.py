@@ -10,8 +10,9 @@ import pytest
 from data_helpers import mtd, native, picture, save, save_many, sdi
 
 from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.near_duplicates import near_duplicate_groups
 from defectaug.data.sample import Sample
-from defectaug.data.splits import near_duplicate_groups, read_split, split, write_split
+from defectaug.data.splits import read_split, split, write_split
 from defectaug.data.survey import drop_unreadable, survey, white_level
 from defectaug.errors import DataError
 

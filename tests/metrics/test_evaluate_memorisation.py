@@ -9,8 +9,8 @@ import pytest
 from evaluation_data import line, painted, real, save, strokes, surface, synthetic, write_manifest
 from PIL import Image
 
+from defectaug.data.near_duplicates import Gallery, details, dilated, mean_image, nearest
 from defectaug.metrics.changes import visible_change
-from defectaug.metrics.similarity import Gallery, details, mean_picture, nearest, widened
 from defectaug.reporting.api import EvaluationResult, evaluate
 
 
@@ -151,19 +151,19 @@ def test_likeness_takes_away_what_a_product_shares() -> None:
     shape = np.zeros((64, 64), np.float32)
     shape[20:44, 20:44] = 100
     parts = [(shape + rng.normal(0, 4, (64, 64))).astype(np.float32) for _ in range(20)]
-    gallery = Gallery.of(parts[:10], mean_picture(parts))
+    gallery = Gallery.of(parts[:10], mean_image(parts))
     alone = nearest(details(parts[10:]), gallery)
-    assert max(match.likeness for match in alone) < 0.5
+    assert max(match.similarity for match in alone) < 0.5
     copies = nearest(details([one[::-1] + 9 for one in parts[:10]]), gallery)
     assert [match.number for match in copies] == list(range(10))
-    assert min(match.likeness for match in copies) > 0.99
+    assert min(match.similarity for match in copies) > 0.99
     assert {match.flip for match in copies} == {(-1, 1)}
 
 
 def test_widened_loses_no_pixel() -> None:
     mask = np.zeros((512, 512), bool)
     mask[300, 100] = True
-    small = widened(mask)
+    small = dilated(mask)
     assert small.shape == (64, 64)
     assert small[37, 12]
     assert not small[10, 10]

@@ -1,0 +1,302 @@
+"""Near-duplicates: exact copies by a hash of the pixels, others by correlation, also shifted or mirrored. No torch.
+
+Images of one product are alike by nature. So the product's mean image and slow changes of brightness are taken away,
+and what is left is compared by correlation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
+from scipy.ndimage import maximum_filter, uniform_filter
+
+from defectaug.data.index import DataIndex
+from defectaug.data.sample import Sample
+from defectaug.io.images import NativeImage, as_channels, read_image, resize_float
+
+THUMBNAIL = 64
+"""Side of the small grey images that are compared."""
+COARSE = THUMBNAIL // 2
+NEAR_DUPLICATE = 0.9
+"""Correlation from which on two images count as one; on the demonstration data others stay below 0.72."""
+SAME_PART = 0.87
+"""The same for images that may show one part under another exposure (on MTD down to 0.876): a split had better hold two
+parts together than one part on both sides."""
+BLUR = 6  # reach of the local mean that is taken away, in pixels of the thumbnail
+MANY = 16  # images from which on their mean tells what a product's images share
+REACH = 2  # shifts tried, in coarse pixels
+TRIED = 3  # neighbours that are compared at full size
+FLIPS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # steps along height and width
+INNER = (slice(2 * REACH, -2 * REACH), slice(2 * REACH, -2 * REACH))  # what a shift does not wrap around
+BLOCK = 256  # queries that are compared at once, which bounds the memory
+MTD_NAME = re.compile(r"exp\d+_num_(\d+)", re.IGNORECASE)
+MTD_GAP = 200  # frames of one tile lie closer together than this
+
+Floats = NDArray[np.float32]
+Region = NDArray[np.bool_] | None
+"""(S, S), where an image was painted on; None for unknown."""
+
+
+class Labelled(Protocol):
+    """An image with its labels."""
+
+    @property
+    def product(self) -> str: ...
+
+    @property
+    def defect(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The image of a gallery that a query is most similar to.
+
+    Args:
+        number: of the image; -1 where the gallery holds none.
+        similarity: correlation, at most 1.
+        flip, shift: how the query lies over it, in pixels of the thumbnail.
+    """
+
+    number: int
+    similarity: float
+    flip: tuple[int, int] = (1, 1)
+    shift: tuple[int, int] = (0, 0)
+
+
+NO_MATCH = Match(-1, -1.0)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """A product's images that others are compared with.
+
+    Args:
+        rest: (M, S, S), what they hold beyond `mean`.
+        mean: (S, S), what the product's images share; taken from queries after they are shifted and mirrored.
+    """
+
+    rest: Floats
+    mean: Floats
+
+    @staticmethod
+    def of(thumbnails: Sequence[Floats], mean: Floats) -> Gallery:
+        """From thumbnails and a :func:`mean_image`, (S, S) each."""
+        return Gallery(details(thumbnails) - details([mean]), details([mean])[0])
+
+
+def pixel_hash(image: NativeImage) -> str:
+    """Hash of the decoded pixels, their size and depth: equal for equal images in whatever file format."""
+    head = f"{image.pixels.shape}{image.pixels.dtype}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(image.pixels).tobytes()).hexdigest()
+
+
+def thumbnail(image: NativeImage) -> Floats:
+    """(S, S) grey levels of 0 to 255, averaged over the area."""
+    grey = as_channels(image.pixels, 1)[..., 0] * (255 / image.white)
+    return resize_float(grey, (THUMBNAIL, THUMBNAIL))
+
+
+def mean_image(thumbnails: Sequence[Floats]) -> Floats:
+    """Mean of a product's images; zero where there are too few for one."""
+    if len(thumbnails) < MANY:
+        return np.zeros((THUMBNAIL, THUMBNAIL), np.float32)
+    return np.mean(thumbnails, axis=0, dtype=np.float32)
+
+
+def mean_images(samples: Sequence[Labelled], thumbnails: Sequence[Floats], normal: str) -> dict[str, Floats]:
+    """Mean image of each product's normal images; of all its images where it has no normal ones."""
+    means = {}
+    for product in sorted({sample.product for sample in samples}):
+        of_product = [(s, t) for s, t in zip(samples, thumbnails, strict=True) if s.product == product]
+        normals = [t for s, t in of_product if s.defect == normal]
+        means[product] = mean_image(normals or [t for _, t in of_product])
+    return means
+
+
+def details(thumbnails: Sequence[Floats]) -> Floats:
+    """Thumbnails without slow changes of brightness: (N, S, S)."""
+    if not len(thumbnails):
+        return np.zeros((0, THUMBNAIL, THUMBNAIL), np.float32)
+    images = np.stack(thumbnails).astype(np.float64)
+    return (images - uniform_filter(images, (0, 2 * BLUR + 1, 2 * BLUR + 1), mode="mirror")).astype(np.float32)
+
+
+def near_duplicate_groups(index: DataIndex, thumbnails: Sequence[Floats] | None = None) -> list[int]:
+    """Groups the images that show the same part: group number by sample, in the order of `index.samples`.
+
+    Only images of one product and defect are compared. In file names as those of MTD (`exp1_num_2345`), neighbouring
+    numbers of a class are one tile under several exposures. Groups are closed under both relations.
+
+    Args:
+        index: the images.
+        thumbnails: of every sample, where they are known.
+    """
+    if thumbnails is None:
+        thumbnails = [thumbnail(read_image(sample.path)) for sample in index.samples]
+    means = mean_images(index.samples, thumbnails, index.normal)
+    groups = DisjointSet(range(len(index.samples)))
+    for (product, _), members in members_of_categories(index).items():
+        for a, b, _ in near_duplicate_pairs([thumbnails[n] for n in members], means[product], threshold=SAME_PART):
+            groups.merge(members[a], members[b])
+        for a, b in _tile_neighbours([index.samples[member] for member in members]):
+            groups.merge(members[a], members[b])
+    return numbered(groups)
+
+
+def numbered(groups: DisjointSet) -> list[int]:
+    """Number of its set for every element, counted from 0 in order of first appearance."""
+    seen: dict[int, int] = {}
+    return [seen.setdefault(groups[element], len(seen)) for element in groups]
+
+
+def members_of_categories(index: DataIndex) -> dict[tuple[str, str], list[int]]:
+    """Numbers of the samples of each product and defect."""
+    members: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, sample in enumerate(index.samples):
+        members[sample.product, sample.defect].append(number)
+    return members
+
+
+def near_duplicate_pairs(
+    thumbnails: Sequence[Floats],
+    mean: Floats,
+    regions: Sequence[Region] | None = None,
+    threshold: float = NEAR_DUPLICATE,
+) -> Iterator[tuple[int, int, float]]:
+    """Pairs of images, the first one's number the lower, that are near-duplicates, with their similarity.
+
+    Args:
+        thumbnails: (S, S) each.
+        mean: what the product's images share, see :func:`mean_image`.
+        regions: where each image was painted on, see :func:`nearest`; None for unknown.
+        threshold: least similarity of a pair.
+    """
+    gallery, queries = Gallery.of(thumbnails, mean), details(thumbnails)
+    for start in range(0, len(queries), BLOCK):
+        likely = coarse_similarity(queries[start : start + BLOCK], gallery) > threshold - 0.1
+        for row, second in np.argwhere(np.triu(likely, start + 1)).tolist():
+            first = start + row
+            known = [] if regions is None else [r for r in (regions[first], regions[second]) if r is not None]
+            region = np.logical_or.reduce(known) if known else None
+            similarity = compare(queries[first], gallery, second, region).similarity
+            if similarity >= threshold:
+                yield first, second, similarity
+
+
+def nearest(
+    queries: Floats,
+    gallery: Gallery,
+    *,
+    regions: Sequence[Region] | None = None,
+    forbidden: NDArray[np.bool_] | None = None,
+    spared: float = 0.0,
+) -> list[Match]:
+    """For each query the image of the gallery that it is most similar to.
+
+    Args:
+        queries: (N, S, S), `details` of thumbnails.
+        gallery: what they are compared with.
+        regions: where each query (S, S) was painted on. Similarity is then the lower of that of the whole image and
+            that of the region: the background is a real image's, and tells nothing. None: of the whole image.
+        forbidden: (N, M), True for pairs that are not to be compared.
+        spared: share of the pixels, those that differ most, that is left out: what was painted on a background.
+    """
+    found: list[Match] = []
+    for start in range(0, len(queries), BLOCK):
+        block = queries[start : start + BLOCK]
+        scores = coarse_similarity(block, gallery)
+        if forbidden is not None:
+            scores[forbidden[start : start + len(block)]] = -np.inf
+        for row, query in enumerate(block):
+            region = None if regions is None else regions[start + row]
+            tried = [number for number in np.argsort(-scores[row], kind="stable")[:TRIED] if scores[row, number] >= -1]
+            matches = [compare(query, gallery, int(number), region, spared) for number in tried]
+            found.append(max(matches, key=lambda match: match.similarity, default=NO_MATCH))
+    return found
+
+
+def coarse_similarity(queries: Floats, gallery: Gallery) -> NDArray[np.float64]:
+    """Highest correlations (N, M) over mirrored and slightly shifted queries, at half of the thumbnails' size."""
+    others, mean = _units(_halved(gallery.rest)).T, _halved(gallery.mean[None])
+    small = _halved(queries)
+    best = np.full((len(queries), len(gallery.rest)), -1.0)
+    for down, right in FLIPS:
+        for shift in _shifts(REACH) if best.size else ():
+            laid = np.roll(small[:, ::down, ::right], shift, (1, 2)) - mean
+            np.maximum(best, _units(laid) @ others, out=best)
+    return best
+
+
+def compare(query: Floats, gallery: Gallery, number: int, region: Region = None, spared: float = 0.0) -> Match:
+    """A query and one image of the gallery, the query mirrored and shifted so that they are closest."""
+    other, mean = gallery.rest[number], gallery.mean
+    shared, own = float((mean * other).sum()), float(np.square(query).sum() + np.square(mean).sum())
+    best, place = -np.inf, (FLIPS[0], (0, 0))
+    for flip in FLIPS:
+        spectrum = np.fft.rfft2(query[:: flip[0], :: flip[1]])
+        with_other, with_mean = (
+            np.fft.irfft2(np.conj(spectrum) * np.fft.rfft2(surface), s=query.shape) for surface in (other, mean)
+        )
+        for shift in _shifts(2 * REACH):
+            size = max(own - 2 * with_mean[shift], 1e-6)
+            similarity = (with_other[shift] - shared) / np.sqrt(size)
+            if similarity > best:
+                best, place = similarity, (flip, shift)
+    (down, right), shift = place
+    laid = np.roll(query[::down, ::right], shift, (0, 1)) - mean
+    inner, target = laid[INNER], other[INNER]
+    if spared:
+        apart = np.abs(inner - target)
+        close = apart <= np.quantile(apart, 1 - spared)
+        inner, target = inner[close], target[close]
+    found = _correlation(inner, target)
+    if region is not None and region.any():
+        there = np.roll(region[::down, ::right], shift, (0, 1))
+        found = min(found, _correlation(laid[there], other[there]))
+    return Match(number, found, place[0], shift)
+
+
+def dilated(region: NDArray[np.bool_], reach: int = 2) -> NDArray[np.bool_]:
+    """A mask of any size at the size of thumbnails, no pixel of it lost, with a border of `reach` pixels."""
+    small = resize_float(region.astype(np.float32), (THUMBNAIL, THUMBNAIL)) > 0
+    return maximum_filter(small, 2 * reach + 1, mode="constant", cval=False)
+
+
+def _correlation(a: Floats, b: Floats) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if size < 1e-3:  # nothing but flat surface in one of them: similar only if in both
+        return 1.0 if np.abs(a - b).max() < 0.5 else 0.0
+    return float((a * b).sum()) / size
+
+
+def _halved(images: Floats) -> Floats:
+    return images.reshape(len(images), COARSE, 2, COARSE, 2).mean((2, 4))
+
+
+def _units(images: Floats) -> Floats:
+    rows = images.reshape(len(images), -1)
+    rows = rows - rows.mean(1, keepdims=True)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+
+
+def _shifts(reach: int) -> list[tuple[int, int]]:
+    """All shifts within reach, the shortest first, so that of equal ones the shortest is taken."""
+    steps = range(-reach, reach + 1)
+    return sorted(((down, right) for down in steps for right in steps), key=lambda s: (abs(s[0]) + abs(s[1]), s))
+
+
+def _tile_neighbours(samples: Sequence[Sample]) -> list[tuple[int, int]]:
+    """Pairs of samples that follow each other closely in the numbers of their MTD file names."""
+    matches = [(MTD_NAME.fullmatch(sample.path.stem), position) for position, sample in enumerate(samples)]
+    numbered = sorted((int(match[1]), position) for match, position in matches if match)
+    return [(a, b) for (first, a), (second, b) in pairwise(numbered) if second - first <= MTD_GAP]
