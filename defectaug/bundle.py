@@ -281,6 +281,11 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         raise BundleError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {reason}") from error
 
 
+def as_model(model: Path | str | DefectModel | None, device: str = "auto") -> DefectModel:
+    """A model that is loaded already, as it is; else as :func:`load_model`."""
+    return load_model(model, device) if model is None or isinstance(model, str | Path) else model
+
+
 def _resolved(path: str | None, folder: Path) -> str | None:
     """A path of the bundle; relative ones start at its folder."""
     return None if path is None else os.path.normpath(folder / path)

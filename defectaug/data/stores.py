@@ -18,10 +18,10 @@ from defectaug.io.images import (
     as_channels,
     quantise,
     read_image,
-    read_mask,
     resize_float,
     to_model,
 )
+from defectaug.io.masks import read_mask
 
 Say = Callable[[str], None]
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold

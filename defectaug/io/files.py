@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from defectaug.errors import DataError
+from defectaug.io.masks import is_black_and_white
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 MASK_FOLDERS = frozenset({"ground_truth", "mask", "masks"})
@@ -150,8 +151,6 @@ def _is_mask_file(file: Path, together: list[Path], png_is_mask: bool) -> bool:
         return False
     if png_is_mask:
         return True
-    from defectaug.io.images import is_black_and_white
-
     return is_black_and_white(file)
 
 

@@ -65,6 +65,11 @@ class NativeImage:
         """1 for grey, 3 for RGB."""
         return 1 if self.pixels.ndim == 2 else 3
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
 
 @dataclass(frozen=True)
 class Header:
@@ -116,32 +121,6 @@ def probe(path: Path) -> Header:
         return Header((height, width) if turned else (width, height), image.mode, bits, 1 if grey else 3)
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Decodes a mask file: (H, W), True where the defect is.
-
-    Raises:
-        DataError: as `read_image`.
-    """
-    image = read_image(path)
-    values = image.pixels if image.channels == 1 else image.pixels.max(axis=2)
-    # Some data sets number the defects 1, 2, 3 instead of drawing them in white.
-    return values > (image.white // 2 if values.max() > image.white // 4 else 0)
-
-
-def is_black_and_white(path: Path) -> bool:
-    """Whether an image holds next to nothing between black and white: a mask, not a photograph."""
-    try:
-        image = read_image(path)
-    except DataError:
-        return False
-    if image.channels == 3 and np.ptp(image.pixels, axis=2).any():
-        return False
-    grey = image.pixels if image.channels == 1 else image.pixels[..., 0]
-    low, high = int(grey.min()), int(grey.max())
-    between = (grey > low) & (grey < high)
-    return (low == 0 or high == image.white) and float(between.mean()) < 0.01
-
-
 def write_png(path: Path, image: NativeImage) -> None:
     """Writes a PNG file of the image's own mode, bit depth and opacity, whole or not at all.
 
@@ -156,19 +135,6 @@ def write_png(path: Path, image: NativeImage) -> None:
         pixels = np.dstack([pixels, image.alpha])
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     write_atomic(path, lambda file: picture.save(file, format="PNG", compress_level=COMPRESSION))
-
-
-def write_mask(path: Path, mask: NDArray) -> None:
-    """Writes a mask as 8-bit grey PNG, 255 = defect.
-
-    Args:
-        path: the file.
-        mask: (H, W) bool or uint8; every value above 0 is defect.
-
-    Raises:
-        OutputError: as `write_png`.
-    """
-    write_png(path, NativeImage(np.where(np.asarray(mask) > 0, 255, 0).astype(np.uint8)))
 
 
 def to_model(pixels: NDArray, size: int, channels: int, white: int) -> NDArray[np.float32]:

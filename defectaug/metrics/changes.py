@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from defectaug.data.near_duplicates import dilated
 from defectaug.errors import DataError
-from defectaug.io.images import NativeImage, read_image, read_mask
+from defectaug.io.images import NativeImage, read_image
+from defectaug.io.masks import read_mask
 from defectaug.metrics.folders import Picture
 from defectaug.metrics.image_statistics import ImageSet, Progress
 

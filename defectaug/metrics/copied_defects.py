@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectaug.data.near_duplicates import THUMBNAIL, Gallery, Match, nearest
-from defectaug.io.images import as_channels, read_image, read_mask, resize_float
+from defectaug.io.images import as_channels, read_image, resize_float
+from defectaug.io.masks import read_mask
 from defectaug.metrics.context import Scene
 from defectaug.metrics.folders import Picture
 from defectaug.metrics.image_statistics import Floats, ImageSet

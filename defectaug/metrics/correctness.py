@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from defectaug.errors import DataError
-from defectaug.io.images import read_image, read_mask
+from defectaug.io.images import read_image
+from defectaug.io.masks import read_mask
+from defectaug.methods.native import restoration_change
 from defectaug.metrics.changes import Painting, difference, mean_change
 from defectaug.metrics.context import Scene, cell_name
 from defectaug.metrics.distances import share_interval
@@ -255,8 +257,6 @@ def _mask_counts(made: ImageSet, members: Sequence[int]) -> PixelCounts:
 
 def restoration(scene: Scene, model: DefectModel) -> Section:
     """How well |x - G(x, anchor)| finds the real defects: of the held-out images where there are some, else of all."""
-    from defectaug.synthesis.render import restoration_change
-
     images = scene.test or scene.real
     title = f"Defects found by restoring: {images.name}"
     masked = [

@@ -13,7 +13,7 @@ from defectaug.data.layouts import Hints, find_layout
 from defectaug.errors import ConfigError, DataError
 from defectaug.io import manifest
 from defectaug.io.files import image_files, masks_by_stem, nfc
-from defectaug.synthesis.write import mask_folder
+from defectaug.io.masks import mask_folder
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap

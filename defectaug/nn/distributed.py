@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from defectaug.errors import ConfigError, PeerError
+from defectaug.io.launcher import launched_as
 from defectaug.nn.rows import Rows
 
 T = TypeVar("T")
@@ -119,13 +120,6 @@ ALONE = Team()
 def local_rank() -> int:
     """Number of this process on its machine, and so of its GPU; 0 where no launcher says otherwise."""
     return int(os.environ.get("LOCAL_RANK", "0"))
-
-
-def launched_as() -> tuple[int, int]:
-    """(rank, size) as a launcher such as `torchrun` tells; (0, 1) without one."""
-    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
-        return 0, 1
-    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
 @contextmanager

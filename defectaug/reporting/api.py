@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from defectaug.bundle import as_model
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.errors import ConfigError, DataError
 from defectaug.metrics import counts as counting
@@ -155,7 +156,7 @@ def evaluate(
         planned = study_settings(study, weights=pretrained, device=device, seed=seed, seeds=seeds)
     with only_run(outputs, keep.folder), _way_on(keep.folder, tell):
         reader = _Reader(class_map, normal, None if masks is None else Path(masks), tell, stages)
-        painter = _loaded(model, device) if model is not None else None
+        painter = as_model(model, device) if model is not None else None
         index, originals = reader.real(Path(real))
         folders = [reader.synthetic(folder, index, originals) for folder in made]
         test_index, tests = reader.real(held) if held else (None, None)
@@ -229,12 +230,6 @@ def _cache_folder(cache: str | Path | None, json: str | Path | None) -> Path | N
     if cache is not None:
         return Path(cache)
     return None if json is None else Path(json).with_name(f"{Path(json).name}.cache")
-
-
-def _loaded(model: str | Path | DefectModel, device: str) -> DefectModel:
-    from defectaug.synthesis.render import loaded
-
-    return loaded(model, device)
 
 
 class _Reader:

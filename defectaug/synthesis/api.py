@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from defectaug.bundle import as_model
 from defectaug.errors import ConfigError, OutputError
-from defectaug.nn.distributed import launched_as
+from defectaug.io.launcher import launched_as
+from defectaug.io.masks import mask_folder
 from defectaug.synthesis.choose import make_plan, output_folder
 from defectaug.synthesis.plan import Plan, parse_shard
-from defectaug.synthesis.render import Rendered, Renderer, loaded
+from defectaug.synthesis.render import Rendered, Renderer
 from defectaug.synthesis.threads import in_threads, threads
-from defectaug.synthesis.write import OutputFolder, Request, mask_folder, refuse_source
+from defectaug.synthesis.write import OutputFolder, Request, refuse_source
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
@@ -127,7 +129,7 @@ def synthesize(
         if value is not None and value < 1:
             raise ConfigError(f"{option} {value}: must be 1 or more")
     say = say or log.info
-    painter = loaded(model, device)
+    painter = as_model(model, device)
     info = painter.info
     balance = balance or (product is None and defect is None)
     root, plan = make_plan(

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,26 +14,30 @@ from numpy.typing import NDArray
 
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
-from defectaug.io.images import NativeImage, read_image, read_mask, to_model
-from defectaug.synthesis import windows
-from defectaug.synthesis.compose import (
-    MASK_THRESHOLD,
+from defectaug.io import windows
+from defectaug.io.images import NativeImage, read_image
+from defectaug.io.masks import VISIBLE, defect_mask, magnitude, read_mask
+from defectaug.io.windows import Window
+from defectaug.methods.native import (
     Floats,
+    View,
     compose,
-    defect_mask,
-    native_change,
+    restoration_change,
+    seen_size,
+    stack,
+    to_numpy,
+    view_of,
     white_level,
 )
 from defectaug.synthesis.plan import Item, Plan, derive_seed
 from defectaug.synthesis.source_cache import Readings
-from defectaug.synthesis.windows import Window
 
 if TYPE_CHECKING:
     from defectaug.methods.base import BundleInfo, Codes, DefectModel
 
 MAX_REDRAWS = 4
 # The change must pass the mask's threshold by a margin: enlarging it rounds its peaks off.
-_VISIBLE = 1.25 * MASK_THRESHOLD
+_VISIBLE = 1.25 * VISIBLE
 
 
 @dataclass(frozen=True)
@@ -60,30 +63,6 @@ class Rendered:
 
 
 @dataclass(frozen=True)
-class View:
-    """An image and the part of it that is shown to the network.
-
-    Args:
-        native: all of it.
-        window: the part.
-        pixels: that part as (C, S, S) in [-1, 1].
-    """
-
-    native: NativeImage
-    window: Window
-    pixels: Floats
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.native.pixels.shape[0], self.native.pixels.shape[1]
-
-    def change(self, delta: Floats) -> Floats:
-        """What the network's `delta` (C, S, S) adds to the whole native image, as a fraction of its white."""
-        part = native_change(delta, self.window.size, self.native.channels)
-        return self.window.spread(part, self.size)
-
-
-@dataclass(frozen=True)
 class _Draft:
     item: Item
     attempt: int
@@ -91,37 +70,6 @@ class _Draft:
     view: View
     reference: Sample | None
     reference_pixels: Floats | None
-
-
-def loaded(model: str | Path | DefectModel | None, device: str) -> DefectModel:
-    """A model from its folder (None: the only or newest one under `./models`), or as it is if loaded already.
-
-    Raises:
-        BundleError: no model, or a damaged one.
-    """
-    if model is None or isinstance(model, str | Path):
-        from defectaug.bundle import load_model
-
-        return load_model(model, device)
-    return model
-
-
-def seen_size(info: BundleInfo) -> tuple[int, int] | None:
-    """Height and width at which a model sees a whole image; None where it sees windows at native scale."""
-    return None if info.framing == "crop" else (info.image_size, info.image_size)
-
-
-def view_of(native: NativeImage, window: Window, info: BundleInfo) -> View:
-    """Shows a window of an image to the model."""
-    pixels = to_model(
-        window.cut(native.pixels), info.image_size, info.channels, white_level(native, info.white)
-    )
-    return View(native, window, pixels)
-
-
-def stack(views: Iterable[Floats], model: DefectModel) -> torch.Tensor:
-    """(C, S, S) arrays as one batch on the model's device."""
-    return torch.from_numpy(np.ascontiguousarray(np.stack(list(views)))).to(model.device)
 
 
 def class_indices(defects: Iterable[str], model: DefectModel) -> torch.Tensor:
@@ -133,10 +81,6 @@ def product_indices(batch: Sequence[_Draft], model: DefectModel) -> torch.Tensor
     """Numbers (N,) of the products of a batch, -1 for one that the model does not know."""
     known = {name: number for number, name in enumerate(model.info.products)}
     return torch.tensor([known.get(draft.item.product, -1) for draft in batch], device=model.device)
-
-
-def to_numpy(delta: torch.Tensor) -> Floats:
-    return delta.detach().float().cpu().numpy()
 
 
 class Renderer:
@@ -190,10 +134,9 @@ class Renderer:
     def _draft(self, item: Item, attempt: int) -> _Draft:
         info = self._model.info
         source, native = self._read(item.source, self._plan.normals[item.product])
-        size = native.pixels.shape[0], native.pixels.shape[1]
-        window = windows.whole(size)
+        window = windows.whole(native.size)
         if info.framing == "crop":
-            window = windows.random_square(size, info.image_size, derive_seed(item.seed, "window"))
+            window = windows.random_square(native.size, info.image_size, derive_seed(item.seed, "window"))
         reference, shown = None, None
         if item.reference is not None:
             others = self._plan.references[item.defect]
@@ -260,8 +203,7 @@ def reference_view(native: NativeImage, sample: Sample, model: DefectModel, seed
 
     The square lies around the true mask where there is one, else around what the model takes for the defect.
     """
-    info = model.info
-    size = native.pixels.shape[0], native.pixels.shape[1]
+    info, size = model.info, native.size
     if info.framing != "crop":
         return view_of(native, windows.whole(size), info)
     if sample.mask is not None:
@@ -273,30 +215,8 @@ def reference_view(native: NativeImage, sample: Sample, model: DefectModel, seed
 
 def _square_on_defect(native: NativeImage, model: DefectModel) -> Window:
     change = restoration_change(native, model)
-    strength = np.abs(change) if change.ndim == 2 else np.abs(change).max(axis=-1)
+    strength = magnitude(change)
     rows, columns = np.nonzero(strength >= max(float(strength.max()), 1e-6) / 2)
-    size = strength.shape[0], strength.shape[1]
-    centre = (float(rows.mean()), float(columns.mean())) if len(rows) else (size[0] / 2, size[1] / 2)
-    return windows.square(size, model.info.image_size, centre)
-
-
-def restoration_change(native: NativeImage, model: DefectModel, batch_size: int = 16) -> Floats:
-    """What has to be added to a whole native image to take its defects away (the anchor domain).
-
-    Returns:
-        (H, W) or (H, W, 3), as a fraction of the white level.
-    """
-    info = model.info
-    size = native.pixels.shape[0], native.pixels.shape[1]
-    parts = windows.tiles(size, info.image_size) if info.framing == "crop" else [windows.whole(size)]
-    views = [view_of(native, window, info) for window in parts]
-    changes: list[Floats] = []
-    with torch.inference_mode():
-        for start in range(0, len(views), batch_size):
-            chunk = views[start : start + batch_size]
-            deltas = to_numpy(model.restore(stack((view.pixels for view in chunk), model)).delta)
-            changes += [
-                native_change(delta, view.window.size, native.channels)
-                for delta, view in zip(deltas, chunk, strict=True)
-            ]
-    return windows.join(changes, parts, size) if len(changes) > 1 else parts[0].spread(changes[0], size)
+    height, width = native.size
+    centre = (float(rows.mean()), float(columns.mean())) if len(rows) else (height / 2, width / 2)
+    return windows.square(native.size, model.info.image_size, centre)

@@ -10,7 +10,7 @@ import torch
 
 if TYPE_CHECKING:
     from defectaug.methods.base import DefectModel, Reading
-    from defectaug.synthesis.compose import Floats
+    from defectaug.methods.native import Floats
 
 MOST = 128 << 20  # bytes; at 128 x 128 a few hundred sources
 

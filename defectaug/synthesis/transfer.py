@@ -10,24 +10,26 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from defectaug.bundle import as_model
 from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, DataError, OutputError
+from defectaug.io import windows
 from defectaug.io.files import IMAGE_SUFFIXES, expanded, images_with_masks, nfc, real
-from defectaug.io.images import NativeImage, read_image, write_mask, write_png
-from defectaug.synthesis import windows
-from defectaug.synthesis.compose import Floats, compose, defect_mask, white_level
-from defectaug.synthesis.plan import derive_seed
-from defectaug.synthesis.render import (
+from defectaug.io.images import NativeImage, read_image, write_png
+from defectaug.io.masks import defect_mask, write_mask
+from defectaug.methods.native import (
+    Floats,
     View,
-    class_indices,
-    loaded,
-    reference_view,
+    compose,
     restoration_change,
     seen_size,
     stack,
     to_numpy,
     view_of,
+    white_level,
 )
+from defectaug.synthesis.plan import derive_seed
+from defectaug.synthesis.render import class_indices, reference_view
 from defectaug.synthesis.sources import known_name, unfit
 from defectaug.synthesis.transfer_journal import UnfinishedTransfer
 
@@ -108,7 +110,7 @@ def transfer(
         raise OutputError(f"--out {target}: lies in SRC {src}; choose a folder outside")
     run = UnfinishedTransfer(target) if len(jobs) > 1 else None
     _refuse_existing(jobs, overwrite or (run is not None and run.found))
-    painter = loaded(model, device)
+    painter = as_model(model, device)
     info = painter.info
     if defect is not None:
         defect = known_name("--defect", defect, info.defects, f"model {info.name}")
@@ -266,15 +268,14 @@ def _changes(
 
 def _view_like(native: NativeImage, shown: View, model: DefectModel) -> View:
     """The part of the source at the place that the reference's part has in its own image."""
-    size = native.pixels.shape[0], native.pixels.shape[1]
     if model.info.framing != "crop":
-        return view_of(native, windows.whole(size), model.info)
-    part = shown.window
+        return view_of(native, windows.whole(native.size), model.info)
+    part, (height, width), (other_height, other_width) = shown.window, native.size, shown.native.size
     centre = (
-        (part.top + part.height / 2) * size[0] / shown.size[0],
-        (part.left + part.width / 2) * size[1] / shown.size[1],
+        (part.top + part.height / 2) * height / other_height,
+        (part.left + part.width / 2) * width / other_width,
     )
-    return view_of(native, windows.square(size, model.info.image_size, centre), model.info)
+    return view_of(native, windows.square(native.size, model.info.image_size, centre), model.info)
 
 
 def _defect_of(path: Path, shown: View, model: DefectModel, say: Say) -> str:

@@ -22,7 +22,8 @@ from defectaug.errors import DataError, OutputError
 from defectaug.io import manifest
 from defectaug.io.atomic import Lock, write_atomic
 from defectaug.io.files import real
-from defectaug.io.images import NativeImage, probe, read_mask, write_mask, write_png
+from defectaug.io.images import NativeImage, probe, write_png
+from defectaug.io.masks import mask_folder, read_mask, write_mask
 from defectaug.synthesis import previous_run as earlier
 from defectaug.synthesis.plan import Item, Plan
 
@@ -209,11 +210,6 @@ def _one_at_a_time(out: Path) -> Iterator[None]:
     finally:
         if lock is not None:
             lock.release()
-
-
-def mask_folder(out: Path) -> Path:
-    """The folder beside `out` that holds the masks."""
-    return out.parent / f"{out.name}.masks"
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -23,7 +23,7 @@ from defectaug.data.index import index_folder
 from defectaug.errors import DefectaugError
 from defectaug.io.images import NativeImage, as_channels, read_image, resize_float, to_model
 from defectaug.methods.base import DefectModel
-from defectaug.synthesis.compose import compose, native_change
+from defectaug.methods.native import compose, native_change
 
 Floats = NDArray[np.float64]
 

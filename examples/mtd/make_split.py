@@ -23,7 +23,8 @@ from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.near_duplicates import near_duplicate_groups
 from defectaug.data.splits import split
 from defectaug.errors import DataError, DefectaugError, OutputError
-from defectaug.io.images import read_mask, write_atomic, write_mask
+from defectaug.io.atomic import write_atomic
+from defectaug.io.masks import read_mask, write_mask
 
 CLASS_MAP = Path(__file__).with_name("mtd.yaml")
 FRACTIONS = {"train": 0.7, "test": 0.3}

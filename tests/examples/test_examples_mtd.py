@@ -18,7 +18,7 @@ import defectaug
 from defectaug.config.schema import resolve
 from defectaug.data.class_map import read_class_map
 from defectaug.data.index import index_folder
-from defectaug.io.images import read_mask
+from defectaug.io.masks import read_mask
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES / "mtd"))

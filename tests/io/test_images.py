@@ -15,16 +15,14 @@ from defectaug.errors import DataError, OutputError
 from defectaug.io.images import (
     NativeImage,
     as_channels,
-    is_black_and_white,
     probe,
     quantise,
     read_image,
-    read_mask,
     resize_float,
     to_model,
-    write_mask,
     write_png,
 )
+from defectaug.io.masks import is_black_and_white, read_mask, write_mask
 
 GREY = picture(1)
 RGB = picture(2, channels=3)

@@ -17,7 +17,8 @@ from defectaug.benchmark.classifier import Labelled
 from defectaug.benchmark.settings import StudySettings
 from defectaug.data.index import index_folder
 from defectaug.device import choose
-from defectaug.io.images import read_image, read_mask
+from defectaug.io.images import read_image
+from defectaug.io.masks import read_mask
 from defectaug.metrics import naming as judging
 from defectaug.metrics.context import Scene
 from defectaug.metrics.correctness import skill

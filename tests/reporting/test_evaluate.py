@@ -15,7 +15,8 @@ from fake_model import FakeModel, data, info, save, surface
 from defectaug.benchmark.settings import StudySettings
 from defectaug.cli.main import main
 from defectaug.errors import ConfigError, DataError, DefectaugError, OutputError
-from defectaug.io.images import read_image, read_mask
+from defectaug.io.images import read_image
+from defectaug.io.masks import read_mask
 from defectaug.metrics.counts import repeats, shared
 from defectaug.reporting import api
 from defectaug.reporting.api import EvaluationResult, chosen_parts

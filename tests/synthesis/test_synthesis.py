@@ -10,10 +10,11 @@ from fake_model import FakeModel, contents, data, defective, info, lines, save, 
 from PIL import Image
 
 from defectaug.errors import ConfigError, DataError
+from defectaug.io import windows
 from defectaug.io.images import NativeImage, read_image
-from defectaug.synthesis import windows
+from defectaug.io.masks import defect_mask
+from defectaug.methods.native import compose, native_change
 from defectaug.synthesis.api import synthesize
-from defectaug.synthesis.compose import compose, defect_mask, native_change
 from defectaug.synthesis.plan import derive_seed
 from defectaug.synthesis.render import MAX_REDRAWS
 

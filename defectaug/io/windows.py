@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from defectaug.synthesis.compose import Floats
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,86 @@
+"""Masks of defects: read from files, written, and found in the change that a defect makes. Arrays are (H, W)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
+
+from defectaug.errors import DataError
+from defectaug.io.images import NativeImage, read_image, resize_float, write_png
+
+VISIBLE = 6 / 255  # of the white level: a change the eye can see on a plain surface
+SHARE_OF_PEAK = 0.25  # CHOICE: of an image's greatest change, both smoothed: what is less is the defect's soft rim
+BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16  # a window of deviation 1
+
+
+def mask_folder(images: Path) -> Path:
+    """The folder beside `images` that holds their masks."""
+    return images.parent / f"{images.name}.masks"
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Decodes a mask file: (H, W), True where the defect is.
+
+    Raises:
+        DataError: as :func:`defectaug.io.images.read_image`.
+    """
+    image = read_image(path)
+    values = image.pixels if image.channels == 1 else image.pixels.max(axis=2)
+    # Some data sets number the defects 1, 2, 3 instead of drawing them in white.
+    return values > (image.white // 2 if values.max() > image.white // 4 else 0)
+
+
+def write_mask(path: Path, mask: NDArray) -> None:
+    """Writes a mask as 8-bit grey PNG, 255 = defect.
+
+    Args:
+        path: the file.
+        mask: (H, W) bool or uint8; every value above 0 is defect.
+
+    Raises:
+        OutputError: as :func:`defectaug.io.images.write_png`.
+    """
+    write_png(path, NativeImage(np.where(np.asarray(mask) > 0, 255, 0).astype(np.uint8)))
+
+
+def is_black_and_white(path: Path) -> bool:
+    """Whether an image holds next to nothing between black and white: a mask, not a photograph."""
+    try:
+        image = read_image(path)
+    except DataError:
+        return False
+    if image.channels == 3 and np.ptp(image.pixels, axis=2).any():
+        return False
+    grey = image.pixels if image.channels == 1 else image.pixels[..., 0]
+    low, high = int(grey.min()), int(grey.max())
+    between = (grey > low) & (grey < high)
+    return (low == 0 or high == image.white) and float(between.mean()) < 0.01
+
+
+def magnitude(change: NDArray) -> NDArray:
+    """Absolute values of a change (H, W) or (H, W, 3), the greatest of the channels: (H, W)."""
+    return np.abs(change) if change.ndim == 2 else np.abs(change).max(axis=-1)
+
+
+def defect_mask(change: NDArray[np.float32], seen: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """Where a change (H, W) or (H, W, 3) is visible, without its soft rim: bool (H, W).
+
+    The change is smoothed by one pixel of the network's (CHOICE): where a surface happens to have a defect's colour
+    nothing changes, though the defect goes on there.
+
+    Args:
+        change: as a fraction of the white level.
+        seen: height and width at which the network has seen all of it; None for its own.
+    """
+    strength = magnitude(change)
+    if float(strength.max(initial=0)) <= VISIBLE:
+        return np.zeros(strength.shape, bool)
+    size = strength.shape[0], strength.shape[1]
+    small = resize_float(strength, seen or size)
+    for axis in (0, 1):
+        small = correlate1d(small, BINOMIAL, axis, mode="nearest")
+    smooth = resize_float(small, size)
+    return smooth > SHARE_OF_PEAK * smooth.max()

@@ -1,0 +1,130 @@
+"""A trained model on images of any size: what it is shown of an image, and what its change makes of it.
+
+The network's output is blurred and small; the source is neither. So only the difference that the defect makes is
+enlarged, and added to the untouched source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectaug.io import windows
+from defectaug.io.images import NativeImage, as_channels, resize_float, to_model
+from defectaug.io.windows import Window
+from defectaug.methods.base import BundleInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from defectaug.methods.base import DefectModel
+
+NOISE_FLOOR = 1 / 255  # of the white level: what the network leaves everywhere
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class View:
+    """An image and the part of it that is shown to the network.
+
+    Args:
+        native: all of it.
+        window: the part.
+        pixels: that part as (C, S, S) in [-1, 1].
+    """
+
+    native: NativeImage
+    window: Window
+    pixels: Floats
+
+    def change(self, delta: Floats) -> Floats:
+        """What the network's `delta` (C, S, S) adds to the whole native image, as a fraction of its white."""
+        part = native_change(delta, self.window.size, self.native.channels)
+        return self.window.spread(part, self.native.size)
+
+
+def view_of(native: NativeImage, window: Window, info: BundleInfo) -> View:
+    """Shows a window of an image to the model."""
+    white = white_level(native, info.white)
+    return View(native, window, to_model(window.cut(native.pixels), info.image_size, info.channels, white))
+
+
+def seen_size(info: BundleInfo) -> tuple[int, int] | None:
+    """Height and width at which a model sees a whole image; None where it sees windows at native scale."""
+    return None if info.framing == "crop" else (info.image_size, info.image_size)
+
+
+def white_level(native: NativeImage, trained_white: int) -> int:
+    """White level of an image: that of the training data where both have 16 bits, else its type's own."""
+    return trained_white if native.white > 255 and trained_white > 255 else native.white
+
+
+def native_change(delta: Floats, size: tuple[int, int], channels: int) -> Floats:
+    """The change at native size.
+
+    Args:
+        delta: (C, S, S), what has to be added to the network's input, which lies in [-1, 1].
+        size: height and width to enlarge (or shrink) to.
+        channels: 1 or 3, those of the native image.
+
+    Returns:
+        (H, W) or (H, W, 3), as a fraction of the white level; exactly 0 where it is below one grey level.
+    """
+    planes = delta.transpose(1, 2, 0) / 2  # [-1, 1] spans one white level
+    change = resize_float(as_channels(planes if len(delta) == 3 else planes[..., 0], channels), size)
+    change[np.abs(change).max(axis=-1) < NOISE_FLOOR] = 0
+    return change[..., 0] if channels == 1 else change
+
+
+def compose(native: NativeImage, change: Floats, white: int) -> NativeImage:
+    """The native image with the change added; keeps size, channels, bit depth and alpha.
+
+    Args:
+        native: the source.
+        change: (H, W) or (H, W, 3), as a fraction of the white level.
+        white: white level of the source, e.g. 4095 for 12 bits in a 16-bit file.
+    """
+    pixels = native.pixels
+    ceiling = np.maximum(pixels, white)  # a pixel above the white level stays as it is
+    changed = np.clip(pixels + change * np.float32(white), 0, ceiling)
+    return replace(native, pixels=np.rint(changed).astype(pixels.dtype))
+
+
+def stack(views: Iterable[Floats], model: DefectModel) -> Tensor:
+    """(C, S, S) arrays as one batch on the model's device."""
+    import torch
+
+    return torch.from_numpy(np.stack(list(views))).to(model.device)
+
+
+def to_numpy(delta: Tensor) -> Floats:
+    """A tensor on any device as a float32 array."""
+    return delta.detach().float().cpu().numpy()
+
+
+def restoration_change(native: NativeImage, model: DefectModel, batch_size: int = 16) -> Floats:
+    """What has to be added to a whole native image to take its defects away (the anchor domain).
+
+    Returns:
+        (H, W) or (H, W, 3), as a fraction of the white level.
+    """
+    import torch
+
+    info, size = model.info, native.size
+    parts = windows.tiles(size, info.image_size) if info.framing == "crop" else [windows.whole(size)]
+    views = [view_of(native, window, info) for window in parts]
+    changes: list[Floats] = []
+    for start in range(0, len(views), batch_size):
+        chunk = views[start : start + batch_size]
+        with torch.inference_mode():
+            deltas = to_numpy(model.restore(stack((view.pixels for view in chunk), model)).delta)
+        changes += [
+            native_change(delta, view.window.size, native.channels)
+            for delta, view in zip(deltas, chunk, strict=True)
+        ]
+    return windows.join(changes, parts, size) if len(changes) > 1 else parts[0].spread(changes[0], size)
