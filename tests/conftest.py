@@ -1,4 +1,4 @@
-"""What every test relies on."""
+"""What every test relies on, and fixtures that several folders use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from command_line import Run, run_here
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -16,3 +17,15 @@ def heeded_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process: exit code, standard output, standard error."""
+    return lambda *arguments: run_here(capsys, *arguments)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that are not on this machine cannot be fetched."""
+    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)

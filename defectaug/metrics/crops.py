@@ -85,6 +85,21 @@ def told_from_real(
     return shares(right, names) | {"all": float(right.mean())}
 
 
+def named(
+    learn: Mapping[str, NDArray], asked: Mapping[str, NDArray], classify: Classify, seed: int = 0
+) -> dict[str, list[str]]:
+    """What a classifier that has learnt from images (N, S, S[, C]) by name calls others, which come in named groups."""
+    names = sorted(learn)
+    labels = np.repeat(np.arange(len(names)), [len(learn[name]) for name in names])
+    queries = np.concatenate(list(asked.values()))
+    numbers = classify(np.concatenate([learn[name] for name in names]), labels, queries, seed)
+    ends = np.cumsum([len(group) for group in asked.values()])[:-1]
+    return {
+        group: [names[number] for number in part]
+        for group, part in zip(asked, np.split(np.asarray(numbers), ends), strict=True)
+    }
+
+
 def shares(right: NDArray[np.bool_], names: list[str]) -> dict[str, float]:
     """Share of right answers (N,) of each name (N,)."""
     return {name: float(right[np.array(names) == name].mean()) for name in sorted(set(names))}

@@ -1,6 +1,6 @@
 """Defects by their masks: where they lie, their shape, tone and contrast; distances between them. No torch.
 
-Images are grey (H, W) in grey levels of 0 to 255, masks (H, W) booleans, all of one size where they are compared.
+Images are grey (H, W) in grey levels of 0 to 255, masks (H, W) booleans.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import wasserstein_distance
+
+from defectaug.io.images import resize_float
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -45,8 +47,11 @@ class DefectStatistics:
 
     @staticmethod
     def of(images: Sequence[NDArray], masks: Sequence[Mask]) -> DefectStatistics:
-        """From grey images and their masks, (H, W) each, of one size. An empty mask counts as its middle pixel."""
-        rows = [_describe(np.asarray(image, np.float32), mask) for image, mask in zip(images, masks, strict=True)]
+        """From grey images and their masks, (H, W) each, squeezed to SIDE. An empty mask counts as its middle pixel."""
+        rows = [
+            _describe(resize_float(image, (SIDE, SIDE)), squeezed_mask(mask))
+            for image, mask in zip(images, masks, strict=True)
+        ]
         return DefectStatistics(*(np.stack(column).astype(np.float32) for column in zip(*rows, strict=True)))
 
     def __len__(self) -> int:
@@ -71,6 +76,11 @@ def _describe(image: Floats, mask: Mask) -> tuple:
     placed, centred = block_means(contrast), block_means(np.roll(contrast, shift, (0, 1)))
     inside = contrast[mask]
     return place, shape.ravel(), inside.mean(), inside.std(), mask.mean(), placed.ravel(), centred.ravel()
+
+
+def squeezed_mask(mask: Mask) -> Mask:
+    """A mask (H, W) as (SIDE, SIDE): True where a quarter of the pixels was."""
+    return resize_float(mask.astype(np.float32), (SIDE, SIDE)) > 0.25
 
 
 def dilated(mask: Mask, reach: int) -> Mask:

@@ -1,194 +1,123 @@
-"""Measure a folder of synthetic images against the real ones, with a judge that the package never saw.
+"""Measures synthetic defects beside real ones that no training has seen, and prints a table.
 
-    python examples/judge/measure.py --real DATA --synthetic OUT --judge judge.safetensors --json numbers.json
+    python examples/judge/measure.py --real TRAIN --held-out TEST FOLDER [MORE ...] [--crop S] [--json FILE]
 
-DATA.masks and OUT.masks hold the masks. Of every product x defect it tells: the share of images whose defect
-and product the judge names; how far the background moved, in grey levels; the overlap with the reference's
-true mask; the spread of the synthetic defects over that of the real ones; and whether any two, or one and a
-training image, are nearly alike. --held-out FOLDER gives real images not trained on: the yardstick of the
-last two.
+Masks lie in TRAIN.masks, TEST.masks and FOLDER.masks. Of every product and defect it tells:
+
+- told from real ones (%): crops of S pixels about the defect that a classifier tells rightly to be real or synthetic;
+  50 is as good as synthetic ones can be.
+- change outside the mask, in grey levels of 255; overlap (IoU) of the mask with the reference's true mask.
+- spread of places, shapes and looks: mean distance of two defects, over that of two defects of TEST.
+- distance of tone and contrast: of their distributions from TEST's, over that of two halves of TEST.
+- dark (%): defects that are darker than their surround.
+- near-copies: pairs of defects that differ by less than a quarter of themselves.
+- nearest training defect: least distance, 0 for a copy, also a moved one.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from classifier import Classifier, load, predict, stack
-from folders import (
-    Shown,
-    by_cell,
-    mask_of,
-    print_table,
-    read_grey,
-    read_mask,
-    real_defects,
-    require,
-    synthetic_defects,
-    write_json,
+from numpy.typing import NDArray
+from records import Record, Rows, by_name, ended, records, small_classifier, write
+
+from defectaug.errors import DataError
+from defectaug.io.masks import read_mask
+from defectaug.metrics.changes import difference
+from defectaug.metrics.crops import Classify, around_defect, told_from_real
+from defectaug.metrics.defects import (
+    DefectStatistics,
+    distribution_distance,
+    iou,
+    map_distances,
+    nearest_training_defect,
+    squeezed_mask,
 )
-from maps import Descriptors, describe, euclidean, iou, one_less_iou, pairs, relative_l1
 
-NEARLY_ALIKE = 0.25
-"""Two defects are nearly alike if their painted maps differ by less than this share of themselves."""
-
-Row = dict[str, float | int | None]
+NEAR_COPY = 0.25  # share of themselves by which the maps of two defects differ
 
 
-def named_right(shown: list[Shown], judge: Classifier) -> Row:
-    """Share of images whose defect and whose product the judge names."""
-    defects, products = predict(judge, stack([item.file for item in shown]))
-    right_defect = [judge.defects[d] == item.defect for d, item in zip(defects.tolist(), shown, strict=True)]
-    right_product = [
-        judge.products[p] == item.product for p, item in zip(products.tolist(), shown, strict=True)
-    ]
-    return {"defect": float(np.mean(right_defect)), "product": float(np.mean(right_product))}
+def told_apart(real: Sequence[Record], made: Sequence[Record], side: int, classify: Classify, seeds: int) -> Rows:
+    """Per cent of crops that are told rightly to be real or synthetic, and its deviation over the seeds."""
+
+    def cut(found: Sequence[Record]) -> dict[str, NDArray[np.uint8]]:
+        groups = by_name(found).items()
+        return {name: np.stack([around_defect(one.image, one.mask, side) for one in some]) for name, some in groups}
+
+    runs = [told_from_real(cut(real), cut(made), classify, seed) for seed in range(seeds)]
+    shares = {name: 100 * np.array([run[name] for run in runs]) for name in runs[0]}
+    return {
+        name: {"told from real ones (%)": some.mean(), "± over the seeds": some.std()} for name, some in shares.items()
+    }
 
 
-def background_change(shown: list[Shown]) -> float | None:
-    """Mean |output - source| in grey levels where the mask says no defect; None without masks or sources."""
-    changes = []
-    for item in shown:
-        if item.source is None or not item.source.is_file() or not item.mask.is_file():
-            continue
-        output, source = read_grey(item.file, None), read_grey(item.source, None)
-        mask = read_mask(item.mask, None)
-        if output.shape == source.shape == mask.shape and not mask.all():
-            changes.append(np.abs(output.astype(int) - source)[~mask].mean())
-    return float(np.mean(changes)) if changes else None
-
-
-def reference_overlap(shown: list[Shown]) -> float | None:
-    """Mean IoU of the synthetic mask with the reference's true mask; None without references or masks."""
+def changes(made: Sequence[Record]) -> dict[str, float]:
+    """Mean change outside the mask, and overlap with the reference's true mask, where these are known."""
+    found = [difference(one.picture) for one in made]
+    outside = [one.outside for one in found if one is not None and one.outside is not None]
     overlaps = [
-        iou(read_mask(item.mask), read_mask(mask_of(item.reference)))
-        for item in shown
-        if item.reference is not None and mask_of(item.reference).is_file() and item.mask.is_file()
+        iou(squeezed_mask(one.mask), squeezed_mask(read_mask(mask)))
+        for one in made
+        if one.picture.reference is not None and (mask := mask_of(one.picture.reference)).is_file()
     ]
-    return float(np.mean(overlaps)) if overlaps else None
+    means = {"change outside the mask (grey levels)": outside, "IoU with the reference's mask": overlaps}
+    return {name: float(np.mean(values)) for name, values in means.items() if values}
 
 
-def descriptors(shown: list[Shown]) -> Descriptors | None:
-    """Descriptors of the images that have a mask; None if fewer than two do."""
-    masked = [item for item in shown if item.mask.is_file()]
-    if len(masked) < 2:
-        return None
-    return describe([read_grey(item.file) for item in masked], [read_mask(item.mask) for item in masked])
+def mask_of(image: Path) -> Path:
+    """Mask of ROOT/<product>/<defect>/NAME: ROOT.masks/<product>/<defect>/NAME.png."""
+    root = image.parents[2]
+    return (root.with_name(f"{root.name}.masks") / image.relative_to(root)).with_suffix(".png")
 
 
-def spreads(found: Descriptors) -> dict[str, float]:
-    """Mean distance of two defects in place (pixels), shape (1 - IoU), look (grey levels) and painted map."""
-    return {
-        "place": float(pairs(euclidean(found.place, found.place)).mean()),
-        "shape": float(pairs(one_less_iou(found.shape, found.shape)).mean()),
-        "look": float(pairs(euclidean(found.look, found.look)).mean()),
-        "map": float(pairs(relative_l1(found.painted, found.painted)).mean()),
-    }
-
-
-def modes(found: Descriptors) -> dict[str, float]:
-    """Which kinds of defect there are: share of dark ones, contrast in grey levels, area in %."""
-    strength = np.abs(found.look[:, 0])
-    low, middle, high = np.quantile(strength, [0.1, 0.5, 0.9])
-    small, medium, large = 100 * np.quantile(found.area, [0.1, 0.5, 0.9])
-    return {
-        "dark": float((found.look[:, 0] < 0).mean()),
-        "contrast_10": float(low),
-        "contrast_50": float(middle),
-        "contrast_90": float(high),
-        "area_10": float(small),
-        "area_50": float(medium),
-        "area_90": float(large),
-    }
-
-
-def nearest(found: Descriptors, trained_on: Descriptors, leave_one_out: bool = False) -> Row:
-    """Distance to the most alike training defect: as it lies, and both moved to the middle."""
-    row: Row = {}
-    for name, here, there in (
-        ("placed", found.painted, trained_on.painted),
-        ("centred", found.centred, trained_on.centred),
-    ):
-        distances = relative_l1(here, there)
-        if leave_one_out:
-            np.fill_diagonal(distances, np.inf)
-        row[f"{name}_min"] = float(distances.min())
-        row[f"{name}_median"] = float(np.median(distances.min(1)))
-    return row
-
-
-def variety(synthetic: Descriptors, real: Descriptors, trained_on: Descriptors) -> dict[str, Row]:
-    """Spread, modes, alike pairs and nearest training defects of a cell, synthetic beside real."""
-    ours, theirs = spreads(synthetic), spreads(real)
-    alike = pairs(relative_l1(synthetic.painted, synthetic.painted)) < NEARLY_ALIKE
-    return {
-        "spread": {name: ours[name] / max(theirs[name], 1e-9) for name in ours},
-        "alike": {"pairs": int(alike.sum()), "of": len(alike)},
-        "synthetic": {**ours, **modes(synthetic), **nearest(synthetic, trained_on)},
-        "real": {**theirs, **modes(real), **nearest(real, trained_on, leave_one_out=real is trained_on)},
-    }
-
-
-def measure_cell(
-    shown: list[Shown], trained_on: list[Shown], held_out: list[Shown], judge: Classifier | None
-) -> dict:
-    """All that can be said of one product x defect."""
-    numbers: dict = {"images": len(shown)}
-    if judge is not None:
-        numbers |= named_right(shown, judge)
-    numbers["background"] = background_change(shown)
-    numbers["reference_iou"] = reference_overlap(shown)
-    ours, trained = descriptors(shown), descriptors(trained_on)
-    if ours is not None and trained is not None:
-        numbers["variety"] = variety(ours, descriptors(held_out) or trained, trained)
-    return numbers
-
-
-def table_row(numbers: dict) -> Row:
-    """The columns that go on the screen."""
-    row: Row = {key: value for key, value in numbers.items() if key != "variety"}
-    if "variety" in numbers:
-        found = numbers["variety"]
-        row |= {f"{name}/real": value for name, value in found["spread"].items()}
-        row |= {"alike": found["alike"]["pairs"]}
-        for side in ("synthetic", "real"):
-            label = "" if side == "synthetic" else " real"
-            row |= {f"near{label}": found[side]["centred_min"], f"dark{label}": found[side]["dark"]}
+def variety(made: Sequence[Record], held_out: Sequence[Record], training: Sequence[Record]) -> dict[str, float]:
+    """How the defects vary beside real ones, and how near they lie to each other and to those of the training."""
+    ours, real, known = (
+        DefectStatistics.of([one.image for one in some], [one.mask for one in some])
+        for some in (made, held_out, training)
+    )
+    spread = real.spread()
+    row = {f"spread of {name}s, over real": value / max(spread[name], 1e-9) for name, value in ours.spread().items()}
+    for name in ("tone", "contrast"):
+        row[f"distance of {name}"] = distribution_distance(getattr(ours, name), getattr(real, name))
+    pairs = map_distances(ours.placed, ours.placed)[np.triu_indices(len(made), 1)]
+    row["near-copies"] = float((pairs < NEAR_COPY).sum())
+    for name, some in (("", ours), (" of real ones", real)):
+        row[f"dark{name} (%)"] = 100 * float((some.tone < 0).mean())
+        row[f"nearest training defect{name}"] = float(nearest_training_defect(some.centred, known.centred).min())
     return row
 
 
 def main() -> None:
-    """Parse, measure cell after cell, print."""
-    parser = argparse.ArgumentParser(description="Measure synthetic images against the real ones.")
-    parser.add_argument("--real", type=Path, required=True, help="the images trained on, masks in REAL.masks")
-    parser.add_argument("--synthetic", type=Path, required=True, help="what defectaug synthesize wrote")
-    parser.add_argument("--masks", type=Path, help="masks of the synthetic images (default: SYNTHETIC.masks)")
-    parser.add_argument(
-        "--held-out", type=Path, help="real images not trained on, as the yardstick of variety"
-    )
-    parser.add_argument("--judge", type=Path, help="what train_judge.py wrote")
-    parser.add_argument("--limit", type=int, default=300, help="at most so many images a cell (default: 300)")
-    parser.add_argument("--json", type=Path, help="write all numbers here")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", type=Path, nargs="+", help="what synthesize --masks has left")
+    parser.add_argument("--real", type=Path, required=True, help="the images that the model was trained on")
+    parser.add_argument("--held-out", type=Path, required=True, help="real images that no training has seen")
+    parser.add_argument("--crop", type=int, default=48, metavar="S", help="side of the crops (48)")
+    parser.add_argument("--seeds", type=int, default=3, help="classifiers to train (3)")
+    parser.add_argument("--steps", type=int, default=600, help="steps of each, of 48 crops (600)")
+    parser.add_argument("--json", type=Path, help="write the numbers here, too")
     options = parser.parse_args()
 
-    synthetic = synthetic_defects(options.synthetic, options.masks)
-    groups = by_cell(require(synthetic, options.synthetic, "synthetic images with a defect"))
-    real = by_cell(real_defects(options.real))
-    held_out = by_cell(real_defects(options.held_out)) if options.held_out else {}
-    judge = load(options.judge) if options.judge else None
-    if not real:
-        print(f"{options.real}: no masks beside it, variety is left out", file=sys.stderr)
+    def run() -> None:
+        folders = ([options.real], [options.held_out], options.folders)
+        real, held_out, made = ([one for root in some for one in records(root) if one.has_mask] for some in folders)
+        if not made:
+            raise DataError(f"{options.folders[0]}: no defective image with a mask")
+        told = told_apart([*real, *held_out], made, options.crop, small_classifier(options.steps), options.seeds)
+        of_real, of_held_out = by_name(real), by_name(held_out)
+        rows: Rows = {}
+        for name, some in by_name(made).items():
+            rows[name] = {"images": len(some)} | told.get(name, {}) | changes(some)
+            groups = (some, of_held_out.get(name, []), of_real.get(name, []))
+            if all(len(group) > 1 for group in groups):
+                rows[name] |= variety(*groups)
+        write(rows, options.json)
 
-    numbers = {
-        cell: measure_cell(
-            shown[: options.limit], real.get(cell, []), held_out.get(cell, [])[: options.limit], judge
-        )
-        for cell, shown in groups.items()
-    }
-    print_table({cell: table_row(found) for cell, found in numbers.items()})
-    write_json(options.json, numbers)
+    raise SystemExit(ended(run))
 
 
 if __name__ == "__main__":

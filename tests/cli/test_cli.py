@@ -10,29 +10,14 @@ from pathlib import Path
 
 import pytest
 import tomllib
+from command_line import Run
 from fake_model import FakeModel, data, defective, info, save, surface
 
 import defectaug
-from defectaug.cli.main import main
 from defectaug.cli.progress import Progress, duration
 from defectaug.errors import DataError
 
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "scipy", "pydantic")
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process: exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return int(left.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture

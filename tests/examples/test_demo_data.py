@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run_example
 from PIL import Image
 
 FOLDER = Path(__file__).parents[2] / "examples" / "demo"
@@ -16,11 +16,6 @@ sys.path.insert(0, str(FOLDER))
 import make_data  # noqa: E402
 
 DEFECTIVE = [(product, kind) for product in "ABC" for kind in ("scratch", "spot")]
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(FOLDER / "make_data.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_an_image_depends_on_its_own_names_alone() -> None:
@@ -90,7 +85,7 @@ def test_counts_are_as_skewed_as_sdi() -> None:
 
 def test_command_writes_images_masks_and_clean_twins(tmp_path: Path) -> None:
     out = tmp_path / "data"
-    assert run(out, "--test-per-cell", 2, "--clean", "--seed", 3).returncode == 0
+    assert run_example("demo/make_data.py", out, "--test-per-cell", 2, "--clean", "--seed", 3).returncode == 0
     images = sorted(path.relative_to(out) for path in out.rglob("*.png"))
     assert len(images) == 18
     for extra in ("data.masks", "data.clean"):
@@ -105,7 +100,7 @@ def test_command_writes_images_masks_and_clean_twins(tmp_path: Path) -> None:
 def test_command_refuses_a_folder_that_is_not_empty(tmp_path: Path) -> None:
     (tmp_path / "data.masks").mkdir()
     (tmp_path / "data.masks" / "mine.txt").write_text("keep")
-    result = run(tmp_path / "data", "--test-per-cell", 1)
+    result = run_example("demo/make_data.py", tmp_path / "data", "--test-per-cell", 1)
     assert result.returncode != 0 and "data.masks is not empty" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "data").exists()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from command_line import run_example
 from data_helpers import mask, picture, save
 from PIL import Image
 
-import defectaug
 from defectaug.config.schema import resolve
 from defectaug.data.class_map import read_class_map
 from defectaug.data.index import index_folder
@@ -26,12 +24,6 @@ sys.path.insert(0, str(EXAMPLES / "mtd"))
 import make_split  # noqa: E402
 
 CLASSES = {"MT_Free": "normal", "MT_Crack": "scratch", "MT_Blowhole": "spot"}
-
-
-def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(Path(defectaug.__file__).parents[1])}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.fixture
@@ -56,7 +48,7 @@ def expose(folder: Path, exposure: int, number: int, tile: int) -> None:
 
 
 def test_the_split_shares_no_tile_and_has_every_class_on_both_sides(mtd: Path, tmp_path: Path) -> None:
-    done = run("mtd/make_split.py", mtd, tmp_path / "out")
+    done = run_example("mtd/make_split.py", mtd, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     tiles: dict[str, set[int]] = {}
     for side in ("train", "test"):
@@ -96,7 +88,7 @@ def test_the_split_refuses_what_it_cannot_do(mtd: Path, tmp_path: Path) -> None:
         (tmp_path / "nowhere", tmp_path / "out", "no such folder"),
         (mtd, tmp_path / "full", "not an empty folder"),
     ):
-        done = run("mtd/make_split.py", source, out)
+        done = run_example("mtd/make_split.py", source, out)
         assert done.returncode == 2 and reason in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
@@ -167,12 +159,12 @@ def test_grids_name_what_is_missing(folders: tuple[Path, Path], tmp_path: Path) 
         (other, [], "in common"),
     ):
         target = tmp_path / "x.png"
-        done = run("grids.py", "--real", real, "--synthetic", synthetic, "--out", target, *options)
+        done = run_example("grids.py", "--real", real, "--synthetic", synthetic, "--out", target, *options)
         assert done.returncode == 2 and reason in done.stderr and not target.exists()
 
 
 def drawn(folders: tuple[Path, Path], target: Path, *options: object) -> np.ndarray:
     """The sheet as grey values, (H, W)."""
-    done = run("grids.py", "--real", folders[0], "--synthetic", folders[1], "--out", target, *options)
+    done = run_example("grids.py", "--real", folders[0], "--synthetic", folders[1], "--out", target, *options)
     assert done.returncode == 0, done.stderr
     return np.asarray(Image.open(target).convert("L"))

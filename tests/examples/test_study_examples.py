@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command_line import run_example
 from data_helpers import mask, native, save, sdi
 from PIL import Image
 from study_helpers import folder
 
-import defectaug
 from defectaug.data.index import index_folder
 
 STUDIES = Path(__file__).parents[2] / "examples" / "studies"
@@ -27,12 +25,6 @@ DEMO = Path(__file__).parents[2] / "models" / "demo"
 REAL = {"A/normal": 12, "A/scratch": 8, "A/spot": 6, "B/normal": 12, "B/scratch": 8, "B/spot": 6}
 
 
-def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(STUDIES / script), *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(Path(defectaug.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-
-
 def options(data: Path, out: Path, *more: str) -> object:
     return common.parser(None).parse_args([str(data), "--out", str(out), *more])
 
@@ -41,7 +33,7 @@ def test_table_2_from_folders_to_files(tmp_path: Path) -> None:
     real, made = folder(tmp_path / "real", REAL), folder(tmp_path / "made", {"A/spot": 4, "B/scratch": 4}, stream=2)
     out = tmp_path / "out"
     arguments = [real, "--synthetic", f"other={made}", "--out", out, "--slim", "--steps", 2, "--seeds", 2]
-    done = run("table2.py", *arguments, "--image-size", 32, "--sweep", "0.1,0.2", "--device", "cpu")
+    done = run_example("studies/table2.py", *arguments, "--image-size", 32, "--sweep", "0.1,0.2", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout == (out / "table2.md").read_text()
     assert "| traditional + other |" in done.stdout and " ± " in done.stdout and "table2.py" in done.stdout
@@ -53,7 +45,7 @@ def test_table_2_from_folders_to_files(tmp_path: Path) -> None:
 
 
 def test_errors_are_one_line(tmp_path: Path) -> None:
-    done = run("table2.py", native(tmp_path / "data"), "--out", tmp_path / "out")
+    done = run_example("studies/table2.py", native(tmp_path / "data"), "--out", tmp_path / "out")
     assert done.returncode == 2 and done.stderr.startswith("error: --model DIR or --synthetic")
     assert len(done.stderr.splitlines()) == 1 and not done.stdout
 
@@ -96,8 +88,8 @@ def test_table_4_from_folders_to_files(tmp_path: Path) -> None:
     data, out = folder(tmp_path / "data", REAL, side=128), tmp_path / "out"
     test = folder(tmp_path / "test", dict.fromkeys(REAL, 3), stream=2, side=128)
     slim = ["--slim", "--steps", 2, "--seeds", 2, "--image-size", 32, "--per-cell", 3, "--device", "cpu"]
-    named = ["--model", DEMO, "--model-few", DEMO]
-    done = run("table4.py", data, "--out", out, "--test", test, "--product", "A", "--few", 4, *named, *slim)
+    named = ["--model", DEMO, "--model-few", DEMO, "--product", "A", "--few", 4]
+    done = run_example("studies/table4.py", data, "--out", out, "--test", test, *named, *slim)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (out / "table4.md").read_text()
     header = next(line for line in done.stdout.splitlines() if line.startswith("| product"))
@@ -128,7 +120,7 @@ def test_pairs_of_figure_3_are_of_all_products(tmp_path: Path) -> None:
 def test_figure_3_from_folders_to_files(tmp_path: Path) -> None:
     data, out = folder(tmp_path / "data", REAL, side=128), tmp_path / "out"
     slim = ["--slim", "--training-steps", 2, "--columns", 3, "--per-cell", 4, "--device", "cpu"]
-    done = run("figure3.py", data, "--out", out, *slim, "--variants", "a,e", "--model", DEMO)
+    done = run_example("studies/figure3.py", data, "--out", out, *slim, "--variants", "a,e", "--model", DEMO)
     assert done.returncode == 0, done.stderr
     assert [line.split(" | ")[0] for line in done.stdout.splitlines() if line.startswith("| (")] == [
         "| (a) StarGAN v2", "| (e) + anchor and noise",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from defectaug.metrics.crops import anywhere, around_defect, crop, halves, near_defect, told_from_real
+from defectaug.metrics.crops import anywhere, around_defect, crop, halves, named, near_defect, told_from_real
 
 
 def defective(top: int, left: int, shape: tuple[int, ...] = (128, 128)) -> tuple[np.ndarray, np.ndarray]:
@@ -53,3 +53,14 @@ def test_told_from_real_is_balanced_and_by_category() -> None:
     assert asked == [([0] * 3 + [1] * 3 + [0] * 2 + [1] * 2, 10)]
     assert told_from_real(crops, crops, by_level)["all"] == 0.5
     assert told_from_real(crops, {"C/spot": crops["A/spot"]}, by_level) == {}
+
+
+def test_what_groups_are_called() -> None:
+    levels = {name: np.full((count, 4, 4), level, np.uint8) for name, count, level in (("b", 2, 9), ("a", 3, 1))}
+
+    def by_level(images: np.ndarray, labels: np.ndarray, queries: np.ndarray, seed: int) -> np.ndarray:
+        known = {int(image.mean()): label for image, label in zip(images, labels, strict=True)}
+        return np.array([known[int(query.mean())] for query in queries])
+
+    mixed = np.concatenate([levels["a"][:1], levels["b"]])
+    assert named(levels, {"x": mixed, "y": levels["a"]}, by_level) == {"x": ["a", "b", "b"], "y": ["a"] * 3}

@@ -32,9 +32,7 @@ from defectaug.synthesis.api import synthesize
 QUICK = JudgeSettings(folds=2, steps=60, batch_size=24, image_size=64)
 
 
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 def test_the_wrong_defect_is_named_and_the_right_one_is_not(tmp_path: Path) -> None:

@@ -22,10 +22,7 @@ from defectaug.nn import weights
 from defectaug.reporting.api import evaluate
 from defectaug.reporting.fidelity import Measured, lines
 
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 def rows(count: int, seed: int, mean: float = 0.0, size: int = 12) -> np.ndarray:

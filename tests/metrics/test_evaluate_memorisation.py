@@ -13,10 +13,7 @@ from defectaug.data.near_duplicates import Gallery, details, dilated, mean_image
 from defectaug.metrics.changes import visible_change
 from defectaug.reporting.api import EvaluationResult, evaluate
 
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 @pytest.fixture

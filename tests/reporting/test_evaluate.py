@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import Run
 from fake_model import FakeModel, data, info, save, surface
 
 from defectaug.benchmark.settings import StudySettings
-from defectaug.cli.main import main
 from defectaug.errors import ConfigError, DataError, DefectaugError, OutputError
 from defectaug.io.images import read_image
 from defectaug.io.masks import read_mask
@@ -28,9 +28,7 @@ def evaluate(*folders: object, **options: object) -> EvaluationResult:
     return api.evaluate(*folders, **{"only": ["counts"], **options})  # type: ignore[arg-type]
 
 
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 @pytest.fixture
@@ -218,9 +216,7 @@ def test_one_image_in_a_cell_is_said(root: Path, tmp_path: Path) -> None:
     assert "\nVerdict on " in text
 
 
-def test_what_one_line_on_standard_error_says(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_one_line_on_standard_error_says(root: Path, tmp_path: Path, run: Run) -> None:
     save(tmp_path / "other/A/scratch/0.png", surface(2))
     (tmp_path / "junk.pth").write_bytes(b"junk")
     cases = [
@@ -230,11 +226,9 @@ def test_what_one_line_on_standard_error_says(
         ((tmp_path / "other", "--classifier", "resnet500"), "torchvision has none of that name"),
     ]
     for arguments, wrong in cases:
-        with pytest.raises(SystemExit) as stopped:
-            main(["evaluate", str(root), *map(str, arguments)])
-        printed = capsys.readouterr()
-        lines = [line for line in printed.err.splitlines() if line.startswith("error: ")]
-        assert (stopped.value.code, printed.out, len(lines)) == (2, "", 1), printed.err
+        code, printed, told = run("evaluate", root, *arguments)
+        lines = [line for line in told.splitlines() if line.startswith("error: ")]
+        assert (code, printed, len(lines)) == (2, "", 1), told
         assert wrong in lines[0]
 
 
@@ -284,19 +278,13 @@ def test_unreadable_images_are_named_and_skipped(root: Path) -> None:
     assert any("A/normal/000.png" in line for line in said)
 
 
-def test_command_line(root: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main(["evaluate", *map(str, arguments)])
-        printed = capsys.readouterr()
-        return int(stopped.value.code or 0), printed.out, printed.err
-
-    code, text, said = run(root, out, "--only", "counts,memorisation", "--json", tmp_path / "r.json")
+def test_command_line(root: Path, out: Path, tmp_path: Path, run: Run) -> None:
+    code, text, said = run("evaluate", root, out, "--only", "counts,memorisation", "--json", tmp_path / "r.json")
     assert code == 0
     assert "A/spot" in text
     assert "reading 15 real images" in said
     assert json.loads((tmp_path / "r.json").read_text())["settings"]["parts"] == ["counts", "memorisation"]
     for options, wrong in ((("--only", "foo"), "--only foo"), (("--sweep", "a"), "--sweep a")):
-        code, text, said = run(root, out, *options)
+        code, text, said = run("evaluate", root, out, *options)
         assert (code, text) == (2, "")
         assert wrong in said.splitlines()[-1]

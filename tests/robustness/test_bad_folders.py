@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Run
 from fake_model import FakeModel, contents, data, defective, info, lines, save, surface
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +17,6 @@ from small_networks import small_config
 
 from defectaug.bundle import TrainedOn, read_config, write_config
 from defectaug.cli.failures import printable
-from defectaug.cli.main import main
 from defectaug.data import header_cache as cache
 from defectaug.data.index import index_folder
 from defectaug.data.survey import survey
@@ -48,19 +47,6 @@ NAMES = {
     "null": "null",
     "number": "01",
 }
-Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process: exit code and standard error."""
-
-    def call(*arguments: object) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        return int(left.value.code or 0), capsys.readouterr().err
-
-    return call
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -151,7 +137,7 @@ def test_paths_that_cannot_be_used(run: Run, tmp_path: Path, monkeypatch: pytest
     data(tmp_path / "data")
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
-    code, err = run(*arguments)
+    code, _, err = run(*arguments)
     assert code == 2
     assert err.splitlines()[-1].startswith("error: ") and "Traceback" not in err
 
@@ -188,7 +174,8 @@ def test_the_source_is_only_read(tmp_path: Path, run: Run) -> None:
     model = FakeModel(info(root))
     synthesize(model=model, n=6, out=tmp_path / "out", masks=True)
     for out in (root / "models", root):
-        code, err = run("train", root, "--out", out, "--preset", "tiny", "--image-size", 32, "--config", one(tmp_path))
+        small = ("--preset", "tiny", "--image-size", 32, "--config", one(tmp_path))
+        code, _, err = run("train", root, "--out", out, *small)
         assert code == 2 and "lies in the data folder" in err
     with pytest.raises(OutputError, match="overlaps"):
         synthesize(model=model, defect="scratch", n=1, out=root / "A/scratch/new", reference=root / "A/scratch")

@@ -6,21 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_model import FakeModel, contents, data, info, lines, save, surface
+from fake_model import FakeModel, contents, lines, save, surface
 from PIL import Image
 
 from defectaug.errors import DataError, OutputError
 from defectaug.synthesis.api import synthesize
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return data(tmp_path / "data")
-
-
-@pytest.fixture
-def model(root: Path) -> FakeModel:
-    return FakeModel(info(root))
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_untouched(model: FakeModel, tmp_path: Path) -> None:

@@ -18,17 +18,6 @@ from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.plan import derive_seed
 from defectaug.synthesis.render import MAX_REDRAWS
 
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return data(tmp_path / "data")
-
-
-@pytest.fixture
-def model(root: Path) -> FakeModel:
-    return FakeModel(info(root))
-
-
 # Adding the change
 
 

@@ -6,21 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_model import FakeModel, data, defective, info, save, surface
+from fake_model import FakeModel, defective, info, save, surface
 from PIL import Image
 
 from defectaug.errors import ConfigError, OutputError
 from defectaug.synthesis.transfer import transfer
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return data(tmp_path / "data")
-
-
-@pytest.fixture
-def model(root: Path) -> FakeModel:
-    return FakeModel(info(root))
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from command_line import run_here
 from data_helpers import CELLS, native, save_many
 from small_networks import SMALL, images
 
 import defectaug
 from defectaug.bundle import read_config
-from defectaug.cli.main import main
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 
 
@@ -144,10 +144,7 @@ def test_minutes_must_be_some(root: Path, settings: Path, tmp_path: Path) -> Non
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as left:
-        main(["train", *map(str, arguments), "--device", "cpu", "--precision", "fp32", "--preset", "tiny"])
-    return int(left.value.code or 0), *capsys.readouterr()
+    return run_here(capsys, "train", *arguments, "--device", "cpu", "--precision", "fp32", "--preset", "tiny")
 
 
 def test_command_trains_and_refuses(

@@ -1,0 +1,100 @@
+"""What both scripts share: images with their masks, a classifier, a table in Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from defectaug.benchmark.augment import Augment
+from defectaug.benchmark.classifier import RATES, Labelled, Recipe, build, fit, predict
+from defectaug.benchmark.sampler import CellDraws
+from defectaug.cli.failures import Session, guard
+from defectaug.data.layouts import Hints
+from defectaug.device import choose
+from defectaug.io.images import as_channels, read_image
+from defectaug.io.masks import read_mask
+from defectaug.metrics.crops import Classify
+from defectaug.metrics.folders import Picture, read_real, read_synthetic, with_masks
+
+BATCH = 48
+Rows = dict[str, dict[str, float]]
+"""Measures of every product and defect."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """An image, decoded once, and its mask where there is one."""
+
+    picture: Picture
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.picture.cell)
+
+    @property
+    def normal(self) -> bool:
+        return Hints().is_normal(self.picture.defect)
+
+    @cached_property
+    def image(self) -> NDArray[np.uint8]:
+        """Grey levels (H, W) of 255."""
+        native = read_image(self.picture.path)
+        return np.rint(as_channels(native.pixels, 1)[..., 0] * (255 / native.white)).astype(np.uint8)
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        return read_mask(self.picture.mask) if self.picture.mask else np.zeros(self.image.shape, bool)
+
+    @property
+    def has_mask(self) -> bool:
+        return not self.normal and bool(self.mask.any())
+
+
+def records(root: Path) -> list[Record]:
+    """The images of a folder with the masks of ROOT.masks; of a synthesized one without the real images."""
+    synthesized = (root / "manifest.jsonl").is_file()
+    pictures = [one for one in read_synthetic(root) if one.synthetic] if synthesized else read_real(root)
+    masks = root.with_name(f"{root.name}.masks")
+    return [Record(one) for one in (with_masks(pictures, root, masks) if masks.is_dir() else pictures)]
+
+
+def by_name(found: Sequence[Record]) -> dict[str, list[Record]]:
+    """Grouped by product and defect, in the order of their names."""
+    return {name: [one for one in found if one.name == name] for name in sorted({one.name for one in found})}
+
+
+def small_classifier(steps: int) -> Classify:
+    """The package's small classifier, from scratch; every class is drawn equally often."""
+    compute = choose("auto")
+
+    def classify(images: NDArray, labels: NDArray, queries: NDArray, seed: int) -> NDArray:
+        classes = int(labels.max()) + 1
+        classifier = build("small", classes, seed=seed)
+        data = Labelled.of(torch.from_numpy(images[:, None]), torch.from_numpy(labels), classes)
+        draws = CellDraws(labels, np.zeros(len(labels), bool), batch=BATCH, seed=seed)
+        fit(classifier, data, draws, Recipe(steps, RATES["small"]), compute, augment=Augment(flips="hv"), seed=seed)
+        return predict(classifier, torch.from_numpy(queries[:, None]), compute).argmax(1).numpy()
+
+    return classify
+
+
+def write(rows: Rows, path: Path | None) -> None:
+    """Prints measures from top to bottom, products and defects from left to right; writes all digits as JSON."""
+    lines = [["", *rows], ["---"] * (len(rows) + 1)]
+    for measure in dict.fromkeys(measure for row in rows.values() for measure in row):
+        lines.append([measure, *(f"{row[measure]:.3g}" if measure in row else "" for row in rows.values())])
+    print(*(f"| {' | '.join(line)} |" for line in lines), sep="\n")
+    if path is not None:
+        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def ended(run: Callable[[], None]) -> int:
+    """Exit code; an error that the user can mend is one line."""
+    return guard(run, Session(debug=False))
