@@ -26,7 +26,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = data(tmp_path / "data")
     for module in ("api", "transfer"):
         monkeypatch.setattr(
-            f"defectaug.synthesis.{module}.loaded", lambda model, device: FakeModel(info(folder))
+            f"defectaug.synthesis.{module}.as_model", lambda model, device: FakeModel(info(folder))
         )
     return folder
 

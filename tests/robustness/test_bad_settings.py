@@ -205,7 +205,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Data and a stand-in model; training stops before its first step."""
     root = data(tmp_path / "data", {"A/normal": 3, "A/scratch": 2, "B/normal": 2, "B/spot": 2})
     for module in ("api", "transfer"):
-        monkeypatch.setattr(f"defectaug.synthesis.{module}.loaded", lambda model, device: FakeModel(info(root)))
+        monkeypatch.setattr(f"defectaug.synthesis.{module}.as_model", lambda model, device: FakeModel(info(root)))
     monkeypatch.setattr(Loop, "go", lambda self: None)
     monkeypatch.setattr("defectaug.training.api.describe_plan", lambda ready, minutes: [])
     monkeypatch.chdir(tmp_path)
