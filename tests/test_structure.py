@@ -176,11 +176,6 @@ KNOWN: set[Edge] = {
     ("defectaug.metrics.memorisation", "defectaug.reporting"),
     ("defectaug.metrics.memorisation", "defectaug.reporting.plots"),
     ("defectaug.metrics.memorisation", "defectaug.reporting.sections"),
-    ("defectaug.metrics.naming", "defectaug.benchmark"),
-    ("defectaug.metrics.naming", "defectaug.benchmark.augment"),
-    ("defectaug.metrics.naming", "defectaug.benchmark.classifier"),
-    ("defectaug.metrics.naming", "defectaug.benchmark.pixels"),
-    ("defectaug.metrics.naming", "defectaug.benchmark.sampler"),
     ("defectaug.training.api", "defectaug.training.plan"),
     ("defectaug.training.plan", "defectaug.training.api"),
 }

@@ -17,8 +17,6 @@ from defectaug import device as devices
 from defectaug.benchmark.conditions import Arm, arms, chosen, portions
 from defectaug.benchmark.intervals import paired_difference, verdict
 from defectaug.benchmark.leakage import SyntheticSet, admit
-from defectaug.benchmark.networks import Weights, find_weights
-from defectaug.benchmark.pixels import Decoded, Form, Say, channels_of, decode
 from defectaug.benchmark.result import ALL, ArmResult, Comparison, Run, StudyResult
 from defectaug.benchmark.runs import Outcome, Unit, outcome_of
 from defectaug.benchmark.settings import StudySettings
@@ -27,7 +25,9 @@ from defectaug.data.class_map import ClassMap
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.survey import white_level
 from defectaug.errors import DataError
+from defectaug.metrics.backbones import Weights, find_weights
 from defectaug.metrics.folders import Picture, pictures_of, refuse_overlap
+from defectaug.metrics.pixels import Decoded, Form, Say, channels_of, decode
 
 Progress = Callable[[int, int], None]
 Folders = Mapping[str, Path | Sequence[Path]] | Sequence[Path]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectaug.benchmark.pixels import Decoded
-from defectaug.benchmark.settings import Augmentation, Fill, StudySettings
+from defectaug.benchmark.settings import Fill, StudySettings
+from defectaug.metrics.augmentation import Augmentation
 from defectaug.metrics.folders import Cell
+from defectaug.metrics.pixels import Decoded
 
 
 @dataclass(frozen=True)

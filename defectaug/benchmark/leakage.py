@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from defectaug.benchmark.pixels import Decoded, Form, Say, decode
 from defectaug.benchmark.splits import Division
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints
 from defectaug.errors import ConfigError, DataError
 from defectaug.metrics.folders import Picture, pictures_of, read_synthetic
+from defectaug.metrics.pixels import Decoded, Form, Say, decode
 
 
 @dataclass(frozen=True)

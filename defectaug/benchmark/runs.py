@@ -13,15 +13,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from defectaug.benchmark.augment import Augment
-from defectaug.benchmark.classifier import RATES, Check, Held, Labelled, Recipe, build, fit, predict
 from defectaug.benchmark.conditions import Arm
-from defectaug.benchmark.networks import Weights
-from defectaug.benchmark.pixels import Decoded
-from defectaug.benchmark.sampler import CellDraws
 from defectaug.benchmark.settings import SMALL, StudySettings
 from defectaug.device import Compute
 from defectaug.io.images import write_atomic
+from defectaug.metrics.augmentation import Augment
+from defectaug.metrics.backbones import Weights
+from defectaug.metrics.classifier import (
+    RATES,
+    CategorySampler,
+    Check,
+    Labelled,
+    Recipe,
+    Validation,
+    build,
+    fit,
+    predict,
+)
+from defectaug.metrics.pixels import Decoded
 
 VERSION = 1  # of what a training computes; a new one makes kept results void
 
@@ -125,7 +134,7 @@ def outcome_of(unit: Unit, cache: Path | None, progress: Callable[[int], object]
 def train(unit: Unit, progress: Callable[[int], object] | None = None) -> Outcome:
     """Trains, chooses by the validation images, and names the test images."""
     started = time.monotonic()
-    data, draws = _training(unit)
+    data, sampler = _training(unit)
     classifier = build(
         unit.settings.classifier,
         len(unit.classes),
@@ -137,11 +146,11 @@ def train(unit: Unit, progress: Callable[[int], object] | None = None) -> Outcom
     checks = fit(
         classifier,
         data,
-        draws,
+        sampler,
         unit.recipe,
         unit.compute,
         augment=Augment(unit.arm.augmentation, unit.settings.flips),
-        held=_held(unit.validation, unit.classes),
+        validation=_validation(unit.validation, unit.classes),
         seed=unit.seed,
         progress=progress,
     )
@@ -149,7 +158,7 @@ def train(unit: Unit, progress: Callable[[int], object] | None = None) -> Outcom
     return Outcome(tuple(predicted.tolist()), tuple(checks), time.monotonic() - started)
 
 
-def _training(unit: Unit) -> tuple[Labelled, CellDraws]:
+def _training(unit: Unit) -> tuple[Labelled, CategorySampler]:
     parts = [unit.real] if unit.synthetic is None else [unit.real, unit.synthetic]
     cells = [cell for part in parts for cell in part.cells]
     synthetic = np.repeat([False, True][: len(parts)], [len(part) for part in parts])
@@ -163,7 +172,7 @@ def _training(unit: Unit) -> tuple[Labelled, CellDraws]:
     data.targets[:, -1] = (mixed & origin).float()
     numbers = {cell: number for number, cell in enumerate(sorted(set(cells)))}
     settings = unit.settings
-    draws = CellDraws(
+    sampler = CategorySampler(
         np.array([numbers[cell] for cell in cells]),
         synthetic,
         batch=settings.batch_size,
@@ -171,17 +180,17 @@ def _training(unit: Unit) -> tuple[Labelled, CellDraws]:
         oversample=settings.oversample,
         real_share=settings.real_share,
     )
-    return data, draws
+    return data, sampler
 
 
-def _held(part: Decoded, classes: tuple[str, ...]) -> Held | None:
+def _validation(part: Decoded, classes: tuple[str, ...]) -> Validation | None:
     """Validation images, every cell weighing the same."""
     if not len(part):
         return None
     counts = Counter(part.cells)
     weights = torch.tensor([1 / (counts[cell] * len(counts)) for cell in part.cells])
     labels = torch.tensor([classes.index(defect) for _, defect in part.cells])
-    return Held(part.images, labels, weights)
+    return Validation(part.images, labels, weights)
 
 
 def _content(part: Decoded) -> str:

@@ -1,4 +1,4 @@
-"""Settings of the downstream study. No torch."""
+"""Settings of the downstream study."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from defectaug.errors import ConfigError
+from defectaug.metrics.augmentation import AUGMENTATIONS, Augmentation
+from defectaug.metrics.backbones import SMALL
 
-Augmentation = Literal["none", "traditional", "cutmix", "cutout", "mixup"]
 Fill = Literal["scarce", "even"]
-AUGMENTATIONS: tuple[str, ...] = get_args(Augmentation)
-SMALL = "small"  # our own classifier; every other name is torchvision's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectaug.benchmark.augment import Augment
-from defectaug.benchmark.classifier import RATES, Labelled, Recipe, build, fit, predict
-from defectaug.benchmark.pixels import Decoded, Form, decode
-from defectaug.benchmark.sampler import CellDraws
 from defectaug.data.splits import split
 from defectaug.device import Compute
 from defectaug.metrics.array_cache import digest
+from defectaug.metrics.augmentation import Augment
+from defectaug.metrics.classifier import RATES, CategorySampler, Labelled, Recipe, build, fit, predict
 from defectaug.metrics.context import Scene
 from defectaug.metrics.folders import Cell
 from defectaug.metrics.image_statistics import ImageSet
+from defectaug.metrics.pixels import Decoded, Form, decode
 
 Shares = NDArray[np.float32]
 
@@ -125,11 +124,11 @@ def _one_fold(
     seen = np.flatnonzero((folds != fold) | ~_trained_elsewhere(scene, folds, fold))
     seed = 1000 * scene.seed + fold
     classifier = build("small", len(cells), channels=images[0].shape[1], seed=seed)
-    draws = CellDraws(labels[seen], np.zeros(len(seen), bool), batch=settings.batch_size, seed=seed)
+    sampler = CategorySampler(labels[seen], np.zeros(len(seen), bool), batch=settings.batch_size, seed=seed)
     fit(
         classifier,
         Labelled.of(images[0][torch.from_numpy(seen)], torch.from_numpy(labels[seen]), len(cells)),
-        draws,
+        sampler,
         Recipe(settings.steps, RATES["small"]),
         compute,
         augment=Augment("traditional", settings.flips),

@@ -94,7 +94,7 @@ def study_settings(
         ConfigError: an unknown classifier, or a file of weights that is not its own; better now than after an hour.
     """
     from defectaug.benchmark.api import default_settings
-    from defectaug.benchmark.networks import SMALL, find_weights, torchvision_backbone
+    from defectaug.metrics.backbones import SMALL, find_weights, torchvision_backbone
 
     settings = settings or default_settings(device)
     settings = replace(settings, seeds=tuple(range(seed, seed + seeds)), device=device)

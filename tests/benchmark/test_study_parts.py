@@ -11,8 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from defectaug.benchmark.augment import Augment, cutmix, cutout, mixup, traditional
-from defectaug.benchmark.classifier import (
+from defectaug.benchmark.conditions import Arm, arms, portions
+from defectaug.benchmark.intervals import Difference, paired_difference, t_cdf, t_quantile, verdict
+from defectaug.benchmark.settings import StudySettings
+from defectaug.device import Compute
+from defectaug.errors import ConfigError
+from defectaug.metrics.augmentation import Augment, cutmix, cutout, mixup, traditional
+from defectaug.metrics.backbones import find_weights
+from defectaug.metrics.classifier import (
+    CategorySampler,
     Recipe,
     build,
     origin_loss,
@@ -21,13 +28,6 @@ from defectaug.benchmark.classifier import (
     reversal_strength,
     reverse_gradient,
 )
-from defectaug.benchmark.conditions import Arm, arms, portions
-from defectaug.benchmark.intervals import Difference, paired_difference, t_cdf, t_quantile, verdict
-from defectaug.benchmark.networks import find_weights
-from defectaug.benchmark.sampler import CellDraws
-from defectaug.benchmark.settings import StudySettings
-from defectaug.device import Compute
-from defectaug.errors import ConfigError
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 
@@ -97,17 +97,17 @@ def test_schedules() -> None:
     assert reversal_strength(0, 100) == 0 and 0.99 < reversal_strength(100, 100) < 1
 
 
-def test_draws_treat_cells_alike_and_keep_real_images() -> None:
+def test_sampler_treats_categories_alike_and_keep_real_images() -> None:
     cells = np.array([0] * 100 + [1] * 2 + [1] * 18)
     synthetic = np.array([False] * 102 + [True] * 18)
-    draws = CellDraws(cells, synthetic, batch=50, seed=3, real_share=0.5)
-    counts = Counter(np.concatenate([draws(step) for step in range(200)]).tolist())
+    sampler = CategorySampler(cells, synthetic, batch=50, seed=3, real_share=0.5)
+    counts = Counter(np.concatenate([sampler(step) for step in range(200)]).tolist())
     first = sum(counts[n] for n in range(100)) / 10_000
     real = sum(counts[n] for n in (100, 101)) / 10_000
     assert first == pytest.approx(0.5, abs=0.01) and real == pytest.approx(0.25, abs=0.01)
-    assert (draws(7) == CellDraws(cells, synthetic, batch=50, seed=3)(7)).all()
-    assert (draws(7) != draws(8)).any()
-    natural = CellDraws(cells, synthetic, batch=50, seed=3, real_share=0.0, oversample=False)
+    assert (sampler(7) == CategorySampler(cells, synthetic, batch=50, seed=3)(7)).all()
+    assert (sampler(7) != sampler(8)).any()
+    natural = CategorySampler(cells, synthetic, batch=50, seed=3, real_share=0.0, oversample=False)
     counts = Counter(np.concatenate([natural(step) for step in range(200)]).tolist())
     assert sum(counts[n] for n in range(100)) / 10_000 == pytest.approx(100 / 120, abs=0.02)
 
@@ -207,12 +207,12 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
 
 
 def test_a_missing_network_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from defectaug.benchmark import networks
+    from defectaug.metrics import backbones
 
     def refuse(name: str) -> None:
         raise OSError("no route")
 
-    monkeypatch.setattr(networks, "_imagenet", refuse)
+    monkeypatch.setattr(backbones, "_imagenet", refuse)
     said: list[str] = []
     assert "from scratch" in find_weights("resnet18", "auto", said.append).origin
     assert len(said) == 1 and "no route" in said[0]

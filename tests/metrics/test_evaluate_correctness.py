@@ -13,13 +13,13 @@ import torch
 from evaluation_data import real, synthetic
 from fake_model import FakeModel, data, info, save
 
-from defectaug.benchmark.classifier import Labelled
 from defectaug.benchmark.settings import StudySettings
 from defectaug.data.index import index_folder
 from defectaug.device import choose
 from defectaug.io.images import read_image
 from defectaug.io.masks import read_mask
 from defectaug.metrics import naming as judging
+from defectaug.metrics.classifier import Labelled
 from defectaug.metrics.context import Scene
 from defectaug.metrics.correctness import skill
 from defectaug.metrics.folders import pictures_of

@@ -19,7 +19,6 @@ from small_networks import small_config, small_method
 
 from defectaug import device as devices
 from defectaug.benchmark.api import run_study
-from defectaug.benchmark.networks import find_weights, torchvision_backbone
 from defectaug.benchmark.settings import StudySettings
 from defectaug.data.batches import BalancedBatches
 from defectaug.data.class_map import ClassMap
@@ -29,6 +28,7 @@ from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import entries
 from defectaug.io.images import NativeImage, write_png
 from defectaug.io.manifest import read_lines
+from defectaug.metrics.backbones import find_weights, torchvision_backbone
 from defectaug.metrics.distances import share_interval
 from defectaug.metrics.extractors import find_extractor, find_pair_measure
 from defectaug.metrics.pixel_scores import PixelCounts

@@ -13,10 +13,10 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from defectaug.benchmark.settings import SMALL
 from defectaug.data.class_map import nearest
 from defectaug.errors import ConfigError
 
+SMALL = "small"  # our own network; every other name is torchvision's
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from defectaug.benchmark.settings import Augmentation
-
+Augmentation = Literal["none", "traditional", "cutmix", "cutout", "mixup"]
+AUGMENTATIONS: tuple[str, ...] = get_args(Augmentation)
 SHIFT = 1 / 16  # largest shift, as a share of the side
 CONTRAST, BRIGHTNESS, LIGHTING = 0.2, 0.1, 0.05
 CUTOUT = 0.25  # side of the hole, as a share of the image's

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from defectaug.benchmark.augment import Augment
-from defectaug.benchmark.networks import Small, Weights, torchvision_backbone
-from defectaug.benchmark.settings import SMALL
 from defectaug.device import Compute
+from defectaug.metrics.augmentation import Augment
+from defectaug.metrics.backbones import SMALL, Small, Weights, torchvision_backbone
 
 RATES = {"small": 3e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
 WARMUP = 0.05  # share of the steps
@@ -93,12 +93,53 @@ def reverse_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
     return _Reversal.apply(features, strength)
 
 
-class Draws(Protocol):
+class Sampler(Protocol):
     """Which images make up a batch."""
 
     def __call__(self, step: int) -> NDArray:
         """Numbers of the images of a step's batch (B,), the same whenever it is asked."""
         ...
+
+
+class CategorySampler:
+    """Batches in which every category is as likely as every other, and real images are not crowded out of theirs.
+
+    Args:
+        categories: (N,) number of the category, that is product and defect, of every image.
+        synthetic: (N,) whether it is synthetic.
+        batch: images a batch.
+        seed: with the step, fixes a batch.
+        oversample: False: every image is as likely as every other, categories as they come.
+        real_share: least share of real images among the draws from a category that holds both.
+    """
+
+    def __init__(
+        self,
+        categories: NDArray[np.int64],
+        synthetic: NDArray[np.bool_],
+        *,
+        batch: int,
+        seed: int,
+        oversample: bool = True,
+        real_share: float = 0.5,
+    ) -> None:
+        self._batch, self._seed = batch, seed
+        weights = np.zeros(len(categories))
+        for category in np.unique(categories):
+            real, made = (categories == category) & ~synthetic, (categories == category) & synthetic
+            share = real.sum() / (real.sum() + made.sum())
+            share = max(share, real_share) if real.any() and made.any() else share
+            size = 1.0 if oversample else float(real.sum() + made.sum())
+            weights[real] = size * share / max(1, real.sum())
+            weights[made] = size * (1 - share) / max(1, made.sum())
+        self._edges = np.cumsum(weights / weights.sum())
+
+    def __call__(self, step: int) -> NDArray[np.int64]:
+        """Image numbers (B,) of a step, the same whenever it is asked."""
+        rng = np.random.default_rng([self._seed, step])
+        # One draw in each B-th of the range: every category gets its share of each batch, to within one image
+        points = (np.arange(self._batch) + rng.random(self._batch)) / self._batch
+        return np.minimum(np.searchsorted(self._edges, points, side="right"), len(self._edges) - 1)
 
 
 @dataclass(frozen=True)
@@ -125,8 +166,8 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Held:
-    """Images that a training is judged by: labels (N,), and weights (N,) that sum to 1."""
+class Validation:
+    """Images by which the best state of a training is chosen: labels (N,), and weights (N,) that sum to 1."""
 
     images: Tensor
     labels: Tensor
@@ -156,12 +197,12 @@ class Check:
 def fit(
     classifier: Classifier,
     data: Labelled,
-    draws: Draws,
+    sampler: Sampler,
     recipe: Recipe,
     compute: Compute,
     *,
     augment: Augment,
-    held: Held | None = None,
+    validation: Validation | None = None,
     seed: int = 0,
     progress: Steps | None = None,
 ) -> list[Check]:
@@ -170,10 +211,10 @@ def fit(
     Args:
         classifier: moved to the device.
         data: the training images.
-        draws: the batches.
+        sampler: the batches.
         recipe, compute: how, and where.
         augment: what is done to a batch.
-        held: validation images.
+        validation: validation images.
         seed: of augmentation and dropout.
         progress: called with each step done.
 
@@ -184,7 +225,7 @@ def fit(
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, targets = data.images.to(device), data.targets.to(device)
     optimiser = torch.optim.AdamW(classifier.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
-    looks = {round(recipe.steps * (n + 1) / recipe.checks) for n in range(recipe.checks)} if held else set()
+    looks = {round(recipe.steps * (n + 1) / recipe.checks) for n in range(recipe.checks)} if validation else set()
     checks: list[Check] = []
     best: dict[str, Tensor] = {}
     generator = torch.Generator().manual_seed(seed)
@@ -192,11 +233,11 @@ def fit(
         torch.manual_seed(seed)
         for step in range(recipe.steps):
             classifier.train()
-            chosen = torch.from_numpy(draws(step)).to(device)
+            chosen = torch.from_numpy(sampler(step)).to(device)
             batch, wanted = augment(images[chosen], targets[chosen], generator)
             _step(classifier, optimiser, batch, wanted, step, recipe, compute)
-            if held is not None and step + 1 in looks:
-                checks.append(_check(classifier, held, step + 1, compute))
+            if validation is not None and step + 1 in looks:
+                checks.append(_check(classifier, validation, step + 1, compute))
                 if checks[-1] == min(checks, key=lambda check: (check.error, check.loss)):
                     best = {name: value.clone() for name, value in classifier.state_dict().items()}
             if progress is not None:
@@ -258,8 +299,8 @@ def origin_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * logits.log_softmax(1)).sum() / targets.sum().clamp(min=1)
 
 
-def _check(classifier: Classifier, held: Held, step: int, compute: Compute) -> Check:
-    shares = predict(classifier, held.images, compute)
-    wrong = (shares.argmax(1) != held.labels).float()
-    loss = F.nll_loss(shares.clamp(min=1e-7).log(), held.labels, reduction="none")
-    return Check(step, float((wrong * held.weights).sum()), float((loss * held.weights).sum()))
+def _check(classifier: Classifier, validation: Validation, step: int, compute: Compute) -> Check:
+    shares = predict(classifier, validation.images, compute)
+    wrong = (shares.argmax(1) != validation.labels).float()
+    loss = F.nll_loss(shares.clamp(min=1e-7).log(), validation.labels, reduction="none")
+    return Check(step, float((wrong * validation.weights).sum()), float((loss * validation.weights).sum()))
