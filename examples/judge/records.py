@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectaug.benchmark.augment import Augment
-from defectaug.benchmark.classifier import RATES, Labelled, Recipe, build, fit, predict
-from defectaug.benchmark.sampler import CellDraws
 from defectaug.cli.failures import Session, guard
 from defectaug.data.layouts import Hints
 from defectaug.device import choose
 from defectaug.io.images import as_channels, read_image
 from defectaug.io.masks import read_mask
+from defectaug.metrics.augmentation import Augment
+from defectaug.metrics.classifier import RATES, CategorySampler, Labelled, Recipe, build, fit, predict
 from defectaug.metrics.crops import Classify
 from defectaug.metrics.folders import Picture, read_real, read_synthetic, with_masks
 
@@ -78,7 +77,7 @@ def small_classifier(steps: int) -> Classify:
         classes = int(labels.max()) + 1
         classifier = build("small", classes, seed=seed)
         data = Labelled.of(torch.from_numpy(images[:, None]), torch.from_numpy(labels), classes)
-        draws = CellDraws(labels, np.zeros(len(labels), bool), batch=BATCH, seed=seed)
+        draws = CategorySampler(labels, np.zeros(len(labels), bool), batch=BATCH, seed=seed)
         fit(classifier, data, draws, Recipe(steps, RATES["small"]), compute, augment=Augment(flips="hv"), seed=seed)
         return predict(classifier, torch.from_numpy(queries[:, None]), compute).argmax(1).numpy()
 
