@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defectaug.data.index import DataIndex
-from defectaug.data.stores import CropStore, ImageStore, Store
+from defectaug.data.stores import Store
 from defectaug.errors import DataError
-
-__all__ = ["BalancedBatches", "Batch", "CropStore", "Flips", "ImageStore", "Store"]
 
 Flips = Literal["none", "h", "v", "hv"]
 
@@ -49,7 +47,7 @@ class Batch:
 
 
 class BalancedBatches:
-    """Batches in which every product x defect cell is as likely as every other, however few images it has.
+    """Batches in which every category is as likely as every other, however few images it has.
 
     Args:
         index: the training images.
@@ -59,7 +57,7 @@ class BalancedBatches:
         flips: directions in which sources and references may be mirrored, each for itself.
         brightness: largest shift of brightness, in units of [-1, 1].
         normal_target: share of sources whose target is the normal class (their defect is to be removed).
-        mine: places in the batch that this process of several loads; None for all.
+        local: places in the batch that this process of several loads; None for all.
 
     Raises:
         DataError: the index holds no defective image.
@@ -75,48 +73,50 @@ class BalancedBatches:
         flips: Flips = "none",
         brightness: float = 0.0,
         normal_target: float = 0.15,
-        mine: Sequence[int] | None = None,
+        local: Sequence[int] | None = None,
     ) -> None:
         if len(store) != len(index.samples):
             raise ValueError(f"the store holds {len(store)} images, the index {len(index.samples)}")
         self.store, self.batch_size, self.seed = store, batch_size, seed
         self.flips, self.brightness = flips, brightness
-        self.mine = list(range(batch_size)) if mine is None else list(mine)
+        self.local = list(range(batch_size)) if local is None else list(local)
         self._product = np.array([index.products.index(sample.product) for sample in index.samples])
         self._defect = np.array([index.defects.index(sample.defect) for sample in index.samples])
-        keys = sorted(set(zip(self._product.tolist(), self._defect.tolist(), strict=True)))
-        self._cells = [np.flatnonzero((self._product == p) & (self._defect == d)) for p, d in keys]
-        self._cells_of: dict[int, list[int]] = {}
-        for cell, (_, defect) in enumerate(keys):
-            self._cells_of.setdefault(defect, []).append(cell)
-        self._targets, self._target_shares = _target_shares(sorted(self._cells_of), normal_target, index)
+        self._members = [np.flatnonzero((self._product == p) & (self._defect == d)) for p, d in self._categories()]
+        self._with_defect: dict[int, list[int]] = {}  # categories by defect
+        for category, (_, defect) in enumerate(self._categories()):
+            self._with_defect.setdefault(defect, []).append(category)
+        self._targets, self._target_shares = _target_shares(sorted(self._with_defect), normal_target, index)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, or what is mine of it; the same for one seed and step, whatever was drawn before."""
+        """The batch of a step, or the local part of it; the same for one seed and step, whatever was drawn before."""
         rng = np.random.default_rng([self.seed, step])
-        sources = [self._draw(cell, rng) for cell in _spread(len(self._cells), self.batch_size, rng)]
+        sources = [self._draw(category, rng) for category in _spread(len(self._members), self.batch_size, rng)]
         targets = rng.choice(self._targets, self.batch_size, p=self._target_shares)
-        references = [self._draw(rng.choice(self._cells_of[target]), rng) for target in targets.tolist()]
-        mine = self.mine
-        sources, references = [sources[place] for place in mine], [references[place] for place in mine]
+        references = [self._draw(rng.choice(self._with_defect[target]), rng) for target in targets.tolist()]
+        sources, references = [sources[place] for place in self.local], [references[place] for place in self.local]
         return Batch(
             image=self._images(sources, step, first=0),
             defect=torch.from_numpy(self._defect[sources]),
             product=torch.from_numpy(self._product[sources]),
             index=torch.tensor(sources),
-            target=torch.from_numpy(targets.astype(np.int64)[mine]),
+            target=torch.from_numpy(targets.astype(np.int64)[self.local]),
             reference=self._images(references, step, first=self.batch_size),
             reference_product=torch.from_numpy(self._product[references]),
             reference_index=torch.tensor(references),
         )
 
-    def _draw(self, cell: int, rng: np.random.Generator) -> int:
-        return int(rng.choice(self._cells[cell]))
+    def _categories(self) -> list[tuple[int, int]]:
+        """Product and defect numbers of the categories that have images, sorted."""
+        return sorted(set(zip(self._product.tolist(), self._defect.tolist(), strict=True)))
+
+    def _draw(self, category: int, rng: np.random.Generator) -> int:
+        return int(rng.choice(self._members[category]))
 
     def _images(self, numbers: list[int], step: int, first: int) -> Tensor:
         """Each image has random numbers of its own, so that a process need not load those of the others."""
         images = []
-        for number, place in zip(numbers, self.mine, strict=True):
+        for number, place in zip(numbers, self.local, strict=True):
             rng = np.random.default_rng([self.seed, step, 1 + first + place])
             images.append(self._augment(self.store.get(number, rng), rng))
         return torch.stack(images)

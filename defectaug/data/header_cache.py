@@ -49,7 +49,7 @@ class Headers:
         self.path = (store or _user_cache()) / "headers" / f"{name}.npy" if count >= LEAST else None
         self._known = _load(self.path)
         self._found: list[tuple] = []
-        self._alike: dict[Header, Header] = {}  # a large folder has few kinds of images
+        self._distinct: dict[Header, Header] = {}  # a large folder has few kinds of images
 
     def __getitem__(self, path: Path) -> Header:
         """A file's header.
@@ -68,17 +68,17 @@ class Headers:
         if header is None:
             header = probe(path)
         self._found.append((key, *state, *header.size, header.mode, header.bits, header.channels))
-        return self._alike.setdefault(header, header)
+        return self._distinct.setdefault(header, header)
 
     def keep(self) -> None:
         """Keeps what was found for the next run; does without where it cannot."""
         if self.path is None:
             return
         rows = np.sort(np.array(self._found, _KIND), order="key")
-        held = io.BytesIO()
-        np.save(held, rows, allow_pickle=False)
+        content = io.BytesIO()
+        np.save(content, rows, allow_pickle=False)
         with suppress(OutputError, OSError):
-            write_atomic(self.path, lambda file: file.write(held.getvalue()))
+            write_atomic(self.path, lambda file: file.write(content.getvalue()))
 
     @staticmethod
     def _key(path: Path) -> int:

@@ -9,11 +9,9 @@ from pathlib import Path
 
 from defectaug.data.class_map import MAP_NAME, ClassMap, nearest, read_class_map
 from defectaug.data.layouts import Hints, find_layout
-from defectaug.data.sample import Sample
+from defectaug.data.sample import Category, Sample
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.files import expanded, nfc
-
-__all__ = ["DataIndex", "Sample", "index_folder"]
 
 
 @dataclass(frozen=True)
@@ -40,21 +38,19 @@ class DataIndex:
         return len(self.samples)
 
     @cached_property
-    def _cells(self) -> dict[tuple[str, str], tuple[Sample, ...]]:
-        cells: dict[tuple[str, str], list[Sample]] = {
-            (product, defect): [] for product in self.products for defect in self.defects
-        }
+    def _categories(self) -> dict[Category, tuple[Sample, ...]]:
+        samples: dict[Category, list[Sample]] = {Category(p, d): [] for p in self.products for d in self.defects}
         for sample in self.samples:
-            cells[sample.product, sample.defect].append(sample)
-        return {key: tuple(samples) for key, samples in cells.items()}
+            samples[sample.category].append(sample)
+        return {category: tuple(found) for category, found in samples.items()}
 
-    def cell(self, product: str, defect: str) -> tuple[Sample, ...]:
+    def category(self, product: str, defect: str) -> tuple[Sample, ...]:
         """The images of one product and defect, in the order of `samples`; empty where there are none."""
-        return self._cells.get((product, defect), ())
+        return self._categories.get(Category(product, defect), ())
 
-    def counts(self) -> dict[tuple[str, str], int]:
-        """Images per (product, defect), zero for empty cells."""
-        return {key: len(samples) for key, samples in self._cells.items()}
+    def counts(self) -> dict[Category, int]:
+        """Images per category, zero for empty ones."""
+        return {category: len(samples) for category, samples in self._categories.items()}
 
     def describe(self) -> str:
         """One line, such as "MVTec AD layout: 3 products, 7 defects, 1,204 images"."""

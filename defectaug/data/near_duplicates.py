@@ -20,7 +20,7 @@ from scipy.cluster.hierarchy import DisjointSet
 from scipy.ndimage import maximum_filter, uniform_filter
 
 from defectaug.data.index import DataIndex
-from defectaug.data.sample import Sample
+from defectaug.data.sample import Category, Sample
 from defectaug.io.images import NativeImage, as_channels, read_image, resize_float
 
 THUMBNAIL = 64
@@ -158,11 +158,11 @@ def numbered(groups: DisjointSet) -> list[int]:
     return [seen.setdefault(groups[element], len(seen)) for element in groups]
 
 
-def members_of_categories(index: DataIndex) -> dict[tuple[str, str], list[int]]:
-    """Numbers of the samples of each product and defect."""
-    members: dict[tuple[str, str], list[int]] = defaultdict(list)
+def members_of_categories(index: DataIndex) -> dict[Category, list[int]]:
+    """Numbers of the samples of each category."""
+    members: dict[Category, list[int]] = defaultdict(list)
     for number, sample in enumerate(index.samples):
-        members[sample.product, sample.defect].append(number)
+        members[sample.category].append(number)
     return members
 
 

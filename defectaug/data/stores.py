@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectaug.data.sample import Sample
+from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
-from defectaug.io.images import (
-    NativeImage,
-    as_channels,
-    quantise,
-    read_image,
-    resize_float,
-    to_model,
-)
+from defectaug.io.images import NativeImage, as_channels, quantise, read_image, resize_float, to_model
 from defectaug.io.masks import read_mask
+from defectaug.io.recent import Recent
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold
 AIMED = 0.75  # share of normal windows that lie where windows of defective images lie
 
@@ -32,29 +25,16 @@ def _silent(line: str) -> None:
     pass
 
 
-class Store(Protocol):
-    """Images by sample number, at the model's size."""
-
-    size: int
-    channels: int
-
-    def __len__(self) -> int: ...
-
-    def get(self, number: int, rng: np.random.Generator) -> Tensor:
-        """(C, S, S) float32 in [-1, 1]."""
-        ...
-
-
-class ImageStore:
-    """Whole images squeezed to the model's square, kept with the bits of their files.
+class Store:
+    """Images by sample number, at the model's size; decoded ones are kept within a bound, with the bits of their files.
 
     Args:
         samples: the images; number i is `samples[i]`.
-        size: edge of the square.
+        size: edge of the model's square.
         channels: 1 or 3.
         white: white level of 16-bit files; 8-bit files have 255 whatever it is.
         max_bytes: memory for decoded images; the ones used longest ago go first.
-        say: takes lines about files that turn out to be unreadable; another image of their cell stands in.
+        log: takes lines about files that turn out to be unreadable; another image of their category stands in.
     """
 
     def __init__(
@@ -65,18 +45,65 @@ class ImageStore:
         white: int = 255,
         max_bytes: int = 2 << 30,
         *,
-        say: Say = _silent,
+        log: Log = _silent,
     ) -> None:
         self.samples, self.size, self.channels, self.white = samples, size, channels, white
-        self._kept = _Recent(self._decode, max_bytes)
-        self._readable = _Readable(samples, say)
+        self._kept: Recent[int, NDArray] = Recent(max_bytes)
+        self._log = log
+        self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.samples)
 
+    def get(self, number: int, rng: np.random.Generator) -> Tensor:
+        """(C, S, S) float32 in [-1, 1]."""
+        raise NotImplementedError
+
+    def _decode(self, number: int) -> NDArray:
+        """What is kept of an image."""
+        raise NotImplementedError
+
+    def _readable(self, number: int) -> tuple[int, NDArray]:
+        """An image's number and what is kept of it; of the next one of its category where it cannot be read.
+
+        Raises:
+            DataError: no image of the category can be read, or most of all cannot.
+        """
+        while True:
+            if number in self._unreadable:
+                number = self._stand_in(number)
+            try:
+                return number, self._kept.get(number, self._decode)
+            except DataError as error:
+                self._lose(number, error)
+
+    def _stand_in(self, number: int) -> int:
+        sample = self.samples[number]
+        others = [
+            other
+            for other, one in enumerate(self.samples)
+            if one.category == sample.category and other not in self._unreadable
+        ]
+        if not others:
+            raise DataError(f"{sample.path}: cannot be read, nor can any other image of {sample.category}")
+        return next((other for other in others if other > number), others[0])
+
+    def _lose(self, number: int, error: DataError) -> None:
+        self._unreadable.add(number)
+        if 2 * len(self._unreadable) > len(self.samples):
+            raise DataError(
+                f"{error}; so it is with {len(self._unreadable)} of {len(self.samples)} images: is the drive still "
+                "there?"
+            ) from error
+        self._log(f"skipped: {error}")
+
+
+class ImageStore(Store):
+    """Whole images squeezed to the model's square. Arguments as of :class:`Store`."""
+
     def __getitem__(self, number: int) -> Tensor:
-        _, kept = self._readable.find(number, self._kept)
-        return torch.from_numpy(kept.astype(np.float32) * np.float32(2 / np.iinfo(kept.dtype).max) - 1)
+        _, kept = self._readable(number)
+        return torch.from_numpy(_in_range(kept))
 
     def get(self, number: int, rng: np.random.Generator | None = None) -> Tensor:
         """(C, S, S) float32 in [-1, 1]. Whole images leave nothing to chance: `rng` is not used."""
@@ -88,12 +115,12 @@ class ImageStore:
         return quantise((values + 1) / 2, image.pixels.dtype)
 
 
-class CropStore:
+class CropStore(Store):
     """Square windows at native scale: around the defect in defective images, and in most normal ones where a
     defect of their product could lie, in the rest anywhere.
 
     Defects keep to certain places, often near the part's border. Were normal windows drawn evenly, the border
-    would tell the two apart. Images smaller than the window are enlarged to it. Arguments as of `ImageStore`.
+    would tell the two apart. Images smaller than the window are enlarged to it. Arguments as of :class:`Store`.
 
     Args:
         normal: name of the normal class.
@@ -108,28 +135,25 @@ class CropStore:
         size: int,
         channels: int,
         white: int = 255,
+        max_bytes: int = 2 << 30,
         *,
         normal: str,
-        max_bytes: int = 2 << 30,
-        say: Say = _silent,
+        log: Log = _silent,
     ) -> None:
-        self.samples, self.size, self.channels, self.white = samples, size, channels, white
+        super().__init__(samples, size, channels, white, max_bytes, log=log)
         defective = [number for number, sample in enumerate(samples) if sample.defect != normal]
         _check_masks([samples[number] for number in defective])
         self._points = {number: _mask_points(samples[number]) for number in defective}
-        self._cells: dict[str, dict[str, list[int]]] = {}  # defective images by product and defect
+        numbers: dict[Category, list[int]] = defaultdict(list)
         for number in defective:
-            of_product = self._cells.setdefault(samples[number].product, {})
-            of_product.setdefault(samples[number].defect, []).append(number)
-        self._kept = _Recent(self._decode, max_bytes)
-        self._readable = _Readable(samples, say)
-
-    def __len__(self) -> int:
-        return len(self.samples)
+            numbers[samples[number].category].append(number)
+        self._defective: dict[str, list[list[int]]] = defaultdict(list)  # by product, then by defect
+        for category, found in numbers.items():
+            self._defective[category.product].append(found)
 
     def get(self, number: int, rng: np.random.Generator) -> Tensor:
         """(C, S, S) float32 in [-1, 1], the window drawn with `rng`."""
-        number, kept = self._readable.find(number, self._kept)
+        number, kept = self._readable(number)
         height, width = kept.shape[:2]
         points = self._aims(number, rng)
         if points is not None:
@@ -139,21 +163,21 @@ class CropStore:
             corner = rng.integers(0, (height - self.size + 1, width - self.size + 1))
         top, left = np.clip(corner, 0, (height - self.size, width - self.size))
         window = as_channels(kept[top : top + self.size, left : left + self.size], self.channels)
-        return torch.from_numpy(window.transpose(2, 0, 1) * np.float32(2 / np.iinfo(kept.dtype).max) - 1)
+        return torch.from_numpy(_in_range(window.transpose(2, 0, 1), kept.dtype))
 
     def _aims(self, number: int, rng: np.random.Generator) -> NDArray[np.float64] | None:
         """Points to aim a window at, as shares of (height, width); None for a window anywhere."""
         if number in self._points:
             return self._points[number]
-        cells = list(self._cells.get(self.samples[number].product, {}).values())
-        if not cells or rng.random() >= AIMED:
+        defects = self._defective.get(self.samples[number].product, [])
+        if not defects or rng.random() >= AIMED:
             return None
-        cell = cells[rng.integers(len(cells))]  # defects alike, however many images they have, as in batches
-        return self._points[cell[rng.integers(len(cell))]]
+        numbers = defects[rng.integers(len(defects))]  # defects evenly, however many images they have, as in batches
+        return self._points[numbers[rng.integers(len(numbers))]]
 
     def _decode(self, number: int) -> NDArray:
         image = read_image(self.samples[number].path)
-        height, width = image.pixels.shape[:2]
+        height, width = image.size
         white = white_of(image, self.white)
         enlarge = self.size / min(height, width)
         if enlarge <= 1 and white == image.white:
@@ -162,69 +186,14 @@ class CropStore:
         return quantise(resize_float(image.pixels, new_size) / white, image.pixels.dtype)
 
 
-class _Recent:
-    """Arrays by number, made on demand and kept within a bound, the ones used longest ago going first."""
-
-    def __init__(self, make: Callable[[int], NDArray], max_bytes: int) -> None:
-        self._make, self._max_bytes, self._bytes = make, max_bytes, 0
-        self._arrays: OrderedDict[int, NDArray] = OrderedDict()
-
-    def __getitem__(self, number: int) -> NDArray:
-        if number in self._arrays:
-            self._arrays.move_to_end(number)
-            return self._arrays[number]
-        array = self._make(number)
-        self._arrays[number] = array
-        self._bytes += array.nbytes
-        while self._bytes > self._max_bytes and len(self._arrays) > 1:
-            self._bytes -= self._arrays.popitem(last=False)[1].nbytes
-        return array
-
-
-class _Readable:
-    """Finds, for an image that cannot be read, the next one of its product and defect."""
-
-    def __init__(self, samples: Sequence[Sample], say: Say) -> None:
-        self._samples, self._say = samples, say
-        self._lost: set[int] = set()
-
-    def find(self, number: int, images: _Recent) -> tuple[int, NDArray]:
-        """The number that was read, and its image.
-
-        Raises:
-            DataError: no image of the cell can be read, or most of all cannot.
-        """
-        while True:
-            if number in self._lost:
-                number = self._stand_in(number)
-            try:
-                return number, images[number]
-            except DataError as error:
-                self._lose(number, error)
-
-    def _stand_in(self, number: int) -> int:
-        mine = self._samples[number]
-        cell = [
-            other
-            for other, sample in enumerate(self._samples)
-            if (sample.product, sample.defect) == (mine.product, mine.defect) and other not in self._lost
-        ]
-        if not cell:
-            raise DataError(f"{mine.path}: cannot be read, nor can any other image of {mine.product}/{mine.defect}")
-        return next((other for other in cell if other > number), cell[0])
-
-    def _lose(self, number: int, error: DataError) -> None:
-        self._lost.add(number)
-        if 2 * len(self._lost) > len(self._samples):
-            raise DataError(
-                f"{error}; so it is with {len(self._lost)} of {len(self._samples)} images: is the drive still there?"
-            ) from error
-        self._say(f"skipped: {error}")
-
-
 def white_of(image: NativeImage, white: int) -> int:
     """The white level of one image in a data set whose 16-bit files have `white`."""
     return image.white if image.white == 255 or white <= 255 else white
+
+
+def _in_range(values: NDArray, dtype: np.dtype | None = None) -> NDArray[np.float32]:
+    """Whole numbers of a type (default: their own) scaled to [-1, 1]."""
+    return values.astype(np.float32) * np.float32(2 / np.iinfo(dtype or values.dtype).max) - 1
 
 
 def _check_masks(defective: list[Sample]) -> None:

@@ -15,14 +15,12 @@ from defectaug.data.header_cache import Headers, edges_digest
 from defectaug.data.index import DataIndex
 from defectaug.data.layouts import Hints
 from defectaug.data.near_duplicates import pixel_hash
-from defectaug.data.sample import Sample
+from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
 from defectaug.io.images import Header, NativeImage, read_image
 
 ADVISED_IMAGES = 8
 WHITE_LEVELS = (1023, 4095, 16383, 65535)  # cameras of 10, 12, 14 and 16 bits
-
-Cell = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Survey:
     """What was found in the files of an index.
 
     Args:
-        counts: readable images per (product, defect), zero for empty cells.
+        counts: readable images per category, zero for empty ones.
         unreadable: files that cannot be read, with the reason.
         smallest: least width and least height of all images.
         largest: greatest width and greatest height.
@@ -42,7 +40,7 @@ class Survey:
         problems: what a person should know before training, one line each.
     """
 
-    counts: dict[Cell, int]
+    counts: dict[Category, int]
     unreadable: tuple[tuple[Path, str], ...]
     smallest: tuple[int, int]
     largest: tuple[int, int]
@@ -75,7 +73,7 @@ def survey(
         progress: called with the files done and their number.
 
     Raises:
-        DataError: none of the images of a cell can be read.
+        DataError: none of the images of a category can be read.
     """
     kept = Headers(index.root, len(index))
     headers: dict[Sample, Header] = {}
@@ -91,8 +89,8 @@ def survey(
         if progress:
             progress(done + 1, len(index.samples))
     kept.keep()
-    counts = dict.fromkeys(index.counts(), 0) | Counter((sample.product, sample.defect) for sample in headers)
-    _refuse_lost_cells(index, counts, dict(unreadable))
+    counts = dict.fromkeys(index.counts(), 0) | Counter(sample.category for sample in headers)
+    _refuse_lost_categories(index, counts, dict(unreadable))
     duplicates = _duplicates(digests if decode else _byte_digests(digests))
     widths, heights = zip(*(header.size for header in headers.values()), strict=True)
     sizes = len({header.size for header in headers.values()})
@@ -163,10 +161,10 @@ def _size_digest(path: Path) -> str:
 def _byte_digests(sizes: dict[Sample, str]) -> dict[Sample, str]:
     """Digests of the files whose length, beginning and end are not the only ones of their kind. Files that went away
     have none."""
-    return _digests_of_alike(_digests_of_alike(sizes, edges_digest), _file_digest)
+    return _digests_of_equal(_digests_of_equal(sizes, edges_digest), _file_digest)
 
 
-def _digests_of_alike(known: dict[Sample, str], digest: Callable[[Path], str]) -> dict[Sample, str]:
+def _digests_of_equal(known: dict[Sample, str], digest: Callable[[Path], str]) -> dict[Sample, str]:
     """Digests of the files whose known digest is not the only one of its kind, the known one included."""
     common = Counter(known.values())
     digests: dict[Sample, str] = {}
@@ -192,14 +190,14 @@ def _duplicates(digests: dict[Sample, str]) -> list[list[Sample]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _refuse_lost_cells(index: DataIndex, counts: dict[Cell, int], unreadable: dict[Path, str]) -> None:
-    for product, defect in index.counts():
-        samples = index.cell(product, defect)
-        if samples and not counts[product, defect]:
-            reason = unreadable[samples[0].path]
+def _refuse_lost_categories(index: DataIndex, counts: dict[Category, int], unreadable: dict[Path, str]) -> None:
+    for category in index.counts():
+        samples = index.category(*category)
+        if samples and not counts[category]:
+            path = samples[0].path
             which = "its only image" if len(samples) == 1 else f"none of its {len(samples)} images"
             can = "cannot be read" if len(samples) == 1 else "can be read"
-            raise DataError(f"{samples[0].path}: {product}/{defect}: {which} {can} ({reason})")
+            raise DataError(f"{path}: {category}: {which} {can} ({unreadable[path]})")
 
 
 def _unreadable_problems(unreadable: list[tuple[Path, str]]) -> Iterable[str]:
@@ -209,15 +207,15 @@ def _unreadable_problems(unreadable: list[tuple[Path, str]]) -> Iterable[str]:
         yield f"{files} skipped, first {path}: {reason}"
 
 
-def _count_problems(index: DataIndex, counts: dict[Cell, int]) -> Iterable[str]:
-    for (product, defect), count in counts.items():
-        if count == 0 and defect == index.normal:
-            yield f"{product} has no normal images to paint on"
+def _count_problems(index: DataIndex, counts: dict[Category, int]) -> Iterable[str]:
+    for category, count in counts.items():
+        if count == 0 and category.defect == index.normal:
+            yield f"{category.product} has no normal images to paint on"
         elif count == 0:
-            yield f"{product}/{defect} has no images; the defect is learnt from the other products"
+            yield f"{category} has no images; the defect is learnt from the other products"
         elif count < ADVISED_IMAGES:
             images = "1 image" if count == 1 else f"{count} images"
-            yield f"{product}/{defect} has {images} (at least {ADVISED_IMAGES} advised)"
+            yield f"{category} has {images} (at least {ADVISED_IMAGES} advised)"
 
 
 def _normal_problems(index: DataIndex) -> Iterable[str]:
@@ -228,10 +226,10 @@ def _normal_problems(index: DataIndex) -> Iterable[str]:
 
 
 def _name_problems(names: Iterable[str]) -> Iterable[str]:
-    alike: dict[str, list[str]] = defaultdict(list)
+    by_letters: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        alike[name.casefold()].append(name)
-    for group in alike.values():
+        by_letters[name.casefold()].append(name)
+    for group in by_letters.values():
         if len(group) > 1:
             yield f"{' and '.join(group)} differ in upper and lower case only; a class map can merge them"
 
@@ -261,7 +259,7 @@ def _duplicate_problems(duplicates: list[list[Sample]]) -> Iterable[str]:
         noun = "image is an exact duplicate" if twice == 1 else "images are exact duplicates"
         yield f"{twice} {noun}, first {second.path} of {first.path}"
     for group in duplicates:
-        other = next((s for s in group if (s.product, s.defect) != (group[0].product, group[0].defect)), None)
+        other = next((sample for sample in group if sample.category != group[0].category), None)
         if other:
             yield f"{group[0].path} and {other.path} are the same image under different labels"
             break

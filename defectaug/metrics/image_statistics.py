@@ -16,7 +16,7 @@ from defectaug.data.near_duplicates import pixel_hash, thumbnail
 from defectaug.data.survey import WHITE_LEVELS
 from defectaug.errors import DataError
 from defectaug.io.images import read_image
-from defectaug.io.skipped import say_skipped
+from defectaug.io.skipped import log_skipped
 from defectaug.metrics.folders import Cell, Picture
 
 Floats = NDArray[np.float32]
@@ -125,7 +125,7 @@ def look_at_all(name: str, pictures: Sequence[Picture], say: Say, progress: Prog
     bad = [look for look in looks if isinstance(look, str)]
     if pictures and len(bad) == len(pictures):
         raise DataError(f"{bad[0]}, nor can any other of the {len(bad)} images of {name}")
-    say_skipped(bad, f"images of {name}", say)
+    log_skipped(bad, f"images of {name}", say)
     good = [(picture, look) for picture, look in zip(pictures, looks, strict=True) if isinstance(look, Look)]
     good.sort(key=lambda pair: (pair[0].cell, pair[1].fingerprint, pair[0].path))
     return ImageSet(name, tuple(picture for picture, _ in good), tuple(look for _, look in good))

@@ -15,7 +15,7 @@ from torch import Tensor
 from defectaug.data.stores import white_of
 from defectaug.errors import DataError
 from defectaug.io.images import probe, read_image, to_model
-from defectaug.io.skipped import say_skipped
+from defectaug.io.skipped import log_skipped
 from defectaug.metrics.folders import Cell, Picture
 
 Say = Callable[[str], None]
@@ -82,7 +82,7 @@ def decode(pictures: Sequence[Picture], form: Form, say: Say) -> Decoded:
     bad = [row for row in found if isinstance(row, str)]
     if bad and len(bad) == len(pictures):
         raise DataError(f"{bad[0]} (the same for all {len(bad)} images)")
-    say_skipped(bad, "unreadable images", say)
+    log_skipped(bad, "unreadable images", say)
     rows = [
         (picture.cell, hashlib.sha256(row.tobytes()).hexdigest()[:32], str(picture.path), picture, row)
         for picture, row in zip(pictures, found, strict=True)

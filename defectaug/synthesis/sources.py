@@ -16,7 +16,7 @@ from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.files import has_own_images, images_with_masks, nfc, real
 from defectaug.io.images import probe
-from defectaug.io.skipped import say_skipped
+from defectaug.io.skipped import log_skipped
 from defectaug.synthesis.plan import Cell
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def usable(samples: Iterable[Sample], say: Say, *, side: int | None = None) -> t
     if samples and len(bad) == len(samples):
         more = f" (the same for all {len(bad)} images)" if len(bad) > 1 else ""
         raise DataError(f"{bad[0]}{more}")
-    say_skipped(bad, "images", say)
+    log_skipped(bad, "images", say)
     return tuple(sample for sample, reason in zip(samples, reasons, strict=True) if not reason)
 
 

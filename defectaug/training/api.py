@@ -61,7 +61,7 @@ class Prepared:
             c.run.seed,
             flips=c.data.flips,
             normal_target=c.data.normal_target,
-            mine=(guided + referred).mine.tolist(),
+            local=(guided + referred).mine.tolist(),
         )
 
     def method(self) -> DTGANMethod:
@@ -258,9 +258,9 @@ def _store(index: DataIndex, config: Config, white: int, say: Say) -> Store:
     net, bound = config.network, config.data.cache_mb << 20
     if config.data.framing == "crop":
         return CropStore(
-            index.samples, net.image_size, net.channels, white, normal=index.normal, max_bytes=bound, say=say
+            index.samples, net.image_size, net.channels, white, normal=index.normal, max_bytes=bound, log=say
         )
-    return ImageStore(index.samples, net.image_size, net.channels, white, bound, say=say)
+    return ImageStore(index.samples, net.image_size, net.channels, white, bound, log=say)
 
 
 def _check_counts(ready: Prepared) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from defectaug.data.index import DataIndex
+from defectaug.data.sample import Category
 from defectaug.data.survey import Survey
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def describe_data(index: DataIndex, found: Survey) -> Iterator[str]:
         ["product".ljust(width), *(n.rjust(c) for n, c in zip(index.defects, columns, strict=True))]
     )
     for product in index.products:
-        counts = [found.counts.get((product, defect), 0) for defect in index.defects]
+        counts = [found.counts.get(Category(product, defect), 0) for defect in index.defects]
         yield "  ".join(
             [product.ljust(width), *(str(n).rjust(c) for n, c in zip(counts, columns, strict=True))]
         )

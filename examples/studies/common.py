@@ -16,7 +16,8 @@ from typing import Any
 from defectaug.benchmark.settings import StudySettings
 from defectaug.cli.failures import Session, guard
 from defectaug.cli.progress import Progress
-from defectaug.data.index import DataIndex, Sample, index_folder
+from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, OutputError
 from defectaug.reporting.sections import Table, plain, show
 
@@ -280,7 +281,7 @@ def few(index: DataIndex, product: str, count: int, seed: int) -> DataIndex:
 
     kept: set[Sample] = set()
     for defect in index.defects[1:]:
-        cell = index.cell(product, defect)
+        cell = index.category(product, defect)
         kept |= set(random.Random(f"{seed} {product} {defect}").sample(cell, min(count, len(cell))))
     return index.where(lambda s: s.product != product or s.defect == index.normal or s in kept)
 

@@ -103,7 +103,7 @@ def draw(models: Mapping[str, Path], defect: str, test: DataIndex, options: argp
 
 def spread_over(index: DataIndex, defect: str, count: int) -> list[Path]:
     """Images of a class, of the products in turn."""
-    cells = [cell for product in index.products if (cell := index.cell(product, defect))]
+    cells = [cell for product in index.products if (cell := index.category(product, defect))]
     return [cells[n % len(cells)][n // len(cells) % len(cells[n % len(cells)])].path for n in range(count)]
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from data_helpers import mask, native, picture, save
 
-from defectaug.data.batches import BalancedBatches, Batch, CropStore, ImageStore
+from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.stores import CropStore, ImageStore
 from defectaug.errors import DataError
 from defectaug.io.images import NativeImage, read_image, to_model
 
@@ -205,7 +206,7 @@ def test_normal_crops_show_the_border_about_as_often_as_defective_ones(tmp_path:
     index = cropped(tmp_path, 60, 60)  # every defect lies in the bottom right corner
     store = CropStore(index.samples, 16, 1, normal=index.normal)
     ramp = np.add.outer(60 * np.arange(60), np.arange(60))  # a pixel's value tells its place
-    store._kept = [ramp.astype(np.uint16)] * len(index.samples)  # type: ignore[assignment]
+    store._decode = lambda number: ramp.astype(np.uint16)  # type: ignore[method-assign]
     rng = np.random.default_rng(0)
 
     def at_the_corner(defect: str) -> float:
@@ -230,6 +231,6 @@ def test_crops_need_masks(tmp_path: Path, index: DataIndex) -> None:
     with pytest.raises(DataError, match="8 of 8 have none"):
         CropStore(index.samples, 8, 1, normal=index.normal)
     marked = cropped(tmp_path / "marked", 20, 20)
-    save(marked.cell("A", "dent")[0].mask or tmp_path, np.zeros((20, 20), np.uint8))
+    save(marked.category("A", "dent")[0].mask or tmp_path, np.zeros((20, 20), np.uint8))
     with pytest.raises(DataError, match="empty mask"):
         CropStore(marked.samples, 8, 1, normal=marked.normal)

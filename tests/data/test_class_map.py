@@ -35,7 +35,7 @@ def test_the_paper_regroups_mtd(tmp_path: Path) -> None:
     index = index_folder(mtd(tmp_path / "mtd"), class_map=written(tmp_path / "map.yaml", PAPER))
     assert index.products == ("tile",)
     assert index.defects == ("MT_Free", "scratch", "spot")
-    assert len(index.cell("tile", "scratch")) == 2
+    assert len(index.category("tile", "scratch")) == 2
     assert len(index) == 7
 
 

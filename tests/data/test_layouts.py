@@ -35,7 +35,7 @@ def test_native(tmp_path: Path) -> None:
     assert index.defects == ("normal", "scratch", "spot")
     assert filled(index) == {"A/normal": 4, "A/scratch": 3, "B/normal": 2, "B/spot": 1}
     assert index.counts()["B", "scratch"] == 0
-    assert [sample.path.name for sample in index.cell("A", "scratch")] == ["000.png", "001.png", "002.png"]
+    assert [sample.path.name for sample in index.category("A", "scratch")] == ["000.png", "001.png", "002.png"]
     assert list(index.samples) == sorted(index.samples, key=lambda s: (s.product, s.defect, s.path))
 
 
@@ -95,7 +95,7 @@ def test_masks_of_native_data(tmp_path: Path) -> None:
     beside = save(root / "A" / "scratch" / "002_mask.png", mask())
     save(root / "A" / "masks" / "scratch" / "000.png", mask())
     save(root / "A" / "scratch" / "ground_truth" / "000.png", mask())
-    found = [(sample.path.name, sample.mask) for sample in index_folder(root).cell("A", "scratch")]
+    found = [(sample.path.name, sample.mask) for sample in index_folder(root).category("A", "scratch")]
     assert found == [("000.png", None), ("001.png", written), ("002.png", beside)]
 
 
@@ -104,7 +104,7 @@ def test_nested_images_get_the_masks_of_their_subfolder(tmp_path: Path) -> None:
     written = save(tmp_path / "data.masks" / "A" / "dent" / "x" / "000.png", mask())
     flat = save(tmp_path / "data.masks" / "A" / "dent" / "001.png", mask())
     found = {
-        str(s.path.relative_to(root / "A" / "dent")): s.mask for s in index_folder(root).cell("A", "dent")
+        str(s.path.relative_to(root / "A" / "dent")): s.mask for s in index_folder(root).category("A", "dent")
     }
     assert found == {"x/000.png": written, "x/001.png": flat, "y/000.png": None}
 
@@ -115,7 +115,7 @@ def test_black_and_white_png_beside_a_jpg_is_its_mask(tmp_path: Path) -> None:
     drawn = save(root / "A" / "scratch" / "a.png", mask())
     save(root / "A" / "scratch" / "b.jpg")
     save(root / "A" / "scratch" / "b.png", picture(1))
-    samples = index_folder(root).cell("A", "scratch")
+    samples = index_folder(root).category("A", "scratch")
     assert [(s.path.name, s.mask) for s in samples if s.path.stem in "ab"] == [
         (first.name, drawn),
         ("b.jpg", None),
@@ -161,7 +161,7 @@ def test_mvtec_and_btad(tmp_path: Path, normal: str) -> None:
 def test_mvtec_masks_are_those_of_the_test_part(tmp_path: Path) -> None:
     root = mvtec(tmp_path / "mvtec", ("nut",))
     save_many(root / "nut" / "train" / "crack", 2)
-    parts = {s.path.parts[-3]: s.mask is not None for s in index_folder(root).cell("nut", "crack")}
+    parts = {s.path.parts[-3]: s.mask is not None for s in index_folder(root).category("nut", "crack")}
     assert parts == {"train": False, "test": True}
 
 
@@ -177,7 +177,7 @@ def test_btad_masks_and_visa_resplit_masks_carry_the_image_name(tmp_path: Path) 
         save_many(tmp_path / category / "test" / bad, 2, suffix)
         save(tmp_path / category / "ground_truth" / bad / "001.png", mask())
         index = index_folder(tmp_path / category)
-        assert [s.mask is not None for s in index.cell(category, bad)] == [False, True]
+        assert [s.mask is not None for s in index.category(category, bad)] == [False, True]
         assert filled(index) == {f"{category}/{normal}": 2, f"{category}/{bad}": 2}
 
 

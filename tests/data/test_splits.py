@@ -98,8 +98,8 @@ def test_small_cells(tmp_path: Path) -> None:
     index = index_folder(native(tmp_path, {"A/good": 3, "A/dent": 1, "A/hole": 2}))
     divided = split(index)
     assert [divided.only(name).counts()["A", "good"] for name in ("train", "val", "test")] == [1, 1, 1]
-    assert divided.cell("A", "dent")[0].split == "train"
-    assert {sample.split for sample in divided.cell("A", "hole")} > {"train"}
+    assert divided.category("A", "dent")[0].split == "train"
+    assert {sample.split for sample in divided.category("A", "hole")} > {"train"}
 
 
 def test_split_files(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_links_keep_masks(tmp_path: Path) -> None:
     save(root / "A/scratch/000_mask.png", mask())
     linked = index_folder(common.link(index_folder(root), tmp_path / "linked"))
     assert linked.counts() == index_folder(root).counts()
-    assert [sample.mask is not None for sample in linked.cell("A", "scratch")].count(True) == 1
+    assert [sample.mask is not None for sample in linked.category("A", "scratch")].count(True) == 1
 
 
 def test_few_defects_of_one_product(tmp_path: Path) -> None:

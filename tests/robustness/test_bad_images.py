@@ -133,7 +133,7 @@ def test_an_image_that_turns_out_damaged_is_replaced_by_one_of_its_cell(tmp_path
     damaged_in_the_middle(root / "A/normal/001.png")
     index = index_folder(root)
     said: list[str] = []
-    store = ImageStore(index.samples, 16, 1, say=said.append)
+    store = ImageStore(index.samples, 16, 1, log=said.append)
     rng = np.random.default_rng(0)
     images = [store.get(number, rng) for number in (0, 1, 2, 1)]
     assert images[1].equal(images[2]) and not images[1].equal(images[0])
