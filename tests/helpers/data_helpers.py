@@ -19,11 +19,11 @@ def picture(seed: int, height: int = 20, width: int = 24, channels: int = 1) -> 
     return smooth.reshape(shape)
 
 
-def save(path: Path, pixels: np.ndarray | None = None) -> Path:
+def save(path: Path, pixels: np.ndarray | None = None, **options: object) -> Path:
     """Writes an image file; without pixels, a picture that no other path shares."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seed = sum(ord(letter) * (place + 1) for place, letter in enumerate(str(path)))
-    Image.fromarray(picture(seed) if pixels is None else pixels).save(path)
+    Image.fromarray(picture(seed) if pixels is None else pixels).save(path, **options)  # type: ignore[arg-type]
     return path
 
 

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from data_helpers import save
 from PIL import Image
 
 SIDE = 64
@@ -43,12 +44,6 @@ def painted(ground: np.ndarray, seed: int, defect: str) -> tuple[np.ndarray, np.
     mask = np.zeros(ground.shape, bool) if defect == "normal" else strokes(seed, defect)
     image = np.where(mask, ground + (70 if defect == "scratch" else -70), ground)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8), mask
-
-
-def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **options)  # type: ignore[arg-type]
-    return path
 
 
 def real(root: Path, counts: dict[str, int] | None = None, *, masks: bool = True) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from data_helpers import save
 from torch import Tensor
 
 from defectaug.methods.base import BundleInfo, Painted, Reading
@@ -102,12 +102,6 @@ def surface(seed: int, size: tuple[int, int] = (48, 64), channels: int = 1) -> n
     """A noisy dark surface, uint8."""
     shape = size if channels == 1 else (*size, channels)
     return np.random.default_rng(seed).integers(80, 110, shape, dtype=np.uint8)
-
-
-def save(path: Path, pixels: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def defective(seed: int, top: int = 12, left: int = 16, size: tuple[int, int] = (48, 64)) -> np.ndarray:
