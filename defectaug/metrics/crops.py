@@ -10,7 +10,12 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from defectaug.device import Compute
+from defectaug.metrics.augmentation import Augment
+from defectaug.metrics.classifier import RATES, CategorySampler, Labelled, Recipe, build, fit, predict
 
 Mask = NDArray[np.bool_]
 Integers = NDArray[np.int64]
@@ -22,6 +27,23 @@ class Classify(Protocol):
     def __call__(self, images: NDArray, labels: Integers, queries: NDArray, seed: int) -> Integers:
         """Class numbers (M,) of queries (M, S, S[, C]), after training on images (N, S, S[, C]) with labels (N,)."""
         ...
+
+
+def small_classifier(compute: Compute, steps: int, *, batch: int = 48) -> Classify:
+    """The small classifier, trained from scratch with every class drawn equally often."""
+
+    def classify(images: NDArray, labels: Integers, queries: NDArray, seed: int) -> Integers:
+        shown, asked = (
+            torch.from_numpy(some.reshape(*some.shape[:3], -1)).permute(0, 3, 1, 2) for some in (images, queries)
+        )
+        classes = int(labels.max()) + 1
+        classifier = build("small", classes, channels=shown.shape[1], seed=seed)
+        sampler = CategorySampler(labels, np.zeros(len(labels), bool), batch=batch, seed=seed)
+        data = Labelled.of(shown, torch.from_numpy(labels), classes)
+        fit(classifier, data, sampler, Recipe(steps, RATES["small"]), compute, augment=Augment(flips="hv"), seed=seed)
+        return predict(classifier, asked, compute).argmax(1).numpy()
+
+    return classify
 
 
 def crop(image: NDArray, centre: NDArray, side: int) -> NDArray:

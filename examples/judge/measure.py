@@ -22,12 +22,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from records import Record, Rows, by_name, ended, records, small_classifier, write
+from records import Record, Rows, by_name, ended, records, write
 
+from defectaug.device import choose
 from defectaug.errors import DataError
 from defectaug.io.masks import read_mask
 from defectaug.metrics.changes import difference
-from defectaug.metrics.crops import Classify, around_defect, told_from_real
+from defectaug.metrics.crops import Classify, around_defect, small_classifier, told_from_real
 from defectaug.metrics.defects import (
     DefectStatistics,
     distribution_distance,
@@ -107,7 +108,8 @@ def main() -> None:
         real, held_out, made = ([one for root in some for one in records(root) if one.has_mask] for some in folders)
         if not made:
             raise DataError(f"{options.folders[0]}: no defective image with a mask")
-        told = told_apart([*real, *held_out], made, options.crop, small_classifier(options.steps), options.seeds)
+        classify = small_classifier(choose("auto"), options.steps)
+        told = told_apart([*real, *held_out], made, options.crop, classify, options.seeds)
         of_real, of_held_out = by_name(real), by_name(held_out)
         rows: Rows = {}
         for name, some in by_name(made).items():

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from records import Record, Rows, by_name, ended, records, small_classifier, write
+from records import Record, Rows, by_name, ended, records, write
 
+from defectaug.device import choose
 from defectaug.io.images import resize_float
-from defectaug.metrics.crops import anywhere, named, near_defect
+from defectaug.metrics.crops import anywhere, named, near_defect, small_classifier
 from defectaug.metrics.defects import SIDE
 
 CROPS = 4  # of every defective image to learn from
@@ -57,7 +58,7 @@ def main() -> None:
             asked = {f"{folder}:{name}": some for folder, found in folders.items()
                      for name, some in views(found, options.crop, 1, rng).items()}  # fmt: skip
             known = views(learn, options.crop, CROPS, rng)
-            for group, names in named(known, asked, small_classifier(options.steps), seed).items():
+            for group, names in named(known, asked, small_classifier(choose("auto"), options.steps), seed).items():
                 folder, _, cell = group.rpartition(":")
                 answers = [[a == b for a, b in zip(name.split("/"), cell.split("/"), strict=True)] for name in names]
                 right.setdefault((folder, cell), []).append(tuple(100 * np.mean(answers, 0)))

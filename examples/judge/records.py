@@ -1,4 +1,4 @@
-"""What both scripts share: images with their masks, a classifier, a table in Markdown."""
+"""What both scripts share: images with their masks, and a table in Markdown."""
 
 from __future__ import annotations
 
@@ -9,20 +9,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from defectaug.cli.failures import Session, guard
 from defectaug.data.layouts import Hints
-from defectaug.device import choose
 from defectaug.io.images import as_channels, read_image
 from defectaug.io.masks import read_mask
-from defectaug.metrics.augmentation import Augment
-from defectaug.metrics.classifier import RATES, CategorySampler, Labelled, Recipe, build, fit, predict
-from defectaug.metrics.crops import Classify
 from defectaug.metrics.folders import Picture, read_real, read_synthetic, with_masks
 
-BATCH = 48
 Rows = dict[str, dict[str, float]]
 """Measures of every product and defect."""
 
@@ -67,21 +61,6 @@ def records(root: Path) -> list[Record]:
 def by_name(found: Sequence[Record]) -> dict[str, list[Record]]:
     """Grouped by product and defect, in the order of their names."""
     return {name: [one for one in found if one.name == name] for name in sorted({one.name for one in found})}
-
-
-def small_classifier(steps: int) -> Classify:
-    """The package's small classifier, from scratch; every class is drawn equally often."""
-    compute = choose("auto")
-
-    def classify(images: NDArray, labels: NDArray, queries: NDArray, seed: int) -> NDArray:
-        classes = int(labels.max()) + 1
-        classifier = build("small", classes, seed=seed)
-        data = Labelled.of(torch.from_numpy(images[:, None]), torch.from_numpy(labels), classes)
-        draws = CategorySampler(labels, np.zeros(len(labels), bool), batch=BATCH, seed=seed)
-        fit(classifier, data, draws, Recipe(steps, RATES["small"]), compute, augment=Augment(flips="hv"), seed=seed)
-        return predict(classifier, torch.from_numpy(queries[:, None]), compute).argmax(1).numpy()
-
-    return classify
 
 
 def write(rows: Rows, path: Path | None) -> None:

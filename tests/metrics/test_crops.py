@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from defectaug.metrics.crops import anywhere, around_defect, crop, halves, named, near_defect, told_from_real
+from defectaug.device import Compute
+from defectaug.metrics.crops import (
+    anywhere,
+    around_defect,
+    crop,
+    halves,
+    named,
+    near_defect,
+    small_classifier,
+    told_from_real,
+)
 
 
 def defective(top: int, left: int, shape: tuple[int, ...] = (128, 128)) -> tuple[np.ndarray, np.ndarray]:
@@ -64,3 +75,13 @@ def test_what_groups_are_called() -> None:
 
     mixed = np.concatenate([levels["a"][:1], levels["b"]])
     assert named(levels, {"x": mixed, "y": levels["a"]}, by_level) == {"x": ["a", "b", "b"], "y": ["a"] * 3}
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_the_small_classifier_learns_what_it_is_shown(channels: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(100, 120, (24, 32, 32, *channels), dtype=np.uint8)
+    images[::2, 12:20, 12:20] = 200
+    labels = np.arange(24) % 2
+    classify = small_classifier(Compute(torch.device("cpu"), bf16=False), steps=40, batch=12)
+    assert (classify(images, labels, images, 0) == labels).mean() > 0.9
