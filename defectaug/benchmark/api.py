@@ -26,7 +26,7 @@ from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.survey import white_level
 from defectaug.errors import DataError
 from defectaug.metrics.backbones import Weights, find_weights
-from defectaug.metrics.folders import Picture, pictures_of, refuse_overlap
+from defectaug.metrics.folders import ImageRecord, records_of, refuse_overlap
 from defectaug.metrics.pixels import Decoded, Form, Say, channels_of, decode
 
 Progress = Callable[[int, int], None]
@@ -79,9 +79,9 @@ def run_study(
     test_index = None if test is None else _index(test, class_map, normal)
     made = dict.fromkeys(root for some in sets.values() for root in some)  # two sets may have folders in common
     refuse_overlap([*(folder for folder in (real, test) if isinstance(folder, Path)), *made])
-    pictures = pictures_of(index)
-    form = Form(settings.image_size, channels_of(pictures), white_level(index.samples))
-    division = _divided(index, pictures, test_index, form, settings, split, say)
+    records = records_of(index)
+    form = Form(settings.image_size, channels_of(records), white_level(index.samples))
+    division = _divided(index, records, test_index, form, settings, split, say)
     admitted = [admit(name, some, division, index, form, say, models) for name, some in sets.items()]
     for line in (*division.notes, *_set_lines(admitted)):
         say(line)
@@ -93,7 +93,7 @@ def run_study(
         test_folder=None if test_index is None else str(test_index.root),
         settings=settings,
         classes=index.defects,
-        products=tuple(sorted({picture.product for picture in division.test.pictures})),
+        products=tuple(sorted({record.product for record in division.test.records})),
         weights={"origin": weights.origin, "sha256": weights.sha256},
         arms=results,
         comparisons=compare(results),
@@ -148,15 +148,15 @@ def _index(folder: Path | DataIndex, class_map: str | Path | ClassMap | None, no
 
 def _divided(
     index: DataIndex,
-    pictures: Sequence[Picture],
+    records: Sequence[ImageRecord],
     test: DataIndex | None,
     form: Form,
     settings: StudySettings,
     split: Path | None,
     say: Say,
 ) -> Division:
-    say(f"reading {len(pictures):,} real images in {index.root}")
-    images = decode(pictures, form, say)
+    say(f"reading {len(records):,} real images in {index.root}")
+    images = decode(records, form, say)
     held = None if test is None else _tests(test, index, form, say)
     return divide(
         index,
@@ -171,15 +171,15 @@ def _divided(
 
 def _tests(test: DataIndex, index: DataIndex, form: Form, say: Say) -> Decoded:
     """The images of a test folder, of the classes that the real folder has."""
-    pictures = [
-        replace(picture, defect=index.normal) if picture.defect == test.normal else picture
-        for picture in pictures_of(test)
+    records = [
+        replace(record, defect=index.normal) if record.defect == test.normal else record
+        for record in records_of(test)
     ]
-    known = [p for p in pictures if p.product in index.products and p.defect in index.defects]
+    known = [p for p in records if p.product in index.products and p.defect in index.defects]
     if not known:
         raise DataError(f"{test.root}: no product and defect of {index.root} in it")
-    if len(known) < len(pictures):
-        count = len(pictures) - len(known)
+    if len(known) < len(records):
+        count = len(records) - len(known)
         say(f"{test.root}: {count} images of products or defects that {index.root} lacks, left out")
     say(f"reading {len(known):,} test images in {test.root}")
     return decode(known, form, say)
@@ -200,13 +200,13 @@ def _units(
 ) -> list[Unit]:
     """Seed by seed, so that an interrupted study has compared all arms on some seeds."""
     by_name = {one.name: one.images for one in admitted}
-    real = Counter(division.train.cells)
+    real = Counter(division.train.categories)
 
     def images(arm: Arm, seed: int) -> Decoded | None:
         if arm.synthetic is None:
             return None
         there = by_name[arm.synthetic]
-        portion = portions(real, Counter(there.cells), index.normal, arm.amount, settings.fill)
+        portion = portions(real, Counter(there.categories), index.normal, arm.amount, settings.fill)
         return chosen(there, portion, seed)
 
     return [
@@ -261,14 +261,14 @@ def _results(
 
 
 def _images(unit: Unit) -> dict[str, tuple[int, int]]:
-    real, made = Counter(unit.real.cells), Counter(unit.synthetic.cells if unit.synthetic else ())
-    return {"/".join(cell): (real[cell], made[cell]) for cell in sorted({*real, *made})}
+    real, made = Counter(unit.real.categories), Counter(unit.synthetic.categories if unit.synthetic else ())
+    return {"/".join(category): (real[category], made[category]) for category in sorted({*real, *made})}
 
 
 def _run(unit: Unit, outcome: Outcome) -> Run:
     named = [unit.classes[number] for number in outcome.predicted]
     wrong: dict[str, dict[str, list[bool]]] = {}
-    for (product, defect), name in zip(unit.test.cells, named, strict=True):
+    for (product, defect), name in zip(unit.test.categories, named, strict=True):
         wrong.setdefault(product, {}).setdefault(defect, []).append(name != defect)
     errors = {product: fmean(fmean(row) for row in of.values()) for product, of in wrong.items()}
     best = min(outcome.checks, key=lambda check: (check.error, check.loss), default=None)

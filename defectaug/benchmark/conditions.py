@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from defectaug.benchmark.settings import Fill, StudySettings
+from defectaug.data.sample import Category
 from defectaug.metrics.augmentation import Augmentation
-from defectaug.metrics.folders import Cell
 from defectaug.metrics.pixels import Decoded
 
 
@@ -21,7 +21,7 @@ class Arm:
     Args:
         augmentation: the augmentation.
         synthetic: name of the set.
-        amount: synthetic images per real defective one; None: up to the fullest cell.
+        amount: synthetic images per real defective one; None: up to the fullest category.
     """
 
     augmentation: Augmentation
@@ -53,57 +53,57 @@ def arms(settings: StudySettings, names: Iterable[str]) -> tuple[Arm, ...]:
 
 
 def portions(
-    real: Mapping[Cell, int], there: Mapping[Cell, int], normal: str, amount: float | None, fill: Fill
-) -> dict[Cell, int]:
-    """How many synthetic images each cell gets.
+    real: Mapping[Category, int], there: Mapping[Category, int], normal: str, amount: float | None, fill: Fill
+) -> dict[Category, int]:
+    """How many synthetic images each category gets.
 
     Args:
-        real: real training images of each cell.
-        there: synthetic images of each cell.
+        real: real training images of each category.
+        there: synthetic images of each category.
         normal: name of the normal class, whose real images do not count for `amount`.
-        amount: synthetic images per real defective one; None: as many as bring every cell up to the fullest one.
-        fill: `scarce`: the cells with the fewest images are raised together, to one level, as far as the images go;
-            `even`: the same number for each cell.
+        amount: synthetic images per real defective one; None: as many as bring every category up to the fullest one.
+        fill: `scarce`: the categories with the fewest images are raised together, to one level, as far as the images
+            go; `even`: the same number for each category.
     """
-    cells = sorted(there)
+    categories = sorted(there)
     if amount is None:
         level = max(real.values(), default=0)
-        filled = {cell: min(there[cell], max(0, level - real.get(cell, 0))) for cell in cells}
+        filled = {category: min(there[category], max(0, level - real.get(category, 0))) for category in categories}
         if fill == "scarce":
             return filled
         budget = sum(filled.values())
     else:
         budget = round(amount * sum(count for (_, defect), count in real.items() if defect != normal))
-    base = {cell: real.get(cell, 0) if fill == "scarce" else 0 for cell in cells}
+    base = {category: real.get(category, 0) if fill == "scarce" else 0 for category in categories}
     return _raised(base, there, budget)
 
 
-def chosen(images: Decoded, portion: Mapping[Cell, int], seed: int) -> Decoded:
-    """That many images of each cell, drawn by the seed; a larger portion holds the smaller one's images."""
+def chosen(images: Decoded, portion: Mapping[Category, int], seed: int) -> Decoded:
+    """That many images of each category, drawn by the seed; a larger portion holds the smaller one's images."""
     order = np.random.default_rng(seed).permutation(len(images))
-    taken: Counter[Cell] = Counter()
+    taken: Counter[Category] = Counter()
     numbers = []
     for number in order.tolist():
-        cell = images.pictures[number].cell
-        if taken[cell] < portion.get(cell, 0):
-            taken[cell] += 1
+        category = images.records[number].category
+        if taken[category] < portion.get(category, 0):
+            taken[category] += 1
             numbers.append(number)
     return images.take(sorted(numbers))
 
 
-def _raised(base: Mapping[Cell, int], there: Mapping[Cell, int], budget: int) -> dict[Cell, int]:
-    """Raises the lowest cells together until the budget, or what is there, is spent."""
+def _raised(base: Mapping[Category, int], there: Mapping[Category, int], budget: int) -> dict[Category, int]:
+    """Raises the lowest categories together until the budget, or what is there, is spent."""
     budget = min(budget, sum(there.values()))
 
-    def at(level: int) -> dict[Cell, int]:
-        return {cell: min(count, max(0, level - base[cell])) for cell, count in there.items()}
+    def at(level: int) -> dict[Category, int]:
+        return {category: min(count, max(0, level - base[category])) for category, count in there.items()}
 
-    low, high = 0, max((base[cell] + there[cell] for cell in there), default=0)
+    low, high = 0, max((base[category] + there[category] for category in there), default=0)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if sum(at(middle).values()) <= budget else (low, middle - 1)
     given = at(low)
-    more = [cell for cell, count in at(low + 1).items() if count > given[cell]]
-    for cell in more[: budget - sum(given.values())]:
-        given[cell] += 1
+    more = [category for category, count in at(low + 1).items() if count > given[category]]
+    for category in more[: budget - sum(given.values())]:
+        given[category] += 1
     return given

@@ -10,7 +10,7 @@ from defectaug.benchmark.splits import Division
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints
 from defectaug.errors import ConfigError, DataError
-from defectaug.metrics.folders import Picture, pictures_of, read_synthetic
+from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of
 from defectaug.metrics.pixels import Decoded, Form, Say, decode
 
 
@@ -53,17 +53,17 @@ def admit(
     Raises:
         DataError: an unreadable folder, or no image that may be trained on.
     """
-    pictures = [
-        _renamed(picture, index) for root in roots for picture in read_synthetic(root, say) if picture.synthetic
+    records = [
+        _renamed(record, index) for root in roots for record in read_synthetic(root, say) if record.synthetic
     ]
-    known = set(division.train.cells) | set(division.test.cells) | set(division.validation.cells)
-    fitting = [picture for picture in pictures if picture.cell in known]
-    left_out = {"of a product and defect that the real images lack": len(pictures) - len(fitting)}
+    known = set(division.train.categories) | set(division.test.categories) | set(division.validation.categories)
+    fitting = [record for record in records if record.category in known]
+    left_out = {"of a product and defect that the real images lack": len(records) - len(fitting)}
     images = decode(fitting, form, say)
     held = _Held.of(division)
     copies = [digest in held.digests for digest in images.digests]
     made_from = held.shows(lambda found: decode(found, form, lambda line: None))
-    leaks = [not copy and made_from(picture) for copy, picture in zip(copies, images.pictures, strict=True)]
+    leaks = [not copy and made_from(record) for copy, record in zip(copies, images.records, strict=True)]
     left_out["pixel for pixel a held-out real image"] = sum(copies)
     left_out["made from a held-out real image"] = sum(leaks)
     images = images.where(not (copy or leak) for copy, leak in zip(copies, leaks, strict=True))
@@ -86,16 +86,16 @@ class _Held:
     @staticmethod
     def of(division: Division) -> _Held:
         parts = (division.validation, division.test, division.out)
-        paths = [picture.path for part in parts for picture in part.pictures]
+        paths = [record.path for part in parts for record in part.records]
         return _Held(
             frozenset(path.resolve() for path in paths),
             frozenset(digest for part in parts for digest in part.digests),
             frozenset(path.parts[-3:] for path in paths),
-            frozenset(picture.path.resolve() for picture in division.train.pictures),
+            frozenset(record.path.resolve() for record in division.train.records),
         )
 
-    def shows(self, read: Callable[[Sequence[Picture]], Decoded]) -> Callable[[Picture], bool]:
-        """Whether a picture was made from one of them, by the paths in its manifest, or by what lies there."""
+    def shows(self, read: Callable[[Sequence[ImageRecord]], Decoded]) -> Callable[[ImageRecord], bool]:
+        """Whether a record was made from one of them, by the paths in its manifest, or by what lies there."""
         known: dict[Path, bool] = {}
 
         def is_held(path: Path) -> bool:
@@ -104,21 +104,21 @@ class _Held:
                 known[place] = place in self.paths or (place not in self.seen and self._alike(place, read))
             return known[place]
 
-        return lambda picture: any(is_held(path) for path in (picture.source, picture.reference) if path)
+        return lambda record: any(is_held(path) for path in (record.source, record.reference) if path)
 
-    def _alike(self, place: Path, read: Callable[[Sequence[Picture]], Decoded]) -> bool:
+    def _alike(self, place: Path, read: Callable[[Sequence[ImageRecord]], Decoded]) -> bool:
         if not place.is_file():  # moved since: its name is all there is
             return place.parts[-3:] in self.endings
         try:
-            return read([Picture(place, "", "", False)]).digests[0] in self.digests
+            return read([ImageRecord(place, "", "", False)]).digests[0] in self.digests
         except DataError:
             return False
 
 
-def _renamed(picture: Picture, index: DataIndex) -> Picture:
-    """The picture with the real folder's name of the normal class."""
-    normal = picture.defect not in index.defects and Hints().is_normal(picture.defect)
-    return replace(picture, defect=index.normal) if normal else picture
+def _renamed(record: ImageRecord, index: DataIndex) -> ImageRecord:
+    """The record with the real folder's name of the normal class."""
+    normal = record.defect not in index.defects and Hints().is_normal(record.defect)
+    return replace(record, defect=index.normal) if normal else record
 
 
 def _origin_warnings(
@@ -129,7 +129,7 @@ def _origin_warnings(
         return [line for model in models if (line := _trained_on_test(name, model, division, form))]
     if not division.own_test:
         return []
-    if all(picture.source is None for picture in images.pictures):
+    if all(record.source is None for record in images.records):
         return [
             f"{name}: what these images were made from is not known; if it has seen the test images, which were held "
             f"out of {index.root} here, the result flatters it; a test folder that it has not seen would settle it"
@@ -152,7 +152,7 @@ def _trained_on_test(name: str, model: Path, division: Division, form: Form) -> 
     maps = [Path(trained.class_map), model / trained.class_map] if trained.class_map else []
     try:
         seen = index_folder(root, class_map=next(filter(Path.is_file, maps), None), normal=trained.normal).training()
-        known = set(decode(pictures_of(seen), form, lambda line: None).digests)
+        known = set(decode(records_of(seen), form, lambda line: None).digests)
     except (DataError, ConfigError) as error:
         return f"{name}: whether {model} was trained on test images is not known ({error})"
     count = sum(digest in known for digest in division.test.digests)

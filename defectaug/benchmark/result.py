@@ -22,7 +22,7 @@ class Run:
         errors: error rate of each product in [0, 1], every defect of it weighing the same, and of `all`.
         wrong: test images named wrong, and test images, of each "product/defect".
         chosen_step: of the state that was tested; None where no validation chose it.
-        validation_error: of that state, every cell weighing the same.
+        validation_error: of that state, every category weighing the same.
         seconds: time the training took.
     """
 
@@ -168,12 +168,12 @@ class StudyResult:
 
     def per_real(self, arm: ArmResult) -> float:
         """Synthetic training images per real defective one, as many as there were."""
-        real = sum(count for cell, (count, _) in arm.images.items() if cell.split("/")[-1] != self.classes[0])
+        real = sum(count for category, (count, _) in arm.images.items() if category.split("/")[-1] != self.classes[0])
         return arm.made / max(real, 1)
 
     def falls_short(self, arm: ArmResult) -> bool:
         """Whether there were fewer synthetic images than the arm asks for."""
-        real = sum(count for cell, (count, _) in arm.images.items() if cell.split("/")[-1] != self.classes[0])
+        real = sum(count for category, (count, _) in arm.images.items() if category.split("/")[-1] != self.classes[0])
         return arm.amount is not None and arm.made < round(arm.amount * real)
 
     def sweep(self, synthetic: str) -> list[ArmResult]:

@@ -41,7 +41,7 @@ class Outcome:
 
     Args:
         predicted: class number named for every test image.
-        checks: looks at the validation images.
+        checks: statistics at the validation images.
         seconds: time it took.
     """
 
@@ -160,20 +160,20 @@ def train(unit: Unit, progress: Callable[[int], object] | None = None) -> Outcom
 
 def _training(unit: Unit) -> tuple[Labelled, CategorySampler]:
     parts = [unit.real] if unit.synthetic is None else [unit.real, unit.synthetic]
-    cells = [cell for part in parts for cell in part.cells]
+    categories = [category for part in parts for category in part.categories]
     synthetic = np.repeat([False, True][: len(parts)], [len(part) for part in parts])
-    labels = torch.tensor([unit.classes.index(defect) for _, defect in cells])
+    labels = torch.tensor([unit.classes.index(defect) for _, defect in categories])
     data = Labelled.of(torch.cat([part.images for part in parts]), labels, len(unit.classes))
-    # CHOICE: the origin is learnt in cells that hold both kinds; elsewhere it would be a second label of the class
-    made, real = set(unit.synthetic.cells if unit.synthetic else ()), set(unit.real.cells)
-    mixed = torch.tensor([cell in made and cell in real for cell in cells])
+    # CHOICE: the origin is learnt in categories that hold both kinds; elsewhere it would be a second label of the class
+    made, real = set(unit.synthetic.categories if unit.synthetic else ()), set(unit.real.categories)
+    mixed = torch.tensor([category in made and category in real for category in categories])
     origin = torch.from_numpy(synthetic)
     data.targets[:, -2] = (mixed & ~origin).float()
     data.targets[:, -1] = (mixed & origin).float()
-    numbers = {cell: number for number, cell in enumerate(sorted(set(cells)))}
+    numbers = {category: number for number, category in enumerate(sorted(set(categories)))}
     settings = unit.settings
     sampler = CategorySampler(
-        np.array([numbers[cell] for cell in cells]),
+        np.array([numbers[category] for category in categories]),
         synthetic,
         batch=settings.batch_size,
         seed=unit.seed,
@@ -184,17 +184,17 @@ def _training(unit: Unit) -> tuple[Labelled, CategorySampler]:
 
 
 def _validation(part: Decoded, classes: tuple[str, ...]) -> Validation | None:
-    """Validation images, every cell weighing the same."""
+    """Validation images, every category weighing the same."""
     if not len(part):
         return None
-    counts = Counter(part.cells)
-    weights = torch.tensor([1 / (counts[cell] * len(counts)) for cell in part.cells])
-    labels = torch.tensor([classes.index(defect) for _, defect in part.cells])
+    counts = Counter(part.categories)
+    weights = torch.tensor([1 / (counts[category] * len(counts)) for category in part.categories])
+    labels = torch.tensor([classes.index(defect) for _, defect in part.categories])
     return Validation(part.images, labels, weights)
 
 
 def _content(part: Decoded) -> str:
-    rows = ["\0".join((*cell, digest)) for cell, digest in zip(part.cells, part.digests, strict=True)]
+    rows = ["\0".join((*category, digest)) for category, digest in zip(part.categories, part.digests, strict=True)]
     return hashlib.sha256("\n".join(rows).encode(errors="surrogatepass")).hexdigest()
 
 

@@ -28,13 +28,13 @@ class StudySettings:
         augmentations: the methods compared. CutMix, CutOut and MixUp come on top of the traditional ones.
         synthetic_with: those of them that are also tried with each synthetic set.
         flips: directions in which mirroring makes no other part.
-        amount: synthetic images per real defective training image; None: as many as bring every cell up to the
+        amount: synthetic images per real defective training image; None: as many as bring every category up to the
             fullest one.
         sweep: further amounts, tried with the first of `synthetic_with`.
-        fill: `scarce` gives synthetic images to the cells with the fewest real ones first; `even` spreads them over
-            all cells alike.
-        real_share: least share of real images among the draws from a cell that holds both; 0 draws all images of a
-            cell alike.
+        fill: `scarce` gives synthetic images to the categories with the fewest real ones first; `even` spreads them
+            over all categories alike.
+        real_share: least share of real images among the draws from a category that holds both; 0 draws all images of a
+            category alike.
         reversal: weight of the real-or-synthetic head behind a gradient reversal layer; 0 leaves it out.
         seeds: one training each, of every arm.
         validation, test: shares of the real images held out; `test` is not used where a test folder is given.

@@ -15,7 +15,7 @@ from defectaug.errors import DataError
 from defectaug.metrics.pixels import Decoded
 
 RANK = {"train": 0, "val": 1, "test": 2, "out": -1}
-FEW = 10  # test images of a cell below which its error rate moves in steps of more than 10 %
+FEW = 10  # test images of a category below which its error rate moves in steps of more than 10 %
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Division:
     def files(self, root: Path) -> dict[str, list[str]]:
         """Files of each split, those of the data folder relative to it; what `read_split` reads."""
         parts = {"train": self.train, "val": self.validation, "test": self.test}
-        return {name: sorted(_shown(p.path, root) for p in part.pictures) for name, part in parts.items()}
+        return {name: sorted(_shown(p.path, root) for p in part.records) for name, part in parts.items()}
 
 
 def divide(
@@ -61,7 +61,7 @@ def divide(
         index: the data folder.
         real: its images.
         test: those of the test folder.
-        validation, test_share: shares of the images held out, of each cell.
+        validation, test_share: shares of the images held out, of each category.
         seed: fixes the draw.
         file: a split file, as `Division.files` gives.
 
@@ -69,8 +69,8 @@ def divide(
         DataError: nothing to train on or to test with is left, or an unusable split file.
     """
     known = {sample.path: sample for sample in (read_split(index, file) if file else index).samples}
-    samples = [known.get(p.path, Sample(p.path, p.product, p.defect, split="out")) for p in real.pictures]
-    others = [Sample(p.path, p.product, p.defect, split="test") for p in test.pictures] if test else []
+    samples = [known.get(p.path, Sample(p.path, p.product, p.defect, split="out")) for p in real.records]
+    others = [Sample(p.path, p.product, p.defect, split="test") for p in test.records] if test else []
     everything = (*samples, *others)
     joint = replace(
         index,
@@ -145,7 +145,7 @@ def _highest(names: Sequence[str], groups: Sequence[int]) -> dict[int, int]:
 
 
 def _check(division: Division, index: DataIndex, dropped: int) -> None:
-    defects = {picture.defect for picture in division.train.pictures}
+    defects = {record.defect for record in division.train.records}
     if len(defects) < 2:
         why = f"; {dropped} images that show what a test image shows are left out" if dropped else ""
         raise DataError(f"{index.root}: images of at least two classes are needed to train a classifier on{why}")
@@ -157,14 +157,14 @@ def _notes(division: Division, index: DataIndex, dropped: int) -> list[str]:
     notes = []
     if dropped:
         notes.append(f"{dropped} real images are near-duplicates of held-out ones and are not trained on")
-    trained, tested = Counter(division.train.cells), Counter(division.test.cells)
-    lacking = [_name(cell) for cell in sorted(tested) if not trained[cell]]
+    trained, tested = Counter(division.train.categories), Counter(division.test.categories)
+    lacking = [_name(category) for category in sorted(tested) if not trained[category]]
     if lacking:
         notes.append(f"no training image of {', '.join(lacking)}, which is tested all the same")
-    untested = [_name(cell) for cell, count in index.counts().items() if count and not tested[cell]]
+    untested = [_name(category) for category, count in index.counts().items() if count and not tested[category]]
     if untested:
         notes.append(f"no test image of {', '.join(untested)}: its error rate is not in the numbers")
-    few = [f"{_name(cell)} ({count})" for cell, count in sorted(tested.items()) if count < FEW]
+    few = [f"{_name(category)} ({count})" for category, count in sorted(tested.items()) if count < FEW]
     if few:
         notes.append(
             f"fewer than {FEW} test images of {', '.join(few)}: the interval over seeds does not tell how far other "
@@ -175,8 +175,8 @@ def _notes(division: Division, index: DataIndex, dropped: int) -> list[str]:
     return notes
 
 
-def _name(cell: tuple[str, str]) -> str:
-    return "/".join(cell)
+def _name(category: tuple[str, str]) -> str:
+    return "/".join(category)
 
 
 def _shown(path: Path, root: Path) -> str:

@@ -13,7 +13,7 @@ from defectaug.data.near_duplicates import dilated
 from defectaug.errors import DataError
 from defectaug.io.images import NativeImage, read_image
 from defectaug.io.masks import read_mask
-from defectaug.metrics.folders import Picture
+from defectaug.metrics.folders import ImageRecord
 from defectaug.metrics.image_statistics import ImageSet, Progress
 
 VISIBLE = 4.0  # grey levels of 255, averaged over 3 x 3 pixels: below what the eye sees on a plain surface
@@ -56,7 +56,7 @@ class Difference:
     mask: NDArray[np.bool_] | None
 
 
-def difference(picture: Picture) -> Difference | None:
+def difference(picture: ImageRecord) -> Difference | None:
     """None where the source is unknown, is gone or has another size.
 
     Raises:
@@ -96,7 +96,7 @@ class Painting:
     region: NDArray[np.bool_]
 
 
-def painting(picture: Picture) -> Painting | None:
+def painting(picture: ImageRecord) -> Painting | None:
     """As :func:`difference`, in little memory."""
     found = difference(picture)
     if found is None:
@@ -108,7 +108,7 @@ def painting(picture: Picture) -> Painting | None:
 def paintings(images: ImageSet, progress: Progress) -> list[Painting | None]:
     """`painting` of every picture; None also where the source cannot be read any more."""
 
-    def read(picture: Picture) -> Painting | None:
+    def read(picture: ImageRecord) -> Painting | None:
         try:
             return painting(picture)
         except DataError:
@@ -116,7 +116,7 @@ def paintings(images: ImageSet, progress: Progress) -> list[Painting | None]:
 
     found: list[Painting | None] = []
     with ThreadPoolExecutor(2) as pool:
-        for row in pool.map(read, images.pictures):
+        for row in pool.map(read, images.records):
             found.append(row)
             progress(len(found), len(images))
     return found

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from defectaug.data.index import DataIndex
 from defectaug.data.near_duplicates import mean_images, near_duplicate_groups
+from defectaug.data.sample import Category
 from defectaug.metrics.array_cache import Cache
-from defectaug.metrics.folders import Cell, Picture
+from defectaug.metrics.folders import ImageRecord
 from defectaug.metrics.image_statistics import Floats, ImageSet, Progress, Say
 
 Stages = Callable[[str], Progress]
@@ -54,7 +55,7 @@ class Scene:
     def normal(self) -> str:
         return self.index.normal
 
-    def is_defective(self, picture: Picture) -> bool:
+    def is_defective(self, picture: ImageRecord) -> bool:
         return picture.defect != self.normal
 
     @cached_property
@@ -65,11 +66,11 @@ class Scene:
     @cached_property
     def means(self) -> dict[str, Floats]:
         """Mean picture of each product's normal images; of all images where it has no normal ones."""
-        return mean_images(self.real.pictures, [look.small for look in self.real.looks], self.normal)
+        return mean_images(self.real.records, [look.small for look in self.real.looks], self.normal)
 
     def stage(self, name: str) -> Progress:
         return self.stages(name)
 
 
-def cell_name(cell: Cell) -> str:
+def cell_name(cell: Category) -> str:
     return "/".join(cell)

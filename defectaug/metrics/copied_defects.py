@@ -12,7 +12,7 @@ from defectaug.data.near_duplicates import THUMBNAIL, Gallery, Match, nearest
 from defectaug.io.images import as_channels, read_image, resize_float
 from defectaug.io.masks import read_mask
 from defectaug.metrics.context import Scene
-from defectaug.metrics.folders import Picture
+from defectaug.metrics.folders import ImageRecord
 from defectaug.metrics.image_statistics import Floats, ImageSet
 
 SAME_DEFECT = 0.95  # correlation of two defects from which on one repeats the other
@@ -32,22 +32,22 @@ class Repeated:
 def repeated_defects(scene: Scene, made: ImageSet) -> Repeated | None:
     """Defects cut out by their masks against those of real images; None where masks are missing."""
     real = scene.real.where(lambda picture: scene.is_defective(picture) and picture.mask is not None)
-    masked = [n for n, picture in enumerate(made.pictures) if picture.mask is not None]
+    masked = [n for n, picture in enumerate(made.records) if picture.mask is not None]
     if not len(real) or not masked:
         return None
     same, own = np.zeros(len(made), bool), np.zeros(len(made), bool)
     repeated, judged = 0, 0
-    for defect in sorted({picture.defect for picture in made.pictures}):
-        numbers = [n for n in masked if made.pictures[n].defect == defect]
+    for defect in sorted({picture.defect for picture in made.records}):
+        numbers = [n for n in masked if made.records[n].defect == defect]
         others = real.where(lambda picture, defect=defect: picture.defect == defect)  # type: ignore[misc]
         if not numbers or not len(others):
             continue
-        rest = _upscaled(defect_patches(others.pictures))
+        rest = _upscaled(defect_patches(others.records))
         gallery = Gallery(rest, np.zeros_like(rest[0]))
-        for n, match in zip(numbers, _patch_matches([made.pictures[n] for n in numbers], gallery), strict=True):
+        for n, match in zip(numbers, _patch_matches([made.records[n] for n in numbers], gallery), strict=True):
             same[n] = match.similarity >= SAME_DEFECT
-            reference = made.pictures[n].reference
-            own[n] = reference is not None and reference.resolve() == others.pictures[match.number].path.resolve()
+            reference = made.records[n].reference
+            own[n] = reference is not None and reference.resolve() == others.records[match.number].path.resolve()
         between = nearest(rest, gallery, forbidden=np.eye(len(rest), dtype=bool))
         repeated += sum(match.similarity >= SAME_DEFECT for match in between)
         judged += len(between)
@@ -64,7 +64,7 @@ def _upscaled(patches: NDArray[np.float32]) -> NDArray[np.float32]:
     return patches.repeat(times, 1).repeat(times, 2)
 
 
-def defect_patches(pictures: Sequence[Picture]) -> Floats:
+def defect_patches(pictures: Sequence[ImageRecord]) -> Floats:
     """The defects themselves, by their masks: (N, PATCH, PATCH) grey levels against the surround, 0 outside the mask.
 
     Raises:
@@ -74,7 +74,7 @@ def defect_patches(pictures: Sequence[Picture]) -> Floats:
     return np.stack([_patch(picture) for picture in pictures]) if pictures else np.zeros((0, PATCH, PATCH), np.float32)
 
 
-def _patch(picture: Picture) -> Floats:
+def _patch(picture: ImageRecord) -> Floats:
     if picture.mask is None:
         raise ValueError(f"{picture.path}: no mask")
     image = read_image(picture.path)

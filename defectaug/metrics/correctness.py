@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from defectaug.data.sample import Category
 from defectaug.errors import DataError
 from defectaug.io.images import read_image
 from defectaug.io.masks import read_mask
@@ -15,7 +16,6 @@ from defectaug.methods.native import restoration_change
 from defectaug.metrics.changes import Painting, difference, mean_change
 from defectaug.metrics.context import Scene, cell_name
 from defectaug.metrics.distances import share_interval
-from defectaug.metrics.folders import Cell
 from defectaug.metrics.image_statistics import ImageSet
 from defectaug.metrics.naming import JudgeSettings, Named, Verdicts
 from defectaug.metrics.neighbours import Neighbour
@@ -51,19 +51,19 @@ def _naming(
     made: ImageSet,
     named: Named,
     verdicts: Verdicts,
-    yard: dict[Cell, tuple[int, int, int]],
+    yard: dict[Category, tuple[int, int, int]],
     settings: JudgeSettings,
     near: Sequence[Neighbour],
 ) -> Section:
-    known = {defect for _, defect in named.cells}
-    unknown = sorted({picture.defect for picture in made.pictures} - known)
+    known = {defect for _, defect in named.categories}
+    unknown = sorted({picture.defect for picture in made.records} - known)
     found = _right(named, made)
     called = named.names(1)
     rows: list[list[Value]] = []
     wrong: list[str] = []
     strength = skill(yard, scene.normal)
     numbers = {}
-    for cell, members in made.cells.items():
+    for cell, members in made.categories.items():
         if cell[1] not in known or not len(members):
             continue
         right, product, count = found[cell]
@@ -90,7 +90,7 @@ def _naming(
             f"A classifier trained on the real images names the defect of {total[0]} and the product of {total[1]} of "
             f"{total[2]} images of {made.name} as their folders do{beside_real}."
         )
-    unchanged = sum(one.unchanged for n, one in enumerate(near) if scene.is_defective(made.pictures[n]))
+    unchanged = sum(one.unchanged for n, one in enumerate(near) if scene.is_defective(made.records[n]))
     if unchanged:
         lines.append(f"{unchanged} images labelled as defects are normal images without a visible change.")
     accusing = lines[: bool(wrong)]
@@ -140,7 +140,7 @@ def _naming(
     )
 
 
-def _beside(found: dict[Cell, tuple[int, int, int]], yard: dict[Cell, tuple[int, int, int]]) -> str:
+def _beside(found: dict[Category, tuple[int, int, int]], yard: dict[Category, tuple[int, int, int]]) -> str:
     """How real images of the same cells fare, every cell weighing the same; empty without any."""
     both = [(found[cell], yard[cell]) for cell in found if found[cell][2] and yard.get(cell, (0, 0, 0))[2]]
     if not both:
@@ -163,7 +163,7 @@ def _note(scene: Scene, settings: JudgeSettings) -> str:
     return how + "The real ones beside are each judged by the classifier that has not seen it."
 
 
-def skill(yard: dict[Cell, tuple[int, int, int]], normal: str) -> float | None:
+def skill(yard: dict[Category, tuple[int, int, int]], normal: str) -> float | None:
     """Mean share of real images named right over the defective cells; None where none could be judged."""
     shares = [right / count for (_, defect), (right, _, count) in yard.items() if count and defect != normal]
     return float(np.mean(shares)) if shares else None
@@ -173,7 +173,7 @@ def _is_wrong(share: Interval, beside: Interval | None) -> bool:
     return share.high < (0.5 if beside is None else beside.low)
 
 
-def _right(named: Named, images: ImageSet) -> dict[Cell, tuple[int, int, int]]:
+def _right(named: Named, images: ImageSet) -> dict[Category, tuple[int, int, int]]:
     """Images of each cell whose defect, and whose product, is named right, and those judged."""
     products, defects, judged = named.names(0), named.names(1), named.judged
     return {
@@ -182,17 +182,17 @@ def _right(named: Named, images: ImageSet) -> dict[Cell, tuple[int, int, int]]:
             sum(products[n] == cell[0] for n in members if judged[n]),
             int(judged[members].sum()),
         )
-        for cell, members in images.cells.items()
+        for cell, members in images.categories.items()
     }
 
 
 def _grid(scene: Scene, made: ImageSet) -> Pictures:
     """Real and synthetic images of each cell, one row each, evenly taken from the folder."""
     rows = []
-    for cell, members in made.cells.items():
-        for images, numbers in ((scene.real, scene.real.cells.get(cell, [])), (made, members)):
+    for cell, members in made.categories.items():
+        for images, numbers in ((scene.real, scene.real.categories.get(cell, [])), (made, members)):
             places = np.unique(np.linspace(0, len(numbers) - 1, min(GRID, len(numbers))).round().astype(int))
-            shown = [images.pictures[numbers[place]].path for place in places]
+            shown = [images.records[numbers[place]].path for place in places]
             rows.append(PictureRow(f"{cell_name(cell)}: {len(shown)} of {len(numbers)} in {images.name}", shown))
     return Pictures("Real against synthetic", rows, "Of each product and defect real images, and synthetic ones below.")
 
@@ -210,7 +210,7 @@ def _background(made: ImageSet, known: Sequence[Painting | None]) -> Section:
         return Section(title, warnings=[line])
     rows: list[list[Value]] = []
     numbers = {}
-    for cell, members in made.cells.items():
+    for cell, members in made.categories.items():
         change = mean_change(row for n in members if (row := known[n]) is not None)
         if change is not None:
             share = None if change.defect_share is None else 100 * change.defect_share
@@ -231,7 +231,7 @@ def _background(made: ImageSet, known: Sequence[Painting | None]) -> Section:
         rows,
     )
     tables = [table]
-    counts = {cell: _mask_counts(made, members) for cell, members in made.cells.items()}
+    counts = {cell: _mask_counts(made, members) for cell, members in made.categories.items()}
     score = "Score: the difference from the source. "
     tables += _map_tables("What was changed against the masks", counts, score + MAPS)
     return Section(
@@ -243,7 +243,7 @@ def _background(made: ImageSet, known: Sequence[Painting | None]) -> Section:
 def _mask_counts(made: ImageSet, members: Sequence[int]) -> PixelCounts:
     counts = PixelCounts()
     for n in members:
-        picture = made.pictures[n]
+        picture = made.records[n]
         if picture.mask is None:
             continue
         try:
@@ -260,20 +260,20 @@ def restoration(scene: Scene, model: DefectModel) -> Section:
     images = scene.test or scene.real
     title = f"Defects found by restoring: {images.name}"
     masked = [
-        n for n, picture in enumerate(images.pictures) if scene.is_defective(picture) and picture.mask is not None
+        n for n, picture in enumerate(images.records) if scene.is_defective(picture) and picture.mask is not None
     ]
     if not masked:
         line = f"{images.name} has no true masks (--masks DIR): where its defects are is unknown."
         return Section(title, warnings=[line])
     show = scene.stage("restoring")
-    counts: dict[Cell, PixelCounts] = {images.pictures[n].cell: PixelCounts() for n in masked}
+    counts: dict[Category, PixelCounts] = {images.records[n].category: PixelCounts() for n in masked}
     for done, n in enumerate(masked):
-        picture = images.pictures[n]
+        picture = images.records[n]
         image, mask = read_image(picture.path), read_mask(picture.mask) if picture.mask else None
         if mask is not None and mask.shape == image.pixels.shape[:2]:
             change = np.abs(restoration_change(image, model)) * 255
             grey = change if change.ndim == 2 else change.mean(axis=2)
-            counts[picture.cell].add(np.clip(blurred(grey.astype(np.float32), BLUR), 0, 255), mask)
+            counts[picture.category].add(np.clip(blurred(grey.astype(np.float32), BLUR), 0, 255), mask)
         show(done + 1, len(masked))
     whole = sum(counts.values(), PixelCounts()).score()
     line = "No masks of the images' size." if whole is None else (
@@ -288,7 +288,7 @@ def restoration(scene: Scene, model: DefectModel) -> Section:
     )  # fmt: skip
 
 
-def _map_tables(title: str, counts: dict[Cell, PixelCounts], note: str) -> list[Table]:
+def _map_tables(title: str, counts: dict[Category, PixelCounts], note: str) -> list[Table]:
     rows: list[list[Value]] = []
     for name, score in _map_numbers(counts).items():
         if score is not None:
@@ -296,6 +296,6 @@ def _map_tables(title: str, counts: dict[Cell, PixelCounts], note: str) -> list[
     return [Table(title, MAP_COLUMNS, rows, note)] if rows else []
 
 
-def _map_numbers(counts: dict[Cell, PixelCounts]) -> dict:
+def _map_numbers(counts: dict[Category, PixelCounts]) -> dict:
     found = {cell_name(cell): count.score() for cell, count in counts.items() if count.images}
     return found | ({"all": sum(counts.values(), PixelCounts()).score()} if len(found) > 1 else {})

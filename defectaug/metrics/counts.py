@@ -53,7 +53,7 @@ def score(
     """
     changes = {
         cell_name(cell): mean_change(row for n in members if (row := known[n]) is not None)
-        for cell, members in made.cells.items()
+        for cell, members in made.categories.items()
     }
     return FolderScore(
         folder=made.name,
@@ -62,7 +62,7 @@ def score(
         copies_of_real=shared(made.prints, real.prints),
         repeats=repeats(made.prints),
         change={cell: change for cell, change in changes.items() if change is not None},
-        by_this_model=None if weights is None else sum(picture.model == weights for picture in made.pictures),
+        by_this_model=None if weights is None else sum(picture.model == weights for picture in made.records),
     )
 
 
@@ -81,8 +81,8 @@ def check_classes(scene: Scene) -> None:
     """Raises DataError where a synthetic set shares no product or no defect with the real images."""
     for made in scene.synthetic:
         for part, what in ((0, "product"), (1, "defect")):
-            real = {picture.cell[part] for picture in scene.real.pictures}
-            new = {picture.cell[part] for picture in made.pictures}
+            real = {picture.category[part] for picture in scene.real.records}
+            new = {picture.category[part] for picture in made.records}
             if new and not new & real:
                 raise DataError(
                     f"{made.name}: no {what} of it ({', '.join(sorted(new))}) is in {scene.real.name} "
@@ -93,9 +93,9 @@ def check_classes(scene: Scene) -> None:
 def counts(scene: Scene, scores: Sequence[FolderScore]) -> Section:
     """The section of all folders."""
     sets = [scene.real, *([scene.test] if scene.test else []), *scene.synthetic]
-    cells = sorted({cell for one in sets for cell in one.cells} | set(scene.index.counts()))
+    cells = sorted({cell for one in sets for cell in one.categories} | set(scene.index.counts()))
     rows: list[list[Value]] = [
-        [cell_name(cell), *(len(one.cells.get(cell, ())) for one in sets)] for cell in cells
+        [cell_name(cell), *(len(one.categories.get(cell, ())) for one in sets)] for cell in cells
     ]
     details: list[list[Value]] = [
         [one.name, len(one), kinds(one) if len(one) else "-", repeats(one.prints)] for one in sets
@@ -136,7 +136,7 @@ def _absent(scene: Scene) -> list[str]:
     """What the synthetic sets say nothing of."""
     lines = []
     for made in scene.synthetic:
-        absent = [cell for cell in scene.real.cells if scene.normal != cell[1] and not made.cells.get(cell)]
+        absent = [cell for cell in scene.real.categories if scene.normal != cell[1] and not made.categories.get(cell)]
         if absent:
             lines.append(f"{made.name} has no images of {', '.join(map(cell_name, absent))}.")
     return lines

@@ -14,7 +14,7 @@ from torch import Tensor
 from defectaug.io.images import as_channels, quantise, read_image
 from defectaug.metrics.array_cache import Cache, digest
 from defectaug.metrics.extractors import Extractor
-from defectaug.metrics.folders import Picture
+from defectaug.metrics.folders import ImageRecord
 from defectaug.metrics.image_statistics import ImageSet, Progress
 
 BATCH = 32
@@ -44,23 +44,23 @@ class FeatureStore:
         for batch in _batches(missing):
             if progress:
                 progress(done, len(todo))
-            self._add([images.pictures[n] for _, _, n in batch], [key for _, key, _ in batch])
+            self._add([images.records[n] for _, _, n in batch], [key for _, key, _ in batch])
             done += len(batch)
         if progress and missing:
             progress(done, len(todo))
         empty = np.zeros((0, self.extractor.size), np.float32)
         return np.stack([self._rows[key] for key in images.prints]) if len(images) else empty
 
-    def _add(self, pictures: Sequence[Picture], keys: list[str]) -> None:
+    def _add(self, pictures: Sequence[ImageRecord], keys: list[str]) -> None:
         rows = self.extractor(torch.stack(load(pictures, self._white)))
         self._rows |= dict(zip(keys, rows, strict=True))
         self._cache.keep(self._kind, keys, rows)
 
 
-def load(pictures: Sequence[Picture], white: int = 255) -> list[Tensor]:
+def load(pictures: Sequence[ImageRecord], white: int = 255) -> list[Tensor]:
     """Pictures as uint8 colour images (3, H, W) of their own sizes."""
 
-    def read(picture: Picture) -> Tensor:
+    def read(picture: ImageRecord) -> Tensor:
         image = read_image(picture.path)
         top = white if image.white > 255 and white > 255 else image.white
         values = quantise(as_channels(image.pixels, 3) / np.float32(top), np.uint8)

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from defectaug.data.sample import Category
 from defectaug.metrics import distances
 from defectaug.metrics.array_cache import digest
 from defectaug.metrics.context import Scene, cell_name
 from defectaug.metrics.extractors import PairMeasure, resized
 from defectaug.metrics.features import FeatureStore, load
-from defectaug.metrics.folders import Cell
 from defectaug.metrics.image_statistics import ImageSet
 from defectaug.reporting import fidelity as words
 from defectaug.reporting.fidelity import HALVINGS, Measured
@@ -48,7 +48,9 @@ def fidelity(scene: Scene, store: FeatureStore, pairs: PairMeasure | None) -> li
     return [_section(scene, made, store, pairs, real) for made in scene.synthetic]
 
 
-def groups_of(real: Mapping[Cell, Sequence[int]], made: Mapping[Cell, Sequence[int]], normal: str) -> list[Group]:
+def groups_of(
+    real: Mapping[Category, Sequence[int]], made: Mapping[Category, Sequence[int]], normal: str
+) -> list[Group]:
     """Cells that both sets hold, then their products, their defects and all; groups of the same cells only once. The
     last one holds all of them."""
     cells = [cell for cell in made if cell in real and cell[1] != normal]
@@ -56,7 +58,7 @@ def groups_of(real: Mapping[Cell, Sequence[int]], made: Mapping[Cell, Sequence[i
     named |= {f"product {name}": [c for c in cells if c[0] == name] for name in sorted({c[0] for c in cells})}
     named |= {f"defect {name}": [c for c in cells if c[1] == name] for name in sorted({c[1] for c in cells})}
     named["all"] = cells
-    seen: set[tuple[Cell, ...]] = set()
+    seen: set[tuple[Category, ...]] = set()
     groups = []
     for name, members in named.items():
         if members and (tuple(members) not in seen):
@@ -70,7 +72,7 @@ def _section(
     scene: Scene, made: ImageSet, store: FeatureStore, pairs: PairMeasure | None, real: Features
 ) -> Section:
     new = store.of(made, scene.stage(f"features of {made.name}"))
-    groups = groups_of(scene.real.cells, made.cells, scene.normal)
+    groups = groups_of(scene.real.categories, made.categories, scene.normal)
     show = scene.stage(f"fidelity of {made.name}")
     results: dict[str, Measured] = {}
     for done, group in enumerate(groups):
@@ -119,7 +121,7 @@ def _measure(
         numbers["kernel"] = distances.resampled(
             kernels.distance(), kernels.distance, sizes, seed=seed, resamples=resamples
         )
-        cells = [[one.pictures[n].cell for n in numbers] for one, numbers in _both(scene, made, group)]
+        cells = [[one.records[n].category for n in numbers] for one, numbers in _both(scene, made, group)]
         numbers |= _halved(a, b, cells, scene.groups[list(group.real)], seed)
     if min(sizes) > distances.NEIGHBOURS:
         for name, queries, others in (("precision", b, a), ("recall", a, b)):
@@ -138,7 +140,7 @@ def _both(scene: Scene, made: ImageSet, group: Group) -> list[tuple[ImageSet, tu
 
 
 def _halved(
-    a: Features, b: Features, cells: Sequence[Sequence[Cell]], near: NDArray[np.int64], seed: int
+    a: Features, b: Features, cells: Sequence[Sequence[Category]], near: NDArray[np.int64], seed: int
 ) -> dict[str, float | int]:
     """The yardstick: real against real at the counts, cell by cell, at which synthetic is set against real."""
     synthetic, real, even = [], [], 0
@@ -204,7 +206,7 @@ def _pair_distances(
         batch = missing[start : start + PAIR_BATCH]
         sides = []
         for side in (0, 1):
-            loaded = load([images.pictures[pair[side]] for _, pair in batch], scene.white)
+            loaded = load([images.records[pair[side]] for _, pair in batch], scene.white)
             small = [resized(image[None], pairs.side) for image in loaded]
             sides.append((torch.cat(small) * 255).round().to(torch.uint8))
         values = pairs(*sides)[:, None]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints, find_layout
+from defectaug.data.sample import Category
 from defectaug.errors import ConfigError, DataError
 from defectaug.io import manifest
 from defectaug.io.files import image_files, masks_by_stem, nfc
@@ -19,16 +20,15 @@ if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
 
 Say = Callable[[str], None]
-Cell = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageRecord:
     """An image to score.
 
     Args:
         path: the file.
-        product, defect: its cell.
+        product, defect: its category.
         synthetic: False for real images, also for those that a balanced folder holds.
         source: the real image that was painted on, where that is known.
         mask: mask of the defect: the true one of a real image, or what was painted.
@@ -46,27 +46,27 @@ class Picture:
     reference: Path | None = None
 
     @property
-    def cell(self) -> Cell:
-        return self.product, self.defect
+    def category(self) -> Category:
+        return Category(self.product, self.defect)
 
 
 def read_real(
     root: Path, *, class_map: str | Path | ClassMap | None = None, normal: str | None = None
-) -> list[Picture]:
+) -> list[ImageRecord]:
     """All images of a data folder.
 
     Raises:
         DataError, ConfigError: as :func:`defectaug.data.index.index_folder`.
     """
-    return pictures_of(index_folder(root, class_map=class_map, normal=normal, require_defects=False))
+    return records_of(index_folder(root, class_map=class_map, normal=normal, require_defects=False))
 
 
-def pictures_of(index: DataIndex) -> list[Picture]:
-    """The samples of an index as real pictures, with their true masks where the data set brings them."""
-    return [Picture(sample.path, sample.product, sample.defect, False, mask=sample.mask) for sample in index.samples]
+def records_of(index: DataIndex) -> list[ImageRecord]:
+    """The samples of an index as real records, with their true masks where the data set brings them."""
+    return [ImageRecord(one.path, one.product, one.defect, False, mask=one.mask) for one in index.samples]
 
 
-def read_synthetic(root: Path, say: Say = lambda line: None) -> list[Picture]:
+def read_synthetic(root: Path, say: Say = lambda line: None) -> list[ImageRecord]:
     """The images of a folder that synthesis has left; of any other folder all images, as synthetic ones.
 
     Raises:
@@ -86,29 +86,29 @@ def read_synthetic(root: Path, say: Say = lambda line: None) -> list[Picture]:
         return _by_folders(root)
     for line in lines:
         _check_line(root, line)
-    pictures = sorted((_picture(root, line) for line in lines), key=lambda picture: picture.path)
-    missing = [picture.path for picture in pictures if not picture.path.is_file()]
+    records = sorted((_picture(root, line) for line in lines), key=lambda record: record.path)
+    missing = [record.path for record in records if not record.path.is_file()]
     if missing:
         raise DataError(
             f"{missing[0]}: listed in {manifest.NAME} but not there ({len(missing)} in all); finish the run with the "
             "same command, or mend the folder"
         )
-    listed = {picture.path for picture in pictures}
+    listed = {record.path for record in records}
     others = [path for path in image_files(root) if path not in listed]
     if others:
         say(f"{root}: {len(others)} images are not in {manifest.NAME} and are left out, first {others[0]}")
-    return pictures
+    return records
 
 
-def with_masks(pictures: Sequence[Picture], root: Path, masks: Path) -> list[Picture]:
-    """The pictures with the masks of another folder, found by their place below `root`, then by cell and name."""
+def with_masks(records: Sequence[ImageRecord], root: Path, masks: Path) -> list[ImageRecord]:
+    """The records with the masks of another folder, found by their place below `root`, then by category and name."""
     known = masks_by_stem(masks)
     found = []
-    for picture in pictures:
-        place = picture.path.relative_to(root).with_suffix("") if picture.path.is_relative_to(root) else None
-        keys = [str(place), f"{picture.product}/{picture.defect}/{picture.path.stem}"]
+    for record in records:
+        place = record.path.relative_to(root).with_suffix("") if record.path.is_relative_to(root) else None
+        keys = [str(place), f"{record.product}/{record.defect}/{record.path.stem}"]
         mask = next((known[key] for key in keys if key in known), None)
-        found.append(replace(picture, mask=mask or picture.mask))
+        found.append(replace(record, mask=mask or record.mask))
     return found
 
 
@@ -123,12 +123,14 @@ def refuse_overlap(folders: Sequence[Path]) -> None:
                 raise ConfigError(f"{other}: shares files with {folder}, one lies inside the other; move one out")
 
 
-def without_shared(pictures: Sequence[Picture], known: Sequence[Picture], root: Path, say: Say) -> list[Picture]:
-    """The synthetic pictures that are not, by a link, the very files of `known`; how many were left out is said."""
-    taken = {_identity(picture.path) for picture in known}
-    kept = [picture for picture in pictures if not picture.synthetic or _identity(picture.path) not in taken]
-    if len(kept) < len(pictures):
-        say(f"{root}: {len(pictures) - len(kept)} files are links to real images and are left out")
+def without_shared(
+    records: Sequence[ImageRecord], known: Sequence[ImageRecord], root: Path, say: Say
+) -> list[ImageRecord]:
+    """The synthetic records that are not, by a link, the very files of `known`; how many were left out is said."""
+    taken = {_identity(record.path) for record in known}
+    kept = [record for record in records if not record.synthetic or _identity(record.path) not in taken]
+    if len(kept) < len(records):
+        say(f"{root}: {len(records) - len(kept)} files are links to real images and are left out")
     return kept
 
 
@@ -151,10 +153,10 @@ def _check_line(root: Path, line: dict[str, Any]) -> None:
         )
 
 
-def _picture(root: Path, line: dict[str, Any]) -> Picture:
+def _picture(root: Path, line: dict[str, Any]) -> ImageRecord:
     source = line.get("source") if line.get("synthetic") else None
     mask = (mask_folder(root) / line["file"]).with_suffix(".png")
-    return Picture(
+    return ImageRecord(
         path=root / line["file"],
         product=nfc(line["product"]),
         defect=nfc(line["defect"]),
@@ -174,12 +176,12 @@ def _found(root: Path, path: Any) -> Path | None:
     return beside if not Path(path).exists() and beside.exists() else Path(path)
 
 
-def _by_folders(root: Path) -> list[Picture]:
+def _by_folders(root: Path) -> list[ImageRecord]:
     hints = Hints()  # synthetic images of defects alone are no data set to train on: no index_folder
     samples = list(find_layout(root, hints).read(root, hints))
     if not samples:
         raise DataError(f"{root}: no images in this folder or below it")
     return [
-        Picture(sample.path, nfc(sample.product), nfc(sample.defect), True, mask=sample.mask)
+        ImageRecord(sample.path, nfc(sample.product), nfc(sample.defect), True, mask=sample.mask)
         for sample in sorted(samples, key=lambda sample: sample.path)
     ]

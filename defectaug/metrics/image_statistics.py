@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectaug.data.near_duplicates import pixel_hash, thumbnail
+from defectaug.data.sample import Category
 from defectaug.data.survey import WHITE_LEVELS
 from defectaug.errors import DataError
 from defectaug.io.images import read_image
 from defectaug.io.skipped import log_skipped
-from defectaug.metrics.folders import Cell, Picture
+from defectaug.metrics.folders import ImageRecord
 
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -49,33 +50,33 @@ class ImageSet:
 
     Args:
         name: the folder as the user named it.
-        pictures, looks: one look a picture.
+        records, looks: one look a picture.
     """
 
     name: str
-    pictures: tuple[Picture, ...]
+    records: tuple[ImageRecord, ...]
     looks: tuple[Look, ...]
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.records)
 
-    def where(self, keep: Callable[[Picture], bool]) -> ImageSet:
+    def where(self, keep: Callable[[ImageRecord], bool]) -> ImageSet:
         """The pictures to keep."""
-        both = [pair for pair in zip(self.pictures, self.looks, strict=True) if keep(pair[0])]
+        both = [pair for pair in zip(self.records, self.looks, strict=True) if keep(pair[0])]
         return ImageSet(self.name, tuple(picture for picture, _ in both), tuple(look for _, look in both))
 
     def take(self, numbers: Sequence[int]) -> ImageSet:
         """The pictures of these numbers, in their order."""
         return ImageSet(
-            self.name, tuple(self.pictures[n] for n in numbers), tuple(self.looks[n] for n in numbers)
+            self.name, tuple(self.records[n] for n in numbers), tuple(self.looks[n] for n in numbers)
         )
 
     @cached_property
-    def cells(self) -> dict[Cell, list[int]]:
+    def categories(self) -> dict[Category, list[int]]:
         """Numbers of the pictures of each product and defect, sorted by name."""
-        cells: dict[Cell, list[int]] = {}
-        for number, picture in enumerate(self.pictures):
-            cells.setdefault(picture.cell, []).append(number)
+        cells: dict[Category, list[int]] = {}
+        for number, picture in enumerate(self.records):
+            cells.setdefault(picture.category, []).append(number)
         return dict(sorted(cells.items()))
 
     @property
@@ -84,7 +85,7 @@ class ImageSet:
 
     def counts(self) -> dict[str, int]:
         """Images of each "product/defect"."""
-        return {"/".join(cell): len(members) for cell, members in self.cells.items()}
+        return {"/".join(cell): len(members) for cell, members in self.categories.items()}
 
 
 def look_at(path: Path) -> Look:
@@ -103,14 +104,14 @@ def look_at(path: Path) -> Look:
     )
 
 
-def look_at_all(name: str, pictures: Sequence[Picture], say: Say, progress: Progress | None = None) -> ImageSet:
+def look_at_all(name: str, pictures: Sequence[ImageRecord], say: Say, progress: Progress | None = None) -> ImageSet:
     """Looks at every picture; files that cannot be read are named, counted and left out.
 
     Raises:
         DataError: none of them can be read.
     """
 
-    def read(picture: Picture) -> Look | str:
+    def read(picture: ImageRecord) -> Look | str:
         try:
             return look_at(picture.path)
         except DataError as error:
@@ -127,7 +128,7 @@ def look_at_all(name: str, pictures: Sequence[Picture], say: Say, progress: Prog
         raise DataError(f"{bad[0]}, nor can any other of the {len(bad)} images of {name}")
     log_skipped(bad, f"images of {name}", say)
     good = [(picture, look) for picture, look in zip(pictures, looks, strict=True) if isinstance(look, Look)]
-    good.sort(key=lambda pair: (pair[0].cell, pair[1].fingerprint, pair[0].path))
+    good.sort(key=lambda pair: (pair[0].category, pair[1].fingerprint, pair[0].path))
     return ImageSet(name, tuple(picture for picture, _ in good), tuple(look for _, look in good))
 
 

@@ -79,7 +79,7 @@ def memorisation(
     offset = len(blank)
     sections = [_between(sets, twins, len(regions))]
     for k, made in enumerate(scene.synthetic):
-        kept = [n for n, picture in enumerate(made.pictures) if scene.is_defective(picture)]
+        kept = [n for n, picture in enumerate(made.records) if scene.is_defective(picture)]
         within = sum(twin.first[0] == twin.second[0] == k + offset for twin in twins)
         sections.append(_section(scene, defects[k], [found[k][n] for n in kept], marks, within, store))
     return sections, found
@@ -99,8 +99,8 @@ def _between(sets: Sequence[ImageSet], twins: Sequence[Twin], made: int) -> Sect
     shown = [t for t in order if _kind(t, real) < 3][:SHOWN] + [t for t in order if _kind(t, real) == 3][:SAMPLE]
     pictures = [
         PictureRow(
-            f"{sets[t.first[0]].pictures[t.first[1]].path} and {sets[t.second[0]].pictures[t.second[1]].path}",
-            [sets[k].pictures[n].path for k, n in (t.first, t.second)],
+            f"{sets[t.first[0]].records[t.first[1]].path} and {sets[t.second[0]].records[t.second[1]].path}",
+            [sets[k].records[n].path for k, n in (t.first, t.second)],
             ["", f"likeness {t.likeness:.2f}"],
         )
         for t in shown
@@ -149,7 +149,7 @@ def _same_pixels(first: ImageSet, second: ImageSet) -> int:
 
 
 def _named_twin(sets: Sequence[ImageSet], twin: Twin) -> dict[str, object]:
-    names = [str(sets[k].pictures[n].path) for k, n in (twin.first, twin.second)]
+    names = [str(sets[k].records[n].path) for k, n in (twin.first, twin.second)]
     return {"files": names, "likeness": twin.likeness}
 
 
@@ -239,7 +239,7 @@ def _findings(memory: Memory, name: str) -> list[Finding]:
 
 
 def _named(scene: Scene, made: ImageSet, number: int, one: Neighbour) -> dict[str, object]:
-    real, picture = scene.real.pictures, made.pictures[number]
+    real, picture = scene.real.records, made.records[number]
     return {
         "file": str(picture.path),
         "nearest defective": str(real[one.defective.number].path) if one.defective.number >= 0 else None,
@@ -303,7 +303,7 @@ def _warnings(memory: Memory, near: list[Neighbour]) -> list[str]:
 
 def _table(made: ImageSet, near: list[Neighbour], marks: list[Match]) -> Table:
     rows: list[list[Value]] = []
-    for cell, numbers in made.cells.items():
+    for cell, numbers in made.categories.items():
         likeness = [near[n].defective.similarity for n in numbers if near[n].defective.number >= 0]
         rows.append(
             [
@@ -336,9 +336,9 @@ def _feature_distances(scene: Scene, made: ImageSet, store: FeatureStore) -> dic
     """Distance to the nearest real defective image of the product: of synthetic, and of held-out or real images."""
     real = scene.real.where(scene.is_defective)
     held = scene.test.where(scene.is_defective) if scene.test else real
-    groups = scene.groups[[n for n, picture in enumerate(scene.real.pictures) if scene.is_defective(picture)]]
+    groups = scene.groups[[n for n, picture in enumerate(scene.real.records) if scene.is_defective(picture)]]
     features = {"real": store.of(real), "held": store.of(held), "made": store.of(made)}
-    products = [np.array([picture.product for picture in one.pictures]) for one in (real, held, made)]
+    products = [np.array([picture.product for picture in one.records]) for one in (real, held, made)]
     between = squared(features["made"], features["real"])
     between[products[2][:, None] != products[0][None]] = np.inf
     own = squared(features["held"], features["real"])
@@ -353,17 +353,17 @@ def _feature_distances(scene: Scene, made: ImageSet, store: FeatureStore) -> dic
 
 def _pictures(scene: Scene, made: ImageSet, near: list[Neighbour]) -> Pictures:
     """The synthetic images that are most like a real defective one, beside it and beside what they were painted on."""
-    order = sorted(range(len(near)), key=lambda n: (-near[n].defective.similarity, made.pictures[n].path))
+    order = sorted(range(len(near)), key=lambda n: (-near[n].defective.similarity, made.records[n].path))
     rows = []
     for n in order[:SHOWN]:
-        one, images, labels = near[n], [made.pictures[n].path], ["synthetic"]
+        one, images, labels = near[n], [made.records[n].path], ["synthetic"]
         if one.defective.number >= 0:
-            images.append(scene.real.pictures[one.defective.number].path)
+            images.append(scene.real.records[one.defective.number].path)
             labels.append(f"nearest real, likeness {one.defective.similarity:.2f}")
         if one.normal >= 0:
-            images.append(scene.real.pictures[one.normal].path)
+            images.append(scene.real.records[one.normal].path)
             labels.append("painted on this" + (", no change to be seen" if one.unchanged else ""))
-        rows.append(PictureRow(f"{cell_name(made.pictures[n].cell)}: {made.pictures[n].path.name}", images, labels))
+        rows.append(PictureRow(f"{cell_name(made.records[n].category)}: {made.records[n].path.name}", images, labels))
     note = (
         f"The {len(rows)} of {len(near)} synthetic images that are most like a real defective one, each beside it and "
         "beside the normal image that it was painted on, where that is known. See whether the defect is the same."

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from defectaug.data.sample import Category
 from defectaug.data.splits import split
 from defectaug.device import Compute
 from defectaug.metrics.array_cache import digest
 from defectaug.metrics.augmentation import Augment
 from defectaug.metrics.classifier import RATES, CategorySampler, Labelled, Recipe, build, fit, predict
 from defectaug.metrics.context import Scene
-from defectaug.metrics.folders import Cell
 from defectaug.metrics.image_statistics import ImageSet
 from defectaug.metrics.pixels import Decoded, Form, decode
 
@@ -38,11 +38,11 @@ class Named:
     """What the classifiers say of a set of images.
 
     Args:
-        cells: the product and defect that each column of `shares` stands for.
+        categories: the product and defect that each column of `shares` stands for.
         shares: (N, K) probabilities; of images that no classifier may judge all are nan.
     """
 
-    cells: tuple[Cell, ...]
+    categories: tuple[Category, ...]
     shares: Shares
 
     @property
@@ -52,8 +52,8 @@ class Named:
 
     def names(self, part: int) -> list[str]:
         """The likeliest product (part 0) or defect (part 1) of each image, whatever the other one is."""
-        known = sorted({cell[part] for cell in self.cells})
-        belongs = np.array([[cell[part] == name for name in known] for cell in self.cells], np.float32)
+        known = sorted({cell[part] for cell in self.categories})
+        belongs = np.array([[cell[part] == name for name in known] for cell in self.categories], np.float32)
         return [known[number] for number in np.nan_to_num(self.shares @ belongs).argmax(1)]
 
 
@@ -75,7 +75,7 @@ def judge(scene: Scene, settings: JudgeSettings, compute: Compute) -> Verdicts:
     channels = 3 if any(look.mode.endswith("colour") for look in scene.real.looks) else 1
     form = Form(settings.image_size, channels, scene.white)
     folds = _folds(scene, settings.folds)
-    cells = tuple(scene.real.cells)
+    cells = tuple(scene.real.categories)
     others = [*scene.synthetic, *([scene.test] if scene.test else [])]
     prints = [scene.real.prints, folds.tolist(), *(one.prints for one in others)]
     kind = f"named-{digest([asdict(settings), form, cells, scene.seed, compute.device.type, compute.bf16, *prints])}"
@@ -113,13 +113,13 @@ def _one_fold(
     folds: NDArray[np.int64],
     fold: int,
     images: Sequence[torch.Tensor],
-    cells: Sequence[Cell],
+    cells: Sequence[Category],
     settings: JudgeSettings,
     compute: Compute,
     progress: Callable[[int], object],
 ) -> Shares:
     """Probabilities of all images, real ones first, from the classifier that has not seen the fold."""
-    labels = np.array([cells.index(picture.cell) for picture in scene.real.pictures])
+    labels = np.array([cells.index(picture.category) for picture in scene.real.records])
     # A cell that lies in this fold alone has to be learnt from it: it is not judged then
     seen = np.flatnonzero((folds != fold) | ~_trained_elsewhere(scene, folds, fold))
     seed = 1000 * scene.seed + fold
@@ -147,14 +147,14 @@ def _folds(scene: Scene, count: int) -> NDArray[np.int64]:
 
 def _trained_elsewhere(scene: Scene, folds: NDArray[np.int64], fold: int) -> NDArray[np.bool_]:
     """(N,) whether an image's cell has images outside the fold."""
-    outside = {picture.cell for picture, at in zip(scene.real.pictures, folds, strict=True) if at != fold}
-    return np.array([picture.cell in outside for picture in scene.real.pictures], bool)
+    outside = {picture.category for picture, at in zip(scene.real.records, folds, strict=True) if at != fold}
+    return np.array([picture.category in outside for picture in scene.real.records], bool)
 
 
 def _tensor(images: ImageSet, form: Form) -> torch.Tensor:
     """Images (N, C, S, S) uint8 in the order of the pictures."""
     if not len(images):
         return torch.zeros((0, form.channels, form.size, form.size), dtype=torch.uint8)
-    decoded: Decoded = decode(images.pictures, form, lambda line: None)
-    place = {picture.path: number for number, picture in enumerate(decoded.pictures)}
-    return decoded.images[torch.tensor([place[picture.path] for picture in images.pictures])]
+    decoded: Decoded = decode(images.records, form, lambda line: None)
+    place = {picture.path: number for number, picture in enumerate(decoded.records)}
+    return decoded.images[torch.tensor([place[picture.path] for picture in images.records])]

@@ -26,7 +26,7 @@ from defectaug.data.near_duplicates import (
 )
 from defectaug.metrics.changes import VISIBLE, Painting, painting
 from defectaug.metrics.context import Scene
-from defectaug.metrics.folders import Picture
+from defectaug.metrics.folders import ImageRecord
 from defectaug.metrics.image_statistics import Floats, ImageSet, Progress
 
 MOST = 0.5  # share of a picture
@@ -73,8 +73,8 @@ def neighbours(
     regions: list[Region] = [None] * len(made)
     exact = {look.fingerprint: number for number, look in enumerate(scene.real.looks)}
     done = 0
-    for product in sorted({picture.product for picture in made.pictures}):
-        of_product = [n for n, picture in enumerate(made.pictures) if picture.product == product]
+    for product in sorted({picture.product for picture in made.records}):
+        of_product = [n for n, picture in enumerate(made.records) if picture.product == product]
         for start in range(0, len(of_product), BATCH):
             numbers = of_product[start : start + BATCH]
             rows, where = _of_product(scene, product, made.take(numbers), [known[n] for n in numbers])
@@ -94,9 +94,9 @@ def _of_product(
     queries = details([look.small for look in made.looks])
     mean = scene.means.get(product, np.zeros((THUMBNAIL, THUMBNAIL), np.float32))
     on_normal = nearest(queries, Gallery.of([scene.real.looks[n].small for n in normal], mean), spared=SPARED)
-    numbers = {picture.path.resolve(): n for n, picture in enumerate(scene.real.pictures)}
+    numbers = {picture.path.resolve(): n for n, picture in enumerate(scene.real.records)}
     painted: list[tuple[int, bool, Region]] = []
-    for picture, look, match, change in zip(made.pictures, made.looks, on_normal, known, strict=True):
+    for picture, look, match, change in zip(made.records, made.looks, on_normal, known, strict=True):
         if change is not None and picture.source is not None:
             painted.append((numbers.get(picture.source.resolve(), -1), *_told(change)))
         elif match.similarity >= SOURCE:
@@ -118,10 +118,10 @@ def _told(change: Painting) -> tuple[bool, Region]:
     return change.visible == 0, change.region if 0 < change.visible < MOST else None
 
 
-def _guessed(picture: Picture, small: Floats, match: Match, real: ImageSet, number: int) -> tuple[bool, Region]:
+def _guessed(picture: ImageRecord, small: Floats, match: Match, real: ImageSet, number: int) -> tuple[bool, Region]:
     """As `_told`, of a picture so much like a normal one that this must be what it was painted on."""
     if (match.flip, match.shift) == ((1, 1), (0, 0)):
-        change = painting(replace(picture, source=real.pictures[number].path))
+        change = painting(replace(picture, source=real.records[number].path))
         if change is not None:
             return _told(change)
     (down, right), shift = match.flip, match.shift
@@ -139,7 +139,7 @@ def _with_exact(scene: Scene, neighbour: Neighbour, number: int | None) -> Neigh
     """The neighbour, or the very picture where the pixels are equal."""
     if number is None:
         return neighbour
-    if scene.is_defective(scene.real.pictures[number]):
+    if scene.is_defective(scene.real.records[number]):
         return Neighbour(Match(number, 1.0))
     return Neighbour(neighbour.defective, number, True)
 
@@ -151,13 +151,13 @@ def yardstick(scene: Scene) -> list[Match]:
     """
     found: list[Match] = []
     held = scene.test or scene.real
-    for product in sorted({picture.product for picture in held.pictures}):
+    for product in sorted({picture.product for picture in held.records}):
         numbers = _real_of(scene, product, True)
         if not numbers:
             continue
         gallery = Gallery.of([scene.real.looks[n].small for n in numbers], scene.means[product])
         if scene.test is not None:
-            queries = [n for n, p in enumerate(held.pictures) if p.product == product and scene.is_defective(p)]
+            queries = [n for n, p in enumerate(held.records) if p.product == product and scene.is_defective(p)]
             forbidden = None
         else:
             queries, groups = numbers, scene.groups[numbers]
@@ -185,8 +185,8 @@ def near_duplicates(scene: Scene, sets: Sequence[ImageSet], regions: Sequence[Se
         regions: of each picture of each set.
     """
     twins: list[Twin] = []
-    for cell in sorted({picture.cell for one in sets for picture in one.pictures}):
-        members = [(k, n) for k, one in enumerate(sets) for n in one.cells.get(cell, ())]
+    for cell in sorted({picture.category for one in sets for picture in one.records}):
+        members = [(k, n) for k, one in enumerate(sets) for n in one.categories.get(cell, ())]
         smalls = [sets[k].looks[n].small for k, n in members]
         mean = scene.means.get(cell[0], np.zeros((THUMBNAIL, THUMBNAIL), np.float32))
         where = [regions[k][n] for k, n in members]
@@ -197,7 +197,7 @@ def near_duplicates(scene: Scene, sets: Sequence[ImageSet], regions: Sequence[Se
 def _real_of(scene: Scene, product: str, defective: bool) -> list[int]:
     return [
         n
-        for n, picture in enumerate(scene.real.pictures)
+        for n, picture in enumerate(scene.real.records)
         if picture.product == product and scene.is_defective(picture) == defective
     ]
 

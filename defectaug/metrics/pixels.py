@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from defectaug.data.sample import Category
 from defectaug.data.stores import white_of
 from defectaug.errors import DataError
 from defectaug.io.images import probe, read_image, to_model
 from defectaug.io.skipped import log_skipped
-from defectaug.metrics.folders import Cell, Picture
+from defectaug.metrics.folders import ImageRecord
 
 Say = Callable[[str], None]
 
@@ -35,57 +36,57 @@ class Decoded:
     """Images by product, defect and content.
 
     Args:
-        pictures: where they are, and their labels.
+        records: where they are, and their labels.
         images: (N, C, S, S) uint8.
         digests: of the pixels of each.
     """
 
-    pictures: tuple[Picture, ...]
+    records: tuple[ImageRecord, ...]
     images: Tensor
     digests: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.records)
 
     @property
-    def cells(self) -> list[Cell]:
+    def categories(self) -> list[Category]:
         """Product and defect of each image."""
-        return [picture.cell for picture in self.pictures]
+        return [record.category for record in self.records]
 
     def take(self, numbers: Sequence[int]) -> Decoded:
         """The images of these numbers, in their order."""
         images = self.images[torch.as_tensor(list(numbers), dtype=torch.long)]
-        return Decoded(tuple(self.pictures[n] for n in numbers), images, tuple(self.digests[n] for n in numbers))
+        return Decoded(tuple(self.records[n] for n in numbers), images, tuple(self.digests[n] for n in numbers))
 
     def where(self, keep: Iterable[bool]) -> Decoded:
         """The images to keep."""
         return self.take([number for number, kept in enumerate(keep) if kept])
 
 
-def decode(pictures: Sequence[Picture], form: Form, say: Say) -> Decoded:
+def decode(records: Sequence[ImageRecord], form: Form, say: Say) -> Decoded:
     """Reads images; those that cannot be read are named, counted and left out.
 
     Raises:
         DataError: none of them can be read.
     """
 
-    def read(picture: Picture) -> NDArray[np.uint8] | str:
+    def read(record: ImageRecord) -> NDArray[np.uint8] | str:
         try:
-            image = read_image(picture.path)
+            image = read_image(record.path)
         except DataError as error:
             return str(error)
         values = to_model(image.pixels, form.size, form.channels, white_of(image, form.white))
         return np.rint((values + 1) * 127.5).astype(np.uint8)
 
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(read, pictures))
+        found = list(pool.map(read, records))
     bad = [row for row in found if isinstance(row, str)]
-    if bad and len(bad) == len(pictures):
+    if bad and len(bad) == len(records):
         raise DataError(f"{bad[0]} (the same for all {len(bad)} images)")
     log_skipped(bad, "unreadable images", say)
     rows = [
-        (picture.cell, hashlib.sha256(row.tobytes()).hexdigest()[:32], str(picture.path), picture, row)
-        for picture, row in zip(pictures, found, strict=True)
+        (record.category, hashlib.sha256(row.tobytes()).hexdigest()[:32], str(record.path), record, row)
+        for record, row in zip(records, found, strict=True)
         if not isinstance(row, str)
     ]
     rows.sort(key=lambda row: row[:3])
@@ -94,14 +95,14 @@ def decode(pictures: Sequence[Picture], form: Form, say: Say) -> Decoded:
     return Decoded(tuple(row[3] for row in rows), torch.from_numpy(images), tuple(row[1] for row in rows))
 
 
-def channels_of(pictures: Iterable[Picture]) -> int:
+def channels_of(records: Iterable[ImageRecord]) -> int:
     """1 where all images are grey, else 3. Opens the headers alone."""
 
-    def read(picture: Picture) -> int:
+    def read(record: ImageRecord) -> int:
         try:
-            return probe(picture.path).channels
+            return probe(record.path).channels
         except DataError:
             return 1
 
     with ThreadPoolExecutor(4) as pool:
-        return max(pool.map(read, pictures), default=1)
+        return max(pool.map(read, records), default=1)

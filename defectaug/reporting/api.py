@@ -18,9 +18,9 @@ from defectaug.metrics.changes import paintings
 from defectaug.metrics.context import Scene, Stages, silent
 from defectaug.metrics.counts import Cells, FolderScore
 from defectaug.metrics.folders import (
-    Picture,
-    pictures_of,
+    ImageRecord,
     read_synthetic,
+    records_of,
     refuse_overlap,
     with_masks,
     without_shared,
@@ -248,13 +248,13 @@ class _Reader:
         """A data folder without what cannot be read: its index, its images in the same order."""
         index = index_folder(folder, class_map=self._class_map, normal=self._normal, require_defects=False)
         self._say(f"reading {len(index):,} real images in {folder}")
-        images = self._look(folder, pictures_of(index))
+        images = self._look(folder, records_of(index))
         samples = {sample.path: sample for sample in index.samples}
-        return replace(index, samples=tuple(samples[picture.path] for picture in images.pictures)), images
+        return replace(index, samples=tuple(samples[picture.path] for picture in images.records)), images
 
     def synthetic(self, folder: Path, index: DataIndex, real: ImageSet) -> ImageSet:
         """A synthetic folder, or a balanced one with real images in it."""
-        pictures = without_shared(read_synthetic(folder, self._say), real.pictures, folder, self._say)
+        pictures = without_shared(read_synthetic(folder, self._say), real.records, folder, self._say)
         pictures = _product_of_real(pictures, folder, index, self._say)
         if not pictures:
             raise DataError(f"{folder}: holds nothing but links to the images of {index.root}")
@@ -269,7 +269,7 @@ class _Reader:
                 "PRODUCT/DEFECT/NAME.png"
             )
 
-    def _look(self, folder: Path, pictures: list[Picture]) -> ImageSet:
+    def _look(self, folder: Path, pictures: list[ImageRecord]) -> ImageSet:
         if self._masks is not None:
             before = [picture.mask for picture in pictures]
             pictures = with_masks(pictures, folder, self._masks)
@@ -277,7 +277,7 @@ class _Reader:
         return look_at_all(str(folder), pictures, self._say, self._stages(f"reading {folder.name}"))
 
 
-def _product_of_real(pictures: list[Picture], folder: Path, index: DataIndex, say: Say) -> list[Picture]:
+def _product_of_real(pictures: list[ImageRecord], folder: Path, index: DataIndex, say: Say) -> list[ImageRecord]:
     """Gives images without a folder for their product, DEFECT/*, the only product there is."""
     named = {picture.product for picture in pictures}
     if len(index.products) != 1 or len(named) != 1 or named <= set(index.products):

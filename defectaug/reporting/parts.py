@@ -76,7 +76,7 @@ def _correctness(
     compute: devices.Compute,
 ) -> list[Section]:
     sections: list[Section] = []
-    if scene.synthetic and len(scene.real.cells) > 1:
+    if scene.synthetic and len(scene.real.categories) > 1:
         sections += correctness.naming(scene, judge(scene, settings, compute), settings, near)
     if scene.synthetic:
         sections += correctness.background(scene, known)

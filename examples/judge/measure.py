@@ -57,12 +57,12 @@ def told_apart(real: Sequence[Record], made: Sequence[Record], side: int, classi
 
 def changes(made: Sequence[Record]) -> dict[str, float]:
     """Mean change outside the mask, and overlap with the reference's true mask, where these are known."""
-    found = [difference(one.picture) for one in made]
+    found = [difference(one.record) for one in made]
     outside = [one.outside for one in found if one is not None and one.outside is not None]
     overlaps = [
         iou(squeezed_mask(one.mask), squeezed_mask(read_mask(mask)))
         for one in made
-        if one.picture.reference is not None and (mask := mask_of(one.picture.reference)).is_file()
+        if one.record.reference is not None and (mask := mask_of(one.record.reference)).is_file()
     ]
     means = {"change outside the mask (grey levels)": outside, "IoU with the reference's mask": overlaps}
     return {name: float(np.mean(values)) for name, values in means.items() if values}

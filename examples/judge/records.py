@@ -15,7 +15,7 @@ from defectaug.cli.failures import Session, guard
 from defectaug.data.layouts import Hints
 from defectaug.io.images import as_channels, read_image
 from defectaug.io.masks import read_mask
-from defectaug.metrics.folders import Picture, read_real, read_synthetic, with_masks
+from defectaug.metrics.folders import ImageRecord, read_real, read_synthetic, with_masks
 
 Rows = dict[str, dict[str, float]]
 """Measures of every product and defect."""
@@ -25,25 +25,25 @@ Rows = dict[str, dict[str, float]]
 class Record:
     """An image, decoded once, and its mask where there is one."""
 
-    picture: Picture
+    record: ImageRecord
 
     @property
     def name(self) -> str:
-        return "/".join(self.picture.cell)
+        return "/".join(self.record.category)
 
     @property
     def normal(self) -> bool:
-        return Hints().is_normal(self.picture.defect)
+        return Hints().is_normal(self.record.defect)
 
     @cached_property
     def image(self) -> NDArray[np.uint8]:
         """Grey levels (H, W) of 255."""
-        native = read_image(self.picture.path)
+        native = read_image(self.record.path)
         return np.rint(as_channels(native.pixels, 1)[..., 0] * (255 / native.white)).astype(np.uint8)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        return read_mask(self.picture.mask) if self.picture.mask else np.zeros(self.image.shape, bool)
+        return read_mask(self.record.mask) if self.record.mask else np.zeros(self.image.shape, bool)
 
     @property
     def has_mask(self) -> bool:
@@ -53,9 +53,9 @@ class Record:
 def records(root: Path) -> list[Record]:
     """The images of a folder with the masks of ROOT.masks; of a synthesized one without the real images."""
     synthesized = (root / "manifest.jsonl").is_file()
-    pictures = [one for one in read_synthetic(root) if one.synthetic] if synthesized else read_real(root)
+    records = [one for one in read_synthetic(root) if one.synthetic] if synthesized else read_real(root)
     masks = root.with_name(f"{root.name}.masks")
-    return [Record(one) for one in (with_masks(pictures, root, masks) if masks.is_dir() else pictures)]
+    return [Record(one) for one in (with_masks(records, root, masks) if masks.is_dir() else records)]
 
 
 def by_name(found: Sequence[Record]) -> dict[str, list[Record]]:

@@ -22,7 +22,7 @@ from defectaug.metrics import naming as judging
 from defectaug.metrics.classifier import Labelled
 from defectaug.metrics.context import Scene
 from defectaug.metrics.correctness import skill
-from defectaug.metrics.folders import pictures_of
+from defectaug.metrics.folders import records_of
 from defectaug.metrics.image_statistics import look_at_all
 from defectaug.metrics.naming import JudgeSettings, Named
 from defectaug.metrics.pixel_scores import PixelCounts, blurred
@@ -75,11 +75,11 @@ def test_no_real_image_is_judged_by_a_classifier_that_has_seen_it(
     monkeypatch.setattr(judging, "fit", learn)
     monkeypatch.setattr(judging, "predict", tell)
     index = index_folder(root)
-    images = look_at_all("data", pictures_of(index), print)
+    images = look_at_all("data", records_of(index), print)
     samples = {sample.path: sample for sample in index.samples}
-    index = replace(index, samples=tuple(samples[picture.path] for picture in images.pictures))
+    index = replace(index, samples=tuple(samples[picture.path] for picture in images.records))
     found = judging.judge(Scene(index, images, ()), JudgeSettings(2, 1, 4, 32), choose("cpu")).real
-    spots = [picture.defect == "spot" for picture in images.pictures]
+    spots = [picture.defect == "spot" for picture in images.records]
     assert found.judged.tolist() == [not spot for spot in spots]
     assert not found.shares[found.judged].any()
 
