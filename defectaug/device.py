@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -82,13 +81,3 @@ def _bf16_pays(device: torch.device) -> bool:
         return False
     probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, probe, bool)() for probe in probes)
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep what is freed. By itself it hands every block of some MB back to the system, which clears it
-    anew for the next one: a tenth of a training step on a CPU. Elsewhere nothing happens."""
-    trim, mmap = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of mallopt(3)
-    with suppress(OSError, AttributeError, TypeError):
-        c = ctypes.CDLL(None)
-        c.mallopt(mmap, 1 << 30)
-        c.mallopt(trim, (1 << 31) - 1)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import _thread
 import errno
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
 import typer
 
+from defectaug.cli.process import interrupts_heeded
 from defectaug.errors import DefectaugError
 
 # Typer up to 0.15 raises click's exceptions, later ones those of its own copy. BadParameter's ancestors are
@@ -32,9 +30,6 @@ _MENDABLE = {
         *("EIO", "ESTALE", "ENOTCONN", "ENODEV", "ENXIO", "ETIMEDOUT", "EHOSTDOWN", "EREMOTEIO"),
     )
 }
-
-
-AGAIN_AFTER = 0.02  # seconds
 
 
 class ExitCode(IntEnum):
@@ -56,7 +51,7 @@ class Session:
 def guard(command: Callable[[], object], session: Session) -> int:
     """Run `command` and return the exit code; every exception becomes one line on standard error."""
     try:
-        with _interrupts_heeded():
+        with interrupts_heeded():
             result = command()
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough
@@ -81,42 +76,6 @@ def guard(command: Callable[[], object], session: Session) -> int:
     if result == ExitCode.INTERRUPTED:
         return _fail(ExitCode.INTERRUPTED, "interrupted", session)
     return result if isinstance(result, int) else ExitCode.DONE
-
-
-@contextmanager
-def _interrupts_heeded() -> Iterator[None]:
-    """Within, SIGTERM and the end of the terminal end the command as Ctrl-C does: tidily, and with a line. An interrupt
-    that reaches a destructor or a weak reference's callback (imports have them), where Python drops whatever is raised,
-    comes again a moment later."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores one of them
-    say_ignored = sys.unraisablehook
-
-    def again(ignored: sys.UnraisableHookArgs) -> None:
-        if issubclass(ignored.exc_type, KeyboardInterrupt):
-            heard = [n for n in (signal.SIGINT, *ours) if signal.getsignal(n) is signal.default_int_handler]
-            if heard:  # at once it would end this function alone
-                threading.Timer(AGAIN_AFTER, _thread.interrupt_main, heard[:1]).start()
-        elif not _is_of_half_made(ignored):
-            say_ignored(ignored)
-
-    for number in ours:
-        signal.signal(number, signal.default_int_handler)
-    sys.unraisablehook = again
-    try:
-        yield
-    finally:
-        sys.unraisablehook = say_ignored
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _is_of_half_made(ignored: sys.UnraisableHookArgs) -> bool:
-    """Whether a destructor missed what the constructor had not made yet when it was interrupted (as zipfile's does)."""
-    return issubclass(ignored.exc_type, AttributeError) and getattr(ignored.object, "__name__", "") == "__del__"
 
 
 def _is_out_of_memory(error: Exception) -> bool:

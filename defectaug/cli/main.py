@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,6 +12,7 @@ from defectaug import __version__
 from defectaug.cli import options
 from defectaug.cli.evaluate import evaluate
 from defectaug.cli.failures import ExitCode, Session, guard
+from defectaug.cli.process import prepare_streams
 from defectaug.cli.synthesize import synthesize
 from defectaug.cli.train import train
 from defectaug.cli.transfer import transfer
@@ -64,9 +63,7 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code (0 done, 2 user, 130 interrupted, 1 ours)."""
     session = Session()
-    warnings.filterwarnings("ignore", module="PIL")  # damaged files are named in lines of our own
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # paths go out as they came in, valid Unicode or not
+    prepare_streams()
     args = None if arguments is None else list(arguments)
     code = guard(
         lambda: app(args=args, prog_name="defectaug", standalone_mode=False, obj=session),

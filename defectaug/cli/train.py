@@ -17,6 +17,7 @@ from defectaug.cli.options import (
     Normal,
     given,
 )
+from defectaug.cli.process import prepare_training
 from defectaug.cli.progress import Progress
 from defectaug.errors import ConfigError
 
@@ -94,6 +95,7 @@ def train(
     """Learn the defects of all products in DATA; leaves a model folder."""
     if steps is not None and minutes is not None:
         raise ConfigError("--steps and --minutes both set the length of the training: give one of them")
+    prepare_training()
     from defectaug.training.api import train as run
 
     with Progress("training", unit="step") as progress:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, also after a power cut, and folders that one run alone writes to."""
+"""Files that appear whole or not at all, also after a power cut."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def is_part(path: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the entries of a folder, are on disk. Some systems cannot do it for folders."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        with suppress(OSError):
+    """Waits until a file, or the entries of a folder, are on disk, where the system can do it for folders."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
             os.fsync(handle)
-    finally:
-        os.close(handle)
+        finally:
+            os.close(handle)
 
 
 def cause(error: OSError) -> str:
@@ -65,41 +65,3 @@ def cause(error: OSError) -> str:
     if error.errno == errno.ENOENT:  # a folder that was just made, or was there before
         return "its folder is gone; is the drive still there? Run it again"
     return error.strerror or str(error)
-
-
-class Lock:
-    """A lock file, held until `release` or the end of the process, however it ends.
-
-    Raises:
-        BlockingIOError: another process holds it.
-        OSError: it cannot be made.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        while True:
-            self._file = path.open("w")
-            if not self._taken():
-                return  # a system or a network drive without locks: the user must see to it
-            with suppress(OSError):
-                if os.path.samestat(os.stat(path), os.fstat(self._file.fileno())):
-                    return
-            self._file.close()  # its owner removed it just now, a third run may hold a new one
-
-    def _taken(self) -> bool:
-        try:
-            import fcntl
-
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise
-        except (ImportError, OSError):
-            return False
-        return True
-
-    def release(self) -> None:
-        """Removes the file and gives the lock back."""
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
-        self._file.close()

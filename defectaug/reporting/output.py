@@ -13,8 +13,9 @@ from typing import Any
 
 from defectaug import __version__
 from defectaug.errors import OutputError
-from defectaug.io.atomic import Lock, cause, is_part, part_of
+from defectaug.io.atomic import cause, is_part, part_of
 from defectaug.io.images import write_atomic
+from defectaug.io.lock import Lock
 from defectaug.reporting.page import MARK, as_html
 from defectaug.reporting.sections import Section, plain
 
@@ -64,7 +65,7 @@ def only_run(outputs: Outputs, cache: Path | None) -> Iterator[None]:
         for option, path in (("--json", outputs.json), ("--report", outputs.report)):
             if path is not None:
                 try:
-                    held.callback(_locked(f"{option} {path}", part_of(path).with_suffix(".lock")).release)
+                    held.enter_context(_locked(f"{option} {path}", part_of(path).with_suffix(".lock")))
                 except OSError as error:
                     raise OutputError(f"{option} {path}: cannot be written ({cause(error)})") from error
         if cache is not None:
@@ -72,16 +73,13 @@ def only_run(outputs: Outputs, cache: Path | None) -> Iterator[None]:
                 if not cache.exists():
                     cache.mkdir(parents=True)
                     held.callback(_remove_if_empty, cache)
-                held.callback(_locked(f"--cache {cache}", cache / ".lock").release)
+                held.enter_context(_locked(f"--cache {cache}", cache / ".lock"))
                 _remove_parts(cache)
         yield
 
 
 def _locked(what: str, path: Path) -> Lock:
-    try:
-        return Lock(path)
-    except BlockingIOError as error:
-        raise OutputError(f"{what}: another run is writing there; wait for its end, or choose another name") from error
+    return Lock(path, f"{what}: another run is writing there; wait for its end, or choose another name")
 
 
 def _remove_parts(folder: Path) -> None:

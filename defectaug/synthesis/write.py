@@ -9,9 +9,8 @@ import hashlib
 import json
 import shutil
 import threading
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
@@ -20,9 +19,10 @@ import numpy as np
 
 from defectaug.errors import DataError, OutputError
 from defectaug.io import manifest
-from defectaug.io.atomic import Lock, write_atomic
+from defectaug.io.atomic import write_atomic
 from defectaug.io.files import real
 from defectaug.io.images import NativeImage, probe, write_png
+from defectaug.io.lock import Lock
 from defectaug.io.masks import mask_folder, read_mask, write_mask
 from defectaug.synthesis import previous_run as earlier
 from defectaug.synthesis.plan import Item, Plan
@@ -75,7 +75,8 @@ class OutputFolder:
         with _explained(out):
             with _one_at_a_time(out):
                 self._open(overwrite)
-            self._guard = _locked(out / f".{self._part.name}.lock")
+            busy = f"--out {out}: another run is writing there; wait for its end"
+            self._guard = Lock(out / f".{self._part.name}.lock", busy)
             done = self._written()
             self.done = frozenset(line["file"] for line in done)
             if self.done or self._part.exists():
@@ -180,36 +181,17 @@ class OutputFolder:
         write_atomic(self.out / earlier.RECORD, lambda file: file.write(content))
 
 
-def _locked(path: Path) -> Lock:
-    """Two runs would mix their lines.
-
-    Raises:
-        OutputError: another run holds the lock.
-    """
-    try:
-        return Lock(path)
-    except BlockingIOError as error:
-        raise OutputError(f"--out {path.parent}: another run is writing there; wait for its end") from error
-
-
 @contextmanager
 def _one_at_a_time(out: Path) -> Iterator[None]:
     """Shards open a folder in turn, and join their parts in turn: the first clears it and writes the record, which the
     others then find."""
-    lock = None
-    while lock is None:
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            lock = Lock(out.with_name(f".{out.name}.opening"))
-        except BlockingIOError:
-            time.sleep(0.05)
-        except OSError:
-            break  # nothing may be written beside the folder: so long as it exists, a run of one part needs no lock
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock: AbstractContextManager[object] = Lock(out.with_name(f".{out.name}.opening"))
+    except OSError:
+        lock = nullcontext()  # nothing may be written beside the folder: while it exists, a run of one part needs none
+    with lock:
         yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -11,9 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Each shape of a convolution is compiled once and kept; the default of 1,024 is too few for a GAN's passes.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "4096")
-
 from defectaug import device as devices
 from defectaug.bundle import CONFIG, STORE, WEIGHTS, TrainedOn, read_config, write_config
 from defectaug.config.schema import Config, resolve
@@ -22,8 +19,8 @@ from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.stores import CropStore, ImageStore, Store
 from defectaug.data.survey import Survey, drop_unreadable, survey, white_level
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
-from defectaug.io.atomic import Lock
 from defectaug.io.files import real
+from defectaug.io.lock import Lock
 from defectaug.methods.dtgan.method import DTGANMethod
 from defectaug.nn.distributed import ALONE, Team, team_of
 from defectaug.training.fixed_batches import example_batch, validation_batch
@@ -135,7 +132,6 @@ def train(
     recipe = "small" if preset == "auto" else preset
     settings = resolve(recipe, None if config is None else Path(config), flags)
     compute = devices.choose(device, precision)
-    devices.keep_freed_memory()
     folder = Path(out) if out is not None else STORE / (real(Path(data)).name or "model")
     with team_of(compute.device) as team:
         say, show = (say or log.info, show) if team.first else (_silent, None)
@@ -303,14 +299,10 @@ def _only_run(folder: Path) -> Iterator[None]:
     """Holds a lock on the folder: a second run into it is refused. The lock ends with the process."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = Lock(folder / ".lock")
-    except BlockingIOError as error:
-        raise OutputError(f"{folder}: another run is writing there; wait for it, or use --out.") from error
+        lock = Lock(folder / ".lock", f"{folder}: another run is writing there; wait for it, or use --out.")
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be written ({error.strerror}); use --out for another folder."
         ) from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -41,7 +40,9 @@ def describe_plan(ready: Prepared, minutes: float | None) -> Iterator[str]:
     yield f"recipe {ready.config.recipe}: {net.generator} output, {size}"
     yield f"device {ready.compute.describe()}"
     yield f"{steps:,} steps of {run.batch_size} images, {run.batch_size / seconds:.1f} images a second here"
-    yield f"expected time {_clock(steps * seconds)}, memory {_memory_mb(ready):,.0f} MB"
+    memory = _memory_mb(ready)
+    used = "not known on this system" if memory is None else f"{memory:,.0f} MB"
+    yield f"expected time {_clock(steps * seconds)}, memory {used}"
 
 
 def _seconds_a_step(ready: Prepared, tries: int = 4) -> float:
@@ -56,11 +57,15 @@ def _seconds_a_step(ready: Prepared, tries: int = 4) -> float:
     return min(times)
 
 
-def _memory_mb(ready: Prepared) -> float:
+def _memory_mb(ready: Prepared) -> float | None:
     if ready.compute.device.type == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated(ready.compute.device) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from defectaug.cli.process import prepare_training
 from defectaug.config.schema import Config, resolve
 from defectaug.data.batches import Batch
-from defectaug.device import Compute, keep_freed_memory
+from defectaug.device import Compute
 from defectaug.methods.dtgan.method import DTGANMethod
 
 from .plain import PlainMethod
@@ -81,7 +82,7 @@ def benchmark(
     tiny = {"encoder_widths": [8, 16], "generator_widths": [8, 16], "discriminator_widths": [8, 16]} if small else {}
     flags = {"network": {"image_size": size, "channels": 3, **tiny}, "run": {"batch_size": batch, "warmup": 0}}
     config = resolve(recipe, flags=flags)
-    keep_freed_memory()  # for both
+    prepare_training()  # for both
     rows, every = random_batch(config), config.run.r1_every
     ours = DTGANMethod(config, DOMAINS, PRODUCTS, compute, seed=0)
     theirs = PlainMethod(config, DOMAINS, PRODUCTS, compute.device, seed=0)

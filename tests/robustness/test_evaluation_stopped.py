@@ -87,7 +87,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_evaluation(
 ) -> None:
     evaluated(made, tmp_path / "out")
 
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, busy: str) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr("defectaug.reporting.output.Lock", refuse)

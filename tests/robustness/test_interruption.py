@@ -18,6 +18,7 @@ from stops import Stop, stop_at
 from defectaug.cli.failures import ExitCode, Session, guard
 from defectaug.errors import OutputError
 from defectaug.io import atomic as durable
+from defectaug.io.lock import Lock
 from defectaug.synthesis import transfer_journal as unfinished
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.transfer import transfer
@@ -279,27 +280,50 @@ def test_what_a_kill_left_is_replaced(tmp_path: Path) -> None:
 
 def test_one_lock_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    first = durable.Lock(path)
-    code = "import sys; from pathlib import Path; from defectaug.io.atomic import Lock; Lock(Path(sys.argv[1]))"
-    held = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
-    assert held.returncode == 1 and "BlockingIOError" in held.stderr
+    first = Lock(path, "busy")
+    code = "import sys; from pathlib import Path; from defectaug.io.lock import Lock; Lock(Path(sys.argv[1]), 'busy')"
+    refused = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert refused.returncode == 1 and refused.stderr.endswith("OutputError: busy\n")
     first.release()
+    assert not path.exists()
     assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == 0
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from defectaug.io.lock import Lock; "
+        "Lock(Path(sys.argv[1]), 'busy'); os._exit(0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")]).returncode == 0
+    with Lock(tmp_path / "lock", "busy"):
+        pass
+    assert not (tmp_path / "lock").exists()
 
 
 def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its owner removes the file between our opening and our locking it."""
     path = tmp_path / "lock"
-    real, opened = Path.open, []
+    real, opened = os.open, []
 
-    def open_and_lose(self: Path, *arguments: object, **options: object) -> object:
-        file = real(self, *arguments, **options)  # type: ignore[call-overload]
-        opened.append(file)
-        if len(opened) == 1:
-            self.unlink()
-        return file
+    def open_and_lose(name: object, *arguments: object, **options: object) -> int:
+        handle = real(name, *arguments, **options)  # type: ignore[arg-type]
+        if str(name) == str(path):
+            opened.append(handle)
+            if len(opened) == 1:
+                path.unlink()
+        return handle
 
-    monkeypatch.setattr(Path, "open", open_and_lose)
-    lock = durable.Lock(path)
+    monkeypatch.setattr(os, "open", open_and_lose)
+    lock = Lock(path, "busy")
     assert len(opened) == 2 and path.exists()
     lock.release()
+
+
+@pytest.mark.parametrize("fault", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_drive_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with Lock(tmp_path / "lock", "busy"):
+        pass

@@ -1,0 +1,120 @@
+"""Tiny data in a process of its own: `python guest.py FOLDER functions|commands`.
+
+`functions` calls the four public functions and prints, as JSON, what of the process they have changed: environment,
+hooks, signal handlers, and calls of libc's `mallopt`. `commands` runs the four commands where, as on Windows, there are
+no `resource` and `fcntl`, and folders cannot be opened.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.abc
+import json
+import os
+import signal
+import sys
+import threading
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+from fake_model import data
+
+MISSING = ("resource", "fcntl")
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Blocked(importlib.abc.MetaPathFinder):
+    """Finds none of some modules."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        if name in MISSING:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+        return None
+
+
+def become_windows() -> None:
+    """Takes away what Windows lacks."""
+    for name in MISSING:
+        sys.modules.pop(name, None)
+    sys.meta_path.insert(0, Blocked())
+    real = os.open
+
+    def open_file(path: Any, *arguments: Any, **options: Any) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    os.open = open_file
+
+
+def count_mallopt() -> list[str]:
+    """Notes every library that is opened to call `mallopt` in it."""
+    calls: list[str] = []
+    real = ctypes.CDLL
+
+    class Noted(real):  # type: ignore[misc, valid-type]
+        def __getattr__(self, name: str) -> Any:
+            if name == "mallopt":
+                calls.append(name)
+            return super().__getattr__(name)
+
+    ctypes.CDLL = Noted  # type: ignore[misc]
+    return calls
+
+
+def state() -> dict[str, str]:
+    """What a program that calls the functions has set up for itself."""
+    found = {"excepthook": repr(sys.excepthook), "unraisablehook": repr(sys.unraisablehook)}
+    found["threading.excepthook"] = repr(threading.excepthook)
+    found |= {str(number): repr(signal.getsignal(number)) for number in SIGNALS}
+    return found | {f"${name}": value for name, value in os.environ.items() if not name.startswith("TORCH")}
+
+
+def call_functions(root: Path, out: Path) -> None:
+    import defectaug
+
+    options = {"preset": "tiny", "image_size": 32, "steps": 2, "device": "cpu"}
+    model = defectaug.train(root, out=out / "model", config=out / "settings.yaml", **options)
+    defectaug.synthesize(model=model, product="A", defect="scratch", n=2, masks=True, out=out / "new")
+    source, reference = (next((root / name).iterdir()) for name in ("A/normal", "A/scratch"))
+    defectaug.transfer(source, reference, model=model, out=out / "one.png")
+    defectaug.evaluate(root, out / "new", only=("counts", "memorisation"), json=out / "numbers.json")
+
+
+def run_commands(root: Path, out: Path) -> None:
+    from defectaug.cli.main import main
+
+    model = out / "model"
+    train = f"train {root} --out {model} --preset tiny --image-size 32 --steps 2 --config {out / 'settings.yaml'}"
+    commands = [
+        train,
+        f"{train} --dry-run",
+        f"synthesize --model {model} --product A --defect scratch --n 2 --out {out / 'new'}",
+        f"transfer {root / 'A/normal'} {root / 'A/scratch'} --model {model} --out {out / 'many'}",
+        f"evaluate {root} {out / 'new'} --only counts,memorisation --json {out / 'numbers.json'}",
+    ]
+    for command in commands:
+        try:
+            main(command.split())
+        except SystemExit as left:
+            if left.code:
+                raise
+
+
+def main() -> None:
+    place, what = Path(sys.argv[1]), sys.argv[2]
+    root = data(place / "data")
+    (place / "settings.yaml").write_text("run: {batch_size: 4, validate_every: 2}\ndata: {min_images: 1}\n")
+    if what == "commands":
+        become_windows()
+        run_commands(root, place)
+        return
+    calls, before = count_mallopt(), state()
+    call_functions(root, place)
+    after = state()
+    print(json.dumps(sorted(name for name in {*before, *after} if before.get(name) != after.get(name)) + calls))
+
+
+if __name__ == "__main__":
+    main()
