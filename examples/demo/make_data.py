@@ -47,10 +47,10 @@ class Sample:
 def make_sample(
     product: str, kind: str, index: int, *, seed: int = 0, stream: int = TRAIN, size: int = 128
 ) -> Sample:
-    """Image `index` of a cell, [size, size] each; it depends on the arguments alone, not on other images."""
+    """Image `index` of a category, [size, size] each; it depends on the arguments alone, not on other images."""
     rng = np.random.default_rng([seed, stream, PRODUCTS.index(product), CLASSES.index(kind), index])
     surface = SURFACES[product](rng, size)
-    noise = rng.uniform(0.004, 0.012) * grain(rng, size, 0.35)  # of the sensor: the same on both twins
+    noise = rng.uniform(0.004, 0.012) * grain(rng, size, 0.35)  # of the sensor: the same with and without the defect
     clean = to_pixels(surface.image + noise)
     if kind == "normal":
         return Sample(clean, clean, np.zeros_like(clean))
@@ -76,7 +76,7 @@ def plan(scale: str, per_cell: int | None) -> Iterator[tuple[str, str, int]]:
 
 
 def write(pixels: Pixels, root: Path, product: str, kind: str, index: int) -> None:
-    """Save one image of a cell as PNG."""
+    """Save one image of a category as PNG."""
     folder = root / product / kind
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(folder / f"{kind}_{index:05d}.png")
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument(
-        "--test-per-cell", type=int, metavar="N", help="N separate test images of every cell instead"
+        "--test-per-cell", type=int, metavar="N", help="N separate test images of every category instead"
     )
     parser.add_argument(
         "--clean", action="store_true", help="also write every defective image without its defect"

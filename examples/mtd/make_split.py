@@ -4,7 +4,7 @@
 
 The same tile is there under about six exposures, and now and then under two labels: a blowhole that one
 exposure does not show counts as free. Exposures of a tile, found by the numbers in the file names and by the
-likeness of the pictures, go to one side together, whatever their labels.
+similarity of the images, go to one side together, whatever their labels.
 
 Written are OUT/train/tile/{normal,scratch,spot}/*.jpg, copies of the originals, and the masks of the
 defective ones in OUT/train.masks/tile/{scratch,spot}/*.png (255 = defect); the same of OUT/test.
@@ -70,14 +70,14 @@ def write(index: DataIndex, out: Path) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise OutputError(f"{out}: is there already and not an empty folder; name another one")
     for sample in index.samples:
-        cell = Path(sample.product, sample.defect)
-        _copy(sample.path, out / f"{sample.split}" / cell / sample.path.name)
+        category = Path(sample.product, sample.defect)
+        _copy(sample.path, out / f"{sample.split}" / category / sample.path.name)
         if sample.defect == index.normal:
             continue
         if sample.mask is None:
             raise DataError(f"{sample.path}: no mask; MTD has it as PNG beside the image")
         # MTD's masks are blurred by compression: written anew, they are what every reader takes them for
-        write_mask(out / f"{sample.split}.masks" / cell / f"{sample.path.stem}.png", read_mask(sample.mask))
+        write_mask(out / f"{sample.split}.masks" / category / f"{sample.path.stem}.png", read_mask(sample.mask))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -38,7 +38,7 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, metavar="N", help="steps of each training of a classifier")
     made.add_argument("--image-size", type=int, metavar="S", help="side that images are squeezed to (default 128)")
     made.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each kind (default 5)")
-    made.add_argument("--real-share", type=float, metavar="X", help="least share of real images in a cell's draws")
+    made.add_argument("--real-share", type=float, metavar="X", help="least share of real images in a category's draws")
     made.add_argument("--reversal", type=float, metavar="X", help="weight of the real-or-synthetic head; 0: none")
     made.add_argument("--per-cell", type=int, metavar="N", help="synthetic images of each product and defect")
     made.add_argument("--seed", type=int, default=0, help="of split and synthesis")
@@ -180,12 +180,12 @@ def synthetic(
     only: Sequence[str] | None = None,
     **how: Any,
 ) -> list[Path]:
-    """New images of every cell, one folder a defect, made once and then kept.
+    """New images of every category, one folder a defect, made once and then kept.
 
     Args:
         model: the bundle.
         index: its normal images are painted on.
-        options: `per_cell` images a cell; default as many as the fullest real cell has, at most 500.
+        options: `per_cell` images a category; default as many as the fullest real category has, at most 500.
         name: of the set, below OUT/synthetic.
         only: the defects to make; None: all that the model knows.
         how: further arguments of `synthesize`, such as `reference` and `product`.
@@ -281,8 +281,8 @@ def few(index: DataIndex, product: str, count: int, seed: int) -> DataIndex:
 
     kept: set[Sample] = set()
     for defect in index.defects[1:]:
-        cell = index.category(product, defect)
-        kept |= set(random.Random(f"{seed} {product} {defect}").sample(cell, min(count, len(cell))))
+        found = index.category(product, defect)
+        kept |= set(random.Random(f"{seed} {product} {defect}").sample(found, min(count, len(found))))
     return index.where(lambda s: s.product != product or s.defect == index.normal or s in kept)
 
 
