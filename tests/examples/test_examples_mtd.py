@@ -109,24 +109,24 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     """A real folder of grey 80 and a synthetic one of grey 160 with a copied real image, defects white."""
     real, out = tmp_path / "real", tmp_path / "out"
     marked = mask(60, 90, top=50, left=2, edge=6)
-    manifest = []
+    common, manifest = {"product": "A", "defect": "scratch", "synthetic": True}, []
     for number in range(3):
         for root, grey in ((real, 80), (out, 160)):
             name = f"A/scratch/{number}.png"
             save(root / name, np.where(marked > 0, 255, grey).astype(np.uint8))
             save(root.with_name(f"{root.name}.masks") / name, marked)
-        manifest.append({"file": f"A/scratch/{number}.png", "synthetic": True})
+        manifest.append(common | {"file": f"A/scratch/{number}.png", "index": number})
     save(real / "A" / "normal" / "0.png", np.full((60, 90), 80, np.uint8))
     save(out / "A" / "scratch" / "real.png", np.zeros((60, 90), np.uint8))
-    manifest.append({"file": "A/scratch/real.png", "synthetic": False})
+    manifest.append(common | {"file": "A/scratch/real.png", "index": 3, "synthetic": False})
     (out / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in manifest))
     return real, out
 
 
 def test_grids_show_real_above_synthetic(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    sheet = drawn(folders, tmp_path / "new" / "grid.png", "--crop-defect", "--zoom", 1)
-    right = sheet[:, -50:-2]  # the last square of 48 pixels and its gap
-    assert sheet.shape[0] == 2 * 48 + 2
+    grid = drawn(folders, tmp_path / "new" / "grid.png", "--crop-defect", "--zoom", 1)
+    right = grid[:, -50:-2]  # the last square of 48 pixels and its gap
+    assert grid.shape[0] == 2 * 48 + 2
     assert set(np.unique(right[:48])) == {80, 255} and set(np.unique(right[50:])) == {160, 255}
     assert (right[:48] == 255).sum() == (right[50:] == 255).sum() == 36  # all of the defect, at native scale
     larger = drawn(folders, tmp_path / "larger.png", "--crop-defect", "--zoom", 3)
@@ -135,11 +135,11 @@ def test_grids_show_real_above_synthetic(folders: tuple[Path, Path], tmp_path: P
 
 
 def test_grids_of_whole_images_keep_their_aspect(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    sheet = drawn(folders, tmp_path / "grid.png", "--columns", 2, "--zoom", 2)
-    square = sheet[:128, -130:-2]
+    grid = drawn(folders, tmp_path / "grid.png", "--columns", 2, "--zoom", 2)
+    square = grid[:128, -130:-2]
     rows = np.flatnonzero((square > 60).all(axis=1))
-    assert sheet.shape[0] == 2 * 128 + 2 and len(rows) == 85  # 90 x 60 in a square of 128
-    assert 2 * 130 < sheet.shape[1] < 3 * 130
+    assert grid.shape[0] == 2 * 128 + 2 and len(rows) == 85  # 90 x 60 in a square of 128
+    assert 2 * 130 < grid.shape[1] < 3 * 130
     assert (
         3 * 130 < drawn(folders, tmp_path / "all.png").shape[1] < 4 * 130
     )  # the copied real one is left out
@@ -154,7 +154,7 @@ def test_grids_name_what_is_missing(folders: tuple[Path, Path], tmp_path: Path) 
     other = tmp_path / "other"
     save(other / "B" / "spot" / "0.png")
     for synthetic, options, reason in (
-        (empty, [], "no defective images"),
+        (empty, [], "no images"),
         (unmasked, ["--crop-defect"], "no mask"),
         (other, [], "in common"),
     ):
@@ -164,7 +164,7 @@ def test_grids_name_what_is_missing(folders: tuple[Path, Path], tmp_path: Path) 
 
 
 def drawn(folders: tuple[Path, Path], target: Path, *options: object) -> np.ndarray:
-    """The sheet as grey values, (H, W)."""
+    """The grid as grey values, (H, W)."""
     done = run_example("grids.py", "--real", folders[0], "--synthetic", folders[1], "--out", target, *options)
     assert done.returncode == 0, done.stderr
     return np.asarray(Image.open(target).convert("L"))
