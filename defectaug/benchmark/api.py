@@ -25,7 +25,7 @@ from defectaug.data.class_map import ClassMap
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.survey import white_level
 from defectaug.errors import DataError
-from defectaug.metrics.backbones import Weights, find_weights
+from defectaug.metrics.backbones import InitialWeights, find_weights
 from defectaug.metrics.folders import ImageRecord, records_of, refuse_overlap
 from defectaug.metrics.pixels import Decoded, Form, Say, channels_of, decode
 
@@ -195,7 +195,7 @@ def _units(
     admitted: Sequence[SyntheticSet],
     settings: StudySettings,
     index: DataIndex,
-    weights: Weights,
+    weights: InitialWeights,
     compute: devices.Compute,
 ) -> list[Unit]:
     """Seed by seed, so that an interrupted study has compared all arms on some seeds."""

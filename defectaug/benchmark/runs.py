@@ -18,7 +18,7 @@ from defectaug.benchmark.settings import SMALL, StudySettings
 from defectaug.device import Compute
 from defectaug.io.images import write_atomic
 from defectaug.metrics.augmentation import Augment
-from defectaug.metrics.backbones import Weights
+from defectaug.metrics.backbones import InitialWeights
 from defectaug.metrics.classifier import (
     RATES,
     CategorySampler,
@@ -71,13 +71,13 @@ class Unit:
     synthetic: Decoded | None
     validation: Decoded
     test: Decoded
-    weights: Weights
+    weights: InitialWeights
     compute: Compute
 
     @property
     def recipe(self) -> Recipe:
         """How it is trained."""
-        settings, pretrained = self.settings, self.weights.state is not None
+        settings, pretrained = self.settings, self.weights.file is not None
         usual = RATES["small" if settings.classifier == SMALL else "pretrained" if pretrained else "scratch"]
         return Recipe(
             steps=settings.steps,

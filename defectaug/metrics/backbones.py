@@ -1,24 +1,26 @@
-"""Backbones of the classifiers, and the weights that they start with."""
+"""Backbones of the classifiers, chosen by name, and the weights that they start with.
+
+A new family of networks, such as timm's, is one more entry of `FAMILIES`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
-from urllib.error import URLError
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torchvision import models
 
 from defectaug.data.class_map import nearest
 from defectaug.errors import ConfigError
+from defectaug.nn.weights import MissingWeights, Published, WeightsFile, in_given, require
 
 SMALL = "small"  # our own network; every other name is torchvision's
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 class Small(nn.Module):
@@ -46,8 +48,8 @@ class Small(nn.Module):
         return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
 
 
-class Coloured(nn.Module):
-    """A network for colour images that takes grey ones too, in [0, 1]."""
+class Normalised(nn.Module):
+    """A network for colour images, normalised as ImageNet's were, that takes grey ones too, in [0, 1]."""
 
     mean: Tensor
     deviation: Tensor
@@ -65,122 +67,136 @@ class Coloured(nn.Module):
 
 
 @dataclass(frozen=True)
-class Weights:
-    """What a torchvision network starts with.
+class InitialWeights:
+    """What a backbone starts with.
 
     Args:
-        state: its state dict; None: from scratch.
+        file: its state dict; None: from scratch.
         origin: where it comes from, for people.
-        sha256: of the values.
     """
 
-    state: Mapping[str, Tensor] | None
-    origin: str
-    sha256: str | None = None
+    file: WeightsFile | None = None
+    origin: str = "from scratch"
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the file; None from scratch."""
+        return None if self.file is None else self.file.sha256
 
 
-def find_weights(name: str, weights: str, say: Callable[[str], object]) -> Weights:
-    """The first weights of a classifier; see `StudySettings.weights`.
+class Backbone(NamedTuple):
+    """A network from images (B, C, S, S) in [0, 1] to features (B, F), and their number F."""
+
+    network: nn.Module
+    features: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks that come from one place.
+
+    Args:
+        names: theirs.
+        build: a new network by name, number of image channels and the weights to start with.
+        published: the ImageNet weights of a network, and what they are called; None where there are none.
+    """
+
+    names: Callable[[], Sequence[str]]
+    build: Callable[[str, int, InitialWeights], Backbone]
+    published: Callable[[str], tuple[Published, str] | None]
+
+
+def build_backbone(name: str, channels: int = 3, weights: InitialWeights | None = None) -> Backbone:
+    """A new backbone.
+
+    Args:
+        name: `small`, or one of torchvision's classifiers.
+        channels: of the images, 1 or 3.
+        weights: what it starts with, from :func:`find_weights`; None: from scratch.
 
     Raises:
-        ConfigError: no such classifier; weights that were asked for and cannot be had.
+        ConfigError: no such network, one that does not end in a linear layer, or weights that do not fit it.
     """
-    if name == SMALL or weights == "none":
-        return Weights(None, "from scratch")
-    check_name(name)
+    return _family(name).build(name, channels, weights or InitialWeights())
+
+
+def find_weights(name: str, weights: str, log: Callable[[str], object]) -> InitialWeights:
+    """The first weights of a backbone.
+
+    Args:
+        name: of the backbone.
+        weights: `auto` (ImageNet, from scratch where they cannot be had), `imagenet` (an error where they cannot be
+            had), `none` (from scratch), or a file or folder of weights.
+        log: takes a line for the user.
+
+    Raises:
+        ConfigError: no such backbone; weights that were asked for and cannot be had.
+    """
+    found = _family(name).published(name)
+    if weights == "none" or name == SMALL:
+        return InitialWeights()
+    kind, title = found or (Published(name, None, name), "ImageNet")
     if weights not in ("auto", "imagenet"):
-        return _from_file(_weights_file(name, Path(weights).expanduser()))
+        place = Path(weights).expanduser()
+        file = in_given(kind, place)
+        if file is None:
+            raise ConfigError(f"--weights {place}: no file {name}*.pth, .pt or .safetensors in this folder")
+        file.state()  # a damaged file is better known now than after an hour
+        return InitialWeights(file, str(file.path))
     try:
-        return _imagenet(name)
-    except (URLError, OSError, RuntimeError) as error:
-        why = " ".join(str(error).split())
+        return InitialWeights(require(kind, None), f"ImageNet ({title})")
+    except MissingWeights as error:
         if weights == "imagenet":
-            raise ConfigError(
-                f"{name}: ImageNet weights cannot be had ({why}); name a file with --weights, or train from scratch"
-            ) from error
-        say(f"{name}: ImageNet weights cannot be had ({why}): trained from scratch, which a paper's study is not")
-        return Weights(None, "from scratch, since ImageNet weights could not be had")
+            raise ConfigError(f"{name}: ImageNet weights cannot be had ({error}), or train from scratch") from error
+        log(f"{name}: ImageNet weights cannot be had ({error}): trained from scratch, which a paper's study is not")
+        return InitialWeights(origin="from scratch, since ImageNet weights could not be had")
 
 
 def check_name(name: str) -> None:
-    """Raises ConfigError where torchvision has no classifier of that name."""
-    from torchvision import models
-
-    known = [SMALL, *models.list_models(module=models)]
-    if name not in known:
-        raise ConfigError(f"classifier '{name}': torchvision has none of that name; {nearest(name, known)}")
+    """Raises ConfigError where there is no backbone of that name."""
+    _family(name)
 
 
-def torchvision_backbone(name: str, weights: Weights | None = None) -> tuple[nn.Module, int]:
-    """One of torchvision's classifiers without its last linear layer, and the number of its features.
+def _family(name: str) -> Family:
+    known: list[str] = []
+    for family in FAMILIES:
+        names = family.names()
+        if name in names:
+            return family
+        known += names
+    raise ConfigError(f"classifier '{name}': torchvision has none of that name; {nearest(name, known)}")
 
-    Raises:
-        ConfigError: no such classifier, one that does not end in a linear layer, or weights that do not fit it.
-    """
-    from torchvision import models
 
-    check_name(name)
+def _small(name: str, channels: int, weights: InitialWeights) -> Backbone:
+    network = Small(channels)
+    return Backbone(network, network.features)
+
+
+def _torchvision(name: str, channels: int, weights: InitialWeights) -> Backbone:
+    """One of torchvision's classifiers without its last linear layer, whose classes are others."""
     network = models.get_model(name, weights=None)
     linear = [(path, part) for path, part in network.named_modules() if isinstance(part, nn.Linear)]
     if not linear or hasattr(network, "aux_logits"):
         raise ConfigError(f"classifier '{name}': cannot be used; it has no last linear layer alone; try resnet18")
     path, last = linear[-1]
-    if weights is not None and weights.state is not None:
-        _load(network, weights, path, name)
     owner, _, leaf = path.rpartition(".")
     setattr(network.get_submodule(owner), leaf, nn.Identity())
-    return Coloured(network), last.in_features
+    if weights.file is not None:
+        state, wanted = weights.file.state(), network.state_dict()
+        odd = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
+        if odd:
+            raise ConfigError(f"{weights.origin}: not the weights of {name} ({odd[0]} is missing or of another shape)")
+        network.load_state_dict({key: state[key] for key in wanted})
+    return Backbone(Normalised(network), last.in_features)
 
 
-def _load(network: nn.Module, weights: Weights, last: str, name: str) -> None:
-    """All weights but the last layer's, which knows other classes."""
-    assert weights.state is not None
-    state = {key: value for key, value in weights.state.items() if not key.startswith(f"{last}.")}
-    wanted = {key: value for key, value in network.state_dict().items() if not key.startswith(f"{last}.")}
-    odd = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
-    if odd:
-        raise ConfigError(f"{weights.origin}: not the weights of {name} ({odd[0]} is missing or of another shape)")
-    network.load_state_dict(state, strict=False)
-
-
-def _imagenet(name: str) -> Weights:
-    from torchvision import models
-
+def _torchvision_weights(name: str) -> tuple[Published, str] | None:
     chosen = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
-    state = chosen.get_state_dict(progress=False, check_hash=True)
-    return Weights(state, f"ImageNet ({chosen})", _digest(state))
+    return Published(name, chosen.url, name), str(chosen)
 
 
-def _weights_file(name: str, path: Path) -> Path:
-    """The file itself, or the one in a folder that is named after the classifier."""
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise ConfigError(f"--weights {path}: no such file or folder")
-    found = sorted(file for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES and file.stem.startswith(name))
-    if not found:
-        raise ConfigError(f"--weights {path}: no file {name}*.pth, .pt or .safetensors in this folder")
-    return found[0]
-
-
-def _from_file(path: Path) -> Weights:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = cast("dict[str, Tensor]", torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # the readers raise a dozen kinds on damaged files
-        raise ConfigError(f"{path}: cannot be read as weights ({' '.join(str(error).split())[:200]})") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ConfigError(f"{path}: no weights of a network (a state dict: names and tensors)")
-    return Weights(state, str(path), _digest(state))
-
-
-def _digest(state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode())
-        digest.update(state[name].detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+FAMILIES = (
+    Family(lambda: [SMALL], _small, lambda name: None),
+    Family(lambda: models.list_models(module=models), _torchvision, _torchvision_weights),
+)
+"""Where backbones come from; the first family that knows a name builds it."""

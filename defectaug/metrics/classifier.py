@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from defectaug.device import Compute
 from defectaug.metrics.augmentation import Augment
-from defectaug.metrics.backbones import SMALL, Small, Weights, torchvision_backbone
+from defectaug.metrics.backbones import InitialWeights, build_backbone
 
 RATES = {"small": 3e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
 WARMUP = 0.05  # share of the steps
@@ -53,7 +53,7 @@ def build(
     *,
     channels: int = 1,
     seed: int = 0,
-    weights: Weights | None = None,
+    weights: InitialWeights | None = None,
     auxiliary: bool = False,
 ) -> Classifier:
     """A new classifier; the same for the same seed.
@@ -63,7 +63,7 @@ def build(
         classes: number of classes.
         channels: of the images, 1 or 3.
         seed: of the first weights.
-        weights: what the backbone starts with, from `networks.find_weights`; None: from scratch.
+        weights: what the backbone starts with, from `backbones.find_weights`; None: from scratch.
         auxiliary: whether to add the real-or-synthetic layer.
 
     Raises:
@@ -71,10 +71,7 @@ def build(
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if name == SMALL:
-            small = Small(channels)
-            return Classifier(small, small.features, classes, auxiliary=auxiliary)
-        return Classifier(*torchvision_backbone(name, weights), classes, auxiliary=auxiliary)
+        return Classifier(*build_backbone(name, channels, weights), classes, auxiliary=auxiliary)
 
 
 class _Reversal(torch.autograd.Function):

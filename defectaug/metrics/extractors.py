@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -14,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defectaug.errors import ConfigError
-from defectaug.nn import weights as weights_module
-from defectaug.nn.weights import Say, WeightsFile
+from defectaug.nn.weights import MissingWeights, WeightsFile, alexnet, inception, require
 
 FILTER_SIDE = 128
 LPIPS_SIDE = 128
+Log = Callable[[str], None]
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 DIM = 0.5 / 255  # a response below half a grey level is as good as none
 
@@ -132,7 +133,7 @@ class Lpips:
         self.weights = file.sha256
         self._device = torch.device(device)
         network = _LPIPS(pretrained=True, net="alex", pnet_rand=True)  # its linear layers come with torchmetrics
-        state = torch.load(file.path, map_location="cpu", weights_only=True)
+        state = file.state()
         backbone = network.net.state_dict()
         # "slice2.3.weight" there is AlexNet's "features.3.weight"
         renamed = {key: state.get("features." + key.split(".", 1)[1]) for key in backbone}
@@ -147,37 +148,30 @@ class Lpips:
         return self._network(*scaled, normalize=True).flatten().cpu().numpy()
 
 
-def find_extractor(given: Path | None, device: torch.device, say: Say, *, network: bool = True) -> Extractor:
-    """Inception-v3 where its weights can be had, else the filters, which is said.
+def find_extractor(given: Path | None, device: torch.device, log: Log, *, network: bool = True) -> Extractor:
+    """Inception-v3 where its weights can be had, else the filters, which is logged.
 
     Raises:
         ConfigError: `given` is not there or cannot be used.
     """
-    kind = weights_module.inception()
-    file = weights_module.find(kind, given, network=network)
-    if file is not None:
-        return Inception(file, device)
-    say(f"{_missing(kind, given)}; instead of FID and KID come distances of {Filters.name}, which are others")
-    return Filters()
+    try:
+        return Inception(require(inception(), given, network=network), device)
+    except MissingWeights as error:
+        log(f"{error}; instead of FID and KID come distances of {Filters.name}, which are others")
+        return Filters()
 
 
-def find_pair_measure(given: Path | None, device: torch.device, say: Say, *, network: bool = True) -> Lpips | None:
-    """LPIPS where its weights can be had; None where not, which is said.
+def find_pair_measure(given: Path | None, device: torch.device, log: Log, *, network: bool = True) -> Lpips | None:
+    """LPIPS where its weights can be had; None where not, which is logged.
 
     Raises:
         ConfigError: as :func:`find_extractor`.
     """
-    kind = weights_module.alexnet()
-    file = weights_module.find(kind, given, network=network)
-    if file is not None:
-        return Lpips(file, device)
-    say(f"{_missing(kind, given)}; instead of LPIPS comes the mean distance of the features of pairs, which is another")
-    return None
-
-
-def _missing(kind: weights_module.Kind, given: Path | None) -> str:
-    where = f"are not in {given}, nor can they be fetched" if given else "cannot be fetched (no network?)"
-    return f"{kind.name}'s weights ({kind.file}) {where}; --weights FILE|DIR names them"
+    try:
+        return Lpips(require(alexnet(), given, network=network), device)
+    except MissingWeights as error:
+        log(f"{error}; instead of LPIPS comes the mean distance of the features of pairs, which is another")
+        return None
 
 
 def resized(images: Tensor, side: int) -> Tensor:

@@ -1,39 +1,53 @@
-"""Pretrained weights: from `--weights`, from what an earlier run has fetched, or from the network."""
+"""Pretrained weights, found in one place: what the user has named, what an earlier run has fetched, or the network.
+
+Nothing but tensors is read from a file: a pickle can hold any program.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.hub import HASH_REGEX, download_url_to_file, get_dir
+
 from defectaug.errors import ConfigError
 
-Say = Callable[[str], None]
-PATIENCE = 20.0  # seconds that a server may keep silent
-ENDINGS = (".pth", ".pt", ".bin")
+TIMEOUT = 20.0  # seconds that a server may keep silent
+SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
+
+
+class MissingWeights(ConfigError):
+    """Weights that are neither given nor kept, and cannot be fetched."""
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A network whose weights are wanted.
+class Published:
+    """Weights that are published somewhere.
 
     Args:
-        name: what people call it.
-        url: where they are published, under a name that ends in the first digits of their hash.
-        key: an entry that these weights have, and no other kind's.
+        name: of the network, for people.
+        url: where they are; None for weights that only the user can name.
+        stem: how the name of a file of them starts.
+        key: an entry that they have, and no other network's; None where the file's name has to do.
     """
 
     name: str
-    url: str
-    key: str
+    url: str | None
+    stem: str
+    key: str | None = None
 
     @property
     def file(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
+        """The name under which they are published and kept; it ends in the first digits of their sha256."""
+        return self.url.rsplit("/", 1)[-1] if self.url else f"{self.stem}*"
 
 
 @dataclass(frozen=True)
@@ -43,43 +57,76 @@ class WeightsFile:
     path: Path
     sha256: str
 
+    def state(self) -> dict[str, Tensor]:
+        """Its tensors by name.
 
-def inception() -> Kind:
+        Raises:
+            ConfigError: it cannot be read, or is no state dict.
+        """
+        return _read(self.path)
+
+
+def inception() -> Published:
     """Inception-v3 as FID and KID were published with."""
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-    return Kind("Inception-v3", URL_INCEPTION_V3, "Mixed_7c.branch_pool.conv.weight")
+    return Published("Inception-v3", URL_INCEPTION_V3, "weights-inception", "Mixed_7c.branch_pool.conv.weight")
 
 
-def alexnet() -> Kind:
+def alexnet() -> Published:
     """AlexNet trained on ImageNet, the network under LPIPS."""
     from torchvision.models import AlexNet_Weights
 
-    return Kind("AlexNet", AlexNet_Weights.IMAGENET1K_V1.url, "features.10.weight")
+    return Published("AlexNet", AlexNet_Weights.IMAGENET1K_V1.url, "alexnet", "features.10.weight")
 
 
-def find(kind: Kind, given: Path | None, *, network: bool = True) -> WeightsFile | None:
-    """The weights of a kind, None where they cannot be had.
+def find(kind: Published, given: Path | None, *, network: bool = True) -> WeightsFile | None:
+    """The weights of a network, None where they cannot be had. Arguments and errors as of :func:`require`."""
+    try:
+        return require(kind, given, network=network)
+    except MissingWeights:
+        return None
+
+
+def require(kind: Published, given: Path | None, *, network: bool = True) -> WeightsFile:
+    """The weights of a network.
 
     Args:
         kind: what is wanted.
-        given: file or folder that the user has named; a folder may hold several kinds, a file holds one.
+        given: file or folder that the user has named; a folder may hold several networks', a file holds one's.
         network: whether they may be fetched.
 
     Raises:
+        MissingWeights: they cannot be had.
         ConfigError: `given` is not there, holds no weights at all, or a file that cannot be used.
     """
-    check(given)
-    if given is not None:
-        found = _in_given(kind, given)
-        if found is not None:
-            return _hashed(found)
-    from torch.hub import get_dir
+    found = None if given is None else in_given(kind, given)
+    if found is None and kind.url is not None:
+        found = _kept(kind)
+        if found is None and network:
+            try:
+                _fetch(kind, _place(kind))
+            except (OSError, URLError, RuntimeError) as error:  # no network, no such file, or not what was published
+                raise _missing(kind, given, " ".join(str(error).split())) from error
+            found = _kept(kind)
+    if found is None:
+        raise _missing(kind, given, "no network?")
+    return found
 
-    kept = Path(get_dir()) / "checkpoints" / kind.file
-    if kept.is_file() or (network and _fetch(kind, kept)):
-        return _hashed(kept)
-    return None
+
+def in_given(kind: Published, given: Path) -> WeightsFile | None:
+    """The weights of a network in a file or folder, None where another network's lie there. Errors as of `require`."""
+    check(given)
+    files = [given]
+    if given.is_dir():
+        every = sorted(path for path in given.iterdir() if path.suffix in SUFFIXES)
+        if not every:
+            raise ConfigError(f"--weights {given}: no file of weights in it ({', '.join('*' + s for s in SUFFIXES)})")
+        named = [path for path in every if path.name.startswith(kind.stem)]
+        named.sort(key=lambda path: (path.name != kind.file, path.name[len(kind.stem)] not in "-."))
+        files = named + ([path for path in every if path not in named] if kind.key else [])
+    found = next((path for path in files if kind.key is None or kind.key in _read(path)), None)
+    return None if found is None else WeightsFile(found, _sha256(found))
 
 
 def check(given: Path | None) -> None:
@@ -88,57 +135,59 @@ def check(given: Path | None) -> None:
         raise ConfigError(f"--weights {given}: no such file or folder")
 
 
-def _in_given(kind: Kind, given: Path) -> Path | None:
-    if given.is_file():
-        return given if _holds(given, kind) else None
-    files = sorted(path for path in given.iterdir() if path.suffix in ENDINGS)
-    if not files:
-        raise ConfigError(f"--weights {given}: no file of weights in it ({', '.join('*' + end for end in ENDINGS)})")
-    named = [path for path in files if path.name == kind.file]
-    return next((path for path in (named or files) if _holds(path, kind)), None)
-
-
-def _holds(path: Path, kind: Kind) -> bool:
-    import torch
-
+def _read(path: Path) -> dict[str, Tensor]:
     try:
-        # Nothing but tensors is let in: a pickle can hold any program
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the reader fail in any way: struct.error, UnpicklingError, ...
-        raise ConfigError(f"--weights {path}: cannot be read as weights ({_first_line(error)})") from error
-    return isinstance(state, dict) and kind.key in state
+        why = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ConfigError(f"--weights {path}: cannot be read as weights ({why})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ConfigError(f"--weights {path}: no weights of a network (a state dict: names and tensors)")
+    return state
 
 
-def _fetch(kind: Kind, target: Path) -> bool:
-    from torch.hub import HASH_REGEX, download_url_to_file
+def _place(kind: Published) -> Path:
+    """Where torch.hub keeps what it has fetched."""
+    return Path(get_dir()) / "checkpoints" / kind.file
 
+
+def _kept(kind: Published) -> WeightsFile | None:
+    """What an earlier run has fetched; None also for a file that is not what was published."""
+    path, prefix = _place(kind), HASH_REGEX.search(kind.file)
+    if not path.is_file():
+        return None
+    found = WeightsFile(path, _sha256(path))
+    return found if prefix is None or found.sha256.startswith(prefix.group(1)) else None
+
+
+def _missing(kind: Published, given: Path | None, why: str) -> MissingWeights:
+    where = f"are not in {given}, nor can they be fetched" if given else "cannot be fetched"
+    return MissingWeights(f"{kind.name}'s weights ({kind.file}) {where} ({why}); --weights FILE|DIR names them")
+
+
+def _fetch(kind: Published, target: Path) -> None:
     prefix = HASH_REGEX.search(kind.file)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _patience():
-            download_url_to_file(kind.url, str(target), prefix.group(1) if prefix else None, progress=False)
-    except (OSError, URLError, RuntimeError):  # no network, no such file there, or not what was published
-        return False
-    return True
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _timeout():
+        download_url_to_file(str(kind.url), str(target), prefix.group(1) if prefix else None, progress=False)
 
 
 @contextlib.contextmanager
-def _patience() -> Iterator[None]:
+def _timeout() -> Iterator[None]:
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
+    socket.setdefaulttimeout(TIMEOUT)
     try:
         yield
     finally:
         socket.setdefaulttimeout(before)
 
 
-def _hashed(path: Path) -> WeightsFile:
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return WeightsFile(path, digest.hexdigest())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+    return digest.hexdigest()

@@ -94,17 +94,16 @@ def study_settings(
         ConfigError: an unknown classifier, or a file of weights that is not its own; better now than after an hour.
     """
     from defectaug.benchmark.api import default_settings
-    from defectaug.metrics.backbones import SMALL, find_weights, torchvision_backbone
+    from defectaug.metrics.backbones import build_backbone, find_weights
 
     settings = settings or default_settings(device)
     settings = replace(settings, seeds=tuple(range(seed, seed + seeds)), device=device)
     own = _weights_of(settings.classifier, weights)
     if own is not None:
         settings = replace(settings, weights=str(own))
-    if settings.classifier != SMALL:
-        at_hand = settings.weights not in ("auto", "imagenet")  # these may have to be fetched, which the study does
-        found = find_weights(settings.classifier, settings.weights, lambda line: None) if at_hand else None
-        torchvision_backbone(settings.classifier, found)
+    at_hand = settings.weights not in ("auto", "imagenet")  # these may have to be fetched, which the study does
+    found = find_weights(settings.classifier, settings.weights, lambda line: None) if at_hand else None
+    build_backbone(settings.classifier, weights=found)
     return settings
 
 

@@ -206,13 +206,12 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
         build("resnet34", 2, weights=found)
 
 
-def test_a_missing_network_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from defectaug.metrics import backbones
-
-    def refuse(name: str) -> None:
+def test_a_missing_network_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **options: object) -> None:
         raise OSError("no route")
 
-    monkeypatch.setattr(backbones, "_imagenet", refuse)
+    monkeypatch.setattr("defectaug.nn.weights.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("defectaug.nn.weights.download_url_to_file", refuse)
     said: list[str] = []
     assert "from scratch" in find_weights("resnet18", "auto", said.append).origin
     assert len(said) == 1 and "no route" in said[0]

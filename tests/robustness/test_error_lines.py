@@ -28,7 +28,7 @@ from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import entries
 from defectaug.io.images import NativeImage, write_png
 from defectaug.io.manifest import read_lines
-from defectaug.metrics.backbones import find_weights, torchvision_backbone
+from defectaug.metrics.backbones import build_backbone, find_weights
 from defectaug.metrics.distances import share_interval
 from defectaug.metrics.extractors import find_extractor, find_pair_measure
 from defectaug.metrics.pixel_scores import PixelCounts
@@ -162,7 +162,7 @@ EVALUATION: dict[str, tuple[Act, type[Exception]]] = {
         ),
         DataError,
     ),
-    "it has no last linear layer alone": (lambda p: torchvision_backbone("squeezenet1_1", None), ConfigError),
+    "it has no last linear layer alone": (lambda p: build_backbone("squeezenet1_1"), ConfigError),
     "no weights of a network": (
         lambda p: (torch.save({"a": 1}, p / "w.pt"), find_weights("resnet18", str(p / "w.pt"), print)),
         ConfigError,
