@@ -16,13 +16,12 @@ Masks lie in TRAIN.masks, TEST.masks and FOLDER.masks. Of every product and defe
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from records import Record, Rows, by_name, ended, records, write
+from records import Record, Rows, by_name, ended, parser, records, write
 
 from defectaug.device import choose
 from defectaug.errors import DataError
@@ -93,26 +92,24 @@ def variety(made: Sequence[Record], held_out: Sequence[Record], training: Sequen
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+", help="what synthesize --masks has left")
-    parser.add_argument("--real", type=Path, required=True, help="the images that the model was trained on")
-    parser.add_argument("--held-out", type=Path, required=True, help="real images that no training has seen")
-    parser.add_argument("--crop", type=int, default=48, metavar="S", help="side of the crops (48)")
-    parser.add_argument("--seeds", type=int, default=3, help="classifiers to train (3)")
-    parser.add_argument("--steps", type=int, default=600, help="steps of each, of 48 crops (600)")
-    parser.add_argument("--json", type=Path, help="write the numbers here, too")
-    options = parser.parse_args()
+    made = parser(__doc__, steps=600)
+    made.add_argument("--real", type=Path, required=True, help="the images that the model was trained on")
+    made.add_argument("--held-out", type=Path, required=True, help="real images that no training has seen")
+    made.add_argument("--crop", type=int, default=48, metavar="S", help="side of the crops (48)")
+    options = made.parse_args()
 
     def run() -> None:
-        folders = ([options.real], [options.held_out], options.folders)
-        real, held_out, made = ([one for root in some for one in records(root) if one.has_mask] for some in folders)
-        if not made:
+        real, held_out, synthetic = (
+            [one for root in roots for one in records(root) if one.has_mask]
+            for roots in ([options.real], [options.held_out], options.folders)
+        )
+        if not synthetic:
             raise DataError(f"{options.folders[0]}: no defective image with a mask")
         classify = small_classifier(choose("auto"), options.steps)
-        told = told_apart([*real, *held_out], made, options.crop, classify, options.seeds)
+        told = told_apart([*real, *held_out], synthetic, options.crop, classify, options.seeds)
         of_real, of_held_out = by_name(real), by_name(held_out)
         rows: Rows = {}
-        for name, some in by_name(made).items():
+        for name, some in by_name(synthetic).items():
             rows[name] = {"images": len(some)} | told.get(name, {}) | changes(some)
             groups = (some, of_held_out.get(name, []), of_real.get(name, []))
             if all(len(group) > 1 for group in groups):

@@ -8,13 +8,12 @@ FOLDER.masks, and anywhere on normal images. Name real images that no training h
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from records import Record, Rows, by_name, ended, records, write
+from records import Record, Rows, by_name, ended, parser, records, write
 
 from defectaug.device import choose
 from defectaug.io.images import resize_float
@@ -41,14 +40,10 @@ def views(found: Sequence[Record], side: int | None, count: int, rng: np.random.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+", help="real or synthesized images")
-    parser.add_argument("--learn", type=Path, required=True, help="real images to learn from")
-    parser.add_argument("--crop", type=int, metavar="S", help="side of the crops (default: whole images)")
-    parser.add_argument("--seeds", type=int, default=3, help="classifiers to train (3)")
-    parser.add_argument("--steps", type=int, default=1500, help="steps of each, of 48 images (1500)")
-    parser.add_argument("--json", type=Path, help="write the numbers here, too")
-    options = parser.parse_args()
+    made = parser(__doc__, steps=1500)
+    made.add_argument("--learn", type=Path, required=True, help="real images to learn from")
+    made.add_argument("--crop", type=int, metavar="S", help="side of the crops (default: whole images)")
+    options = made.parse_args()
 
     def run() -> None:
         learn, folders = records(options.learn), {folder: records(folder) for folder in options.folders}
@@ -66,7 +61,7 @@ def main() -> None:
         for (folder, cell), shares in right.items():
             (product, defect), (_, deviation) = np.mean(shares, 0), np.std(shares, 0)
             rows.setdefault(cell, {}).update(
-                {f"{folder}: defect (%)": defect, "± over the seeds": deviation, f"{folder}: product (%)": product}
+                {f"{folder}: defect (%)": defect, f"{folder}: ±": deviation, f"{folder}: product (%)": product}
             )
         write(rows, options.json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,16 @@ def records(root: Path) -> list[Record]:
 def by_name(found: Sequence[Record]) -> dict[str, list[Record]]:
     """Grouped by product and defect, in the order of their names."""
     return {name: [one for one in found if one.name == name] for name in sorted({one.name for one in found})}
+
+
+def parser(text: str | None, steps: int) -> argparse.ArgumentParser:
+    """The options of both scripts."""
+    made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("folders", type=Path, nargs="+", help="real images, or what synthesize --masks has left")
+    made.add_argument("--seeds", type=int, default=3, help="classifiers to train (3)")
+    made.add_argument("--steps", type=int, default=steps, help=f"steps of each, of 48 images ({steps})")
+    made.add_argument("--json", type=Path, help="write the numbers here, too")
+    return made
 
 
 def write(rows: Rows, path: Path | None) -> None:

@@ -77,7 +77,7 @@ def startup(repeats: int) -> Seconds:
 
 
 def synthesis(count: int, folder: Path, model: Path, data: Path) -> SynthesisResult:
-    """Paints ``count`` images of one cell; once as a command, and once with the network timed apart."""
+    """Paints ``count`` images of one category; once as a command, and once with the network timed apart."""
     out = folder / f"images-{count}"
     flags = ["--model", str(model), "--source", str(data), "--product", "A", "--defect", "scratch", "--out", str(out)]
     ran = run(

@@ -40,8 +40,8 @@ def mask(height: int = 20, width: int = 24, top: int = 5, left: int = 6, edge: i
 
 def native(root: Path, counts: dict[str, int] | None = None) -> Path:
     """ROOT/<product>/<defect>/*.png with the given number of images for each "product/defect"."""
-    for cell, count in (counts or {"A/normal": 4, "A/scratch": 3, "B/normal": 2, "B/spot": 1}).items():
-        save_many(root / cell, count)
+    for category, count in (counts or {"A/normal": 4, "A/scratch": 3, "B/normal": 2, "B/spot": 1}).items():
+        save_many(root / category, count)
     return root
 
 

@@ -48,12 +48,12 @@ def painted(ground: np.ndarray, seed: int, defect: str) -> tuple[np.ndarray, np.
 
 def real(root: Path, counts: dict[str, int] | None = None, *, masks: bool = True) -> Path:
     """A data folder of one product or more, with true masks beside it."""
-    for cell, count in (counts or {"A/normal": 20, "A/scratch": 12, "A/spot": 12}).items():
+    for category, count in (counts or {"A/normal": 20, "A/scratch": 12, "A/spot": 12}).items():
         for number in range(count):
-            image, mask = part(zlib.crc32(cell.encode()) % 10_000 + number, cell.split("/")[1])
-            save(root / cell / f"{number:03d}.png", image)
-            if masks and not cell.endswith("normal"):
-                save(root.with_name(root.name + ".masks") / cell / f"{number:03d}.png", mask.astype(np.uint8) * 255)
+            image, mask = part(zlib.crc32(category.encode()) % 10_000 + number, category.split("/")[1])
+            save(root / category / f"{number:03d}.png", image)
+            if masks and not category.endswith("normal"):
+                save(root.with_name(root.name + ".masks") / category / f"{number:03d}.png", mask.astype(np.uint8) * 255)
     return root
 
 

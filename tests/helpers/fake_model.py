@@ -112,12 +112,12 @@ def defective(seed: int, top: int = 12, left: int = 16, size: tuple[int, int] = 
 
 
 def data(root: Path, counts: dict[str, int] | None = None) -> Path:
-    """A native data folder, by default with two products and unequal cells."""
+    """A native data folder, by default with two products and unequal categories."""
     counts = counts or {"A/normal": 5, "A/scratch": 2, "B/normal": 4, "B/scratch": 1, "B/spot": 3}
-    for place, (cell, count) in enumerate(counts.items()):
+    for place, (category, count) in enumerate(counts.items()):
         for number in range(count):
-            make = surface if cell.endswith("/normal") else defective
-            save(root / cell / f"{number:03d}.png", make(100 * place + number))
+            make = surface if category.endswith("/normal") else defective
+            save(root / category / f"{number:03d}.png", make(100 * place + number))
     return root
 
 

@@ -12,7 +12,7 @@ CLASSES = ("normal", "scratch", "spot")
 
 
 def surface(product: str, defect: str, number: int, stream: int, side: int = SIDE) -> np.ndarray:
-    """Image `number` of a cell, uint8 (side, side); streams share none."""
+    """Image `number` of a category, uint8 (side, side); streams share none."""
     rng = np.random.default_rng([stream, ord(product[0]), CLASSES.index(defect), number])
     y, x = np.mgrid[:side, :side]
     stripes = np.sin((x if product == "A" else y) / rng.uniform(2, 4) + rng.uniform(0, 6))
@@ -30,17 +30,17 @@ def surface(product: str, defect: str, number: int, stream: int, side: int = SID
 
 def folder(root: Path, counts: dict[str, int], stream: int = 0, start: int = 0, side: int = SIDE) -> Path:
     """ROOT/<product>/<defect>/NNN.png with so many images for each "product/defect"."""
-    for cell, count in counts.items():
-        product, defect = cell.split("/")
+    for category, count in counts.items():
+        product, defect = category.split("/")
         for number in range(start, start + count):
-            save(root / cell / f"{number:03d}.png", surface(product, defect, number, stream, side))
+            save(root / category / f"{number:03d}.png", surface(product, defect, number, stream, side))
     return root
 
 
 def noise(root: Path, counts: dict[str, int]) -> Path:
-    """The same with noise alone, under the name of whatever the cell is called."""
-    for place, (cell, count) in enumerate(sorted(counts.items())):
+    """The same with noise alone, under the name of whatever the category is called."""
+    for place, (category, count) in enumerate(sorted(counts.items())):
         for number in range(count):
             pixels = np.random.default_rng([9, place, number]).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
-            save(root / cell / f"{number:03d}.png", pixels)
+            save(root / category / f"{number:03d}.png", pixels)
     return root

@@ -90,10 +90,10 @@ def check_evaluation(out: Path, complete: bool) -> None:
 def same_model(out: Path, reference: Path) -> None:
     """Bit for bit the same weights, optimisers and sheets, and the same metrics but for the speed."""
     for name in ("model.safetensors", "state/state.safetensors"):
-        ours, theirs = _tensors(out / name), _tensors(reference / name)
-        if ours.keys() != theirs.keys():
+        found, expected = _tensors(out / name), _tensors(reference / name)
+        if found.keys() != expected.keys():
             raise Fault(f"{name}: other tensors")
-        if different := [key for key in ours if not np.array_equal(ours[key], theirs[key])]:
+        if different := [key for key in found if not np.array_equal(found[key], expected[key])]:
             raise Fault(f"{name}: {len(different)} tensors differ, first {different[0]}")
     sheets = [{file.name: file.read_bytes() for file in folder.glob("samples/*.png")} for folder in (out, reference)]
     if sheets[0] != sheets[1]:
@@ -106,17 +106,17 @@ def same_model(out: Path, reference: Path) -> None:
 def same_tree(out: Path, reference: Path) -> None:
     """The same files with the same bytes, masks included."""
     for ending in ("", ".masks"):
-        ours, theirs = (_contents(folder.with_name(folder.name + ending)) for folder in (out, reference))
-        if ours != theirs:
-            names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+        found, expected = (_contents(folder.with_name(folder.name + ending)) for folder in (out, reference))
+        if found != expected:
+            names = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
             raise Fault(f"{len(names)} files differ from those of a run that was not stopped: {names[:4]}")
 
 
 def same_evaluation(out: Path, reference: Path) -> None:
     """The same numbers, page and kept files, but for the time that trainings took."""
-    ours, theirs = (_timeless(_json(folder / "numbers.json")) for folder in (out, reference))
-    if ours != theirs:
-        raise Fault(f"other numbers: {[key for key in theirs if ours.get(key) != theirs[key]]}")
+    found, expected = (_timeless(_json(folder / "numbers.json")) for folder in (out, reference))
+    if found != expected:
+        raise Fault(f"other numbers: {[key for key in expected if found.get(key) != expected[key]]}")
     if (out / "report.html").read_bytes() != (reference / "report.html").read_bytes():
         raise Fault("another page")
     kept = [

@@ -37,26 +37,26 @@ def train(root: Path, place: Path, steps: int = 2, **changes: object) -> Path:
     return out
 
 
-def fill(root: Path, cells: dict[str, int], same: bool = False) -> Path:
-    for cell, count in cells.items():
-        make = surface if cell.endswith("/normal") else defective
+def fill(root: Path, categories: dict[str, int], same: bool = False) -> Path:
+    for category, count in categories.items():
+        make = surface if category.endswith("/normal") else defective
         for number in range(count):
-            save(root / cell / f"{number}.png", make(0 if same else number))
+            save(root / category / f"{number}.png", make(0 if same else number))
     return root
 
 
 @pytest.mark.parametrize(
-    "cells",
+    "categories",
     [
         {"A/normal": 1, "A/scratch": 1},
         {"A/normal": 3, "A/scratch": 1, "B/normal": 1},
         {"A/normal": 2, "A/scratch": 2, "B/normal": 2, "B/spot": 2, "C/normal": 2, "C/stain": 1},
         {"A/normal": 2, "A/scratch": 2, "B/spot": 2},
     ],
-    ids=["one image a cell", "a product without defects", "each defect on one product", "a product without normals"],
+    ids=["one image each", "a product without defects", "each defect on one product", "a product without normals"],
 )
-def test_cells_with_little_or_nothing(tmp_path: Path, cells: dict[str, int]) -> None:
-    out = train(fill(tmp_path / "data", cells), tmp_path)
+def test_categories_with_little_or_nothing(tmp_path: Path, categories: dict[str, int]) -> None:
+    out = train(fill(tmp_path / "data", categories), tmp_path)
     made = defectaug.synthesize(model=out, out=tmp_path / "out", n=3, product="A")
     assert made.synthetic >= 3
 
@@ -67,9 +67,9 @@ def test_images_that_are_all_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", [0, 255])
 def test_images_without_anything_on_them(tmp_path: Path, level: int) -> None:
-    for cell in ("A/normal", "A/scratch"):
+    for category in ("A/normal", "A/scratch"):
         for number in range(2):
-            save(tmp_path / "data" / cell / f"{number}.png", np.full((40, 40), level, np.uint8))
+            save(tmp_path / "data" / category / f"{number}.png", np.full((40, 40), level, np.uint8))
     train(tmp_path / "data", tmp_path, 3)
 
 

@@ -143,8 +143,8 @@ def test_any_class_map(tmp_path: Path, content: Any) -> None:
     TREES,
 )
 @often
-def test_any_config_of_a_bundle(tmp_path: Path, content: dict, ours: bool, other: Any) -> None:
-    if ours:  # as good as it gets, but for one entry
+def test_any_config_of_a_bundle(tmp_path: Path, content: dict, valid: bool, other: Any) -> None:
+    if valid:  # as good as it gets, but for one entry
         entries = {"products": ["A"], "defects": ["normal", "b"], "counts": {}, "layout": "native", "white": 255}
         key = sorted([*entries, "root", "normal", "class_map"])[len(str(other)) % 8]
         content = {"format": 1, "settings": DEFAULTS, "data": entries | {key: other}}

@@ -68,12 +68,12 @@ def test_a_second_evaluation_into_the_same_place_is_refused(
     made: tuple[Path, Path], tmp_path: Path, taken: str
 ) -> None:
     names = {"json": "numbers.json", "report": "report.html", "cache": "cache"}
-    theirs = tmp_path / "out" / names[taken]
+    other = tmp_path / "out" / names[taken]
     before = evaluated(made, tmp_path / "out")
-    here = {option: tmp_path / "new" / name for option, name in names.items()} | {taken: theirs}
-    cache = theirs if taken == "cache" else None
+    here = {option: tmp_path / "new" / name for option, name in names.items()} | {taken: other}
+    cache = other if taken == "cache" else None
     with (
-        only_run(Outputs(*(theirs if taken == name else None for name in ("json", "report"))), cache),
+        only_run(Outputs(*(other if taken == name else None for name in ("json", "report"))), cache),
         pytest.raises(OutputError, match=f"--{taken} .*another run is writing there"),
     ):
         evaluated(made, tmp_path / "out", **here)
