@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from defectaug import __version__
-from defectaug.config.schema import BRIEF, Config, NetworkConfig, check, from_mapping, read_yaml, to_mapping
+from defectaug.config.schema import BRIEF, Config, config_from, read_yaml, to_mapping
 from defectaug.errors import BundleError, ConfigError
 from defectaug.io.atomic import write_atomic
 from defectaug.io.files import real
-from defectaug.methods.base import BundleInfo
+from defectaug.methods.base import BundleInfo, MethodSpec, check_method, method_spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,7 +136,8 @@ def read_config(folder: Path) -> tuple[Config, TrainedOn]:
                 f"{path}: bundle format {BRIEF.repr(version)}, written by defectaug {_brief(wrote)}; this is defectaug "
                 f"{__version__}, which reads format {FORMAT}."
             )
-        config = check(from_mapping(Config, _mapping(content, "settings"), str(path)))
+        config = config_from(_mapping(content, "settings"), str(path))
+        check_method(config.method)
         return config, _trained_on(_mapping(content, "data"))
     except (ConfigError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{path}: damaged or not ours: {error}") from error
@@ -207,7 +208,7 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
     return weights, hashlib.sha256(content).hexdigest()
 
 
-def _check_shapes(folder: Path, net: NetworkConfig, data: TrainedOn) -> None:
+def _check_shapes(folder: Path, spec: MethodSpec, config: Config, data: TrainedOn) -> None:
     """Compares the names and shapes in the file's header with those of the networks, before either takes memory.
 
     Raises:
@@ -216,11 +217,9 @@ def _check_shapes(folder: Path, net: NetworkConfig, data: TrainedOn) -> None:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    from defectaug.methods.dtgan.model import DTGAN
-
     path = folder / WEIGHTS
     with torch.device("meta"):
-        networks = DTGAN(net, len(data.defects), len(data.products))
+        networks = spec.networks(config, len(data.defects), len(data.products))
     state = networks.state_dict()
     wanted = {name: list(value.shape) for name, value in state.items()}
     try:
@@ -254,11 +253,11 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         ConfigError: the device is not there.
     """
     from defectaug.device import choose
-    from defectaug.methods.dtgan.inference import Painter
 
     folder = find_bundle(path)
     config, data = read_config(folder)
-    _check_shapes(folder, config.network, data)
+    spec = method_spec(config.method)
+    _check_shapes(folder, spec, config, data)
     weights, digest = read_weights(folder)
     info = BundleInfo(
         path=folder,
@@ -275,7 +274,7 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         weights_sha256=digest,
     )
     try:
-        return Painter.build(config.network, info, weights, choose(device))
+        return spec.load(config, info, weights, choose(device))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise BundleError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {reason}") from error

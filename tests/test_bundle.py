@@ -130,7 +130,9 @@ def test_weights_that_are_not_finite_are_refused(bundle: Path, value: float) -> 
     "change",
     [
         lambda c: c["settings"]["network"].update(style_dim=12),
-        lambda c: c["settings"]["network"].update(generator="separate", mapping="network"),
+        lambda c: c["settings"].pop("method") and c["settings"]["network"].update(
+            generator="separate", mapping="network"
+        ),
         lambda c: c["data"].update(defects=["normal", "scratch"]),
         lambda c: c["data"].update(products=["A"]),
     ],

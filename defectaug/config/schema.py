@@ -119,9 +119,11 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a run."""
+    """All settings of a run. ``method`` names what is trained (:mod:`defectaug.methods.base` lists the methods);
+    where it is not given, ``network.generator`` tells."""
 
     recipe: str = "small"
+    method: str = "layered"
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -234,9 +236,19 @@ def resolve(
     if file is not None:
         settings = overlay(settings, read_yaml(file))
     settings = overlay(settings, _given(flags or {}))
-    return check(
-        from_mapping(Config, settings | {"recipe": preset}, str(file) if file else f"recipe {preset}")
-    )
+    return config_from(settings | {"recipe": preset}, str(file) if file else f"recipe {preset}")
+
+
+def config_from(settings: Mapping[str, Any], where: str) -> Config:
+    """Checked settings from a nested mapping, also of a version that had no ``method``.
+
+    Raises:
+        ConfigError: as :func:`resolve`.
+    """
+    config = from_mapping(Config, settings, where)
+    if "method" not in settings:
+        config = dataclasses.replace(config, method="layered" if config.network.generator == "layered" else "dtgan")
+    return check(config)
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -324,6 +336,8 @@ def check(config: Config) -> Config:
         raise ConfigError(
             "run.batch_size is 1; it must be at least 2: half of a batch is guided by references."
         )
+    if (config.method, net.generator == "layered") in (("layered", False), ("dtgan", True)):
+        raise ConfigError(f"network.generator is {net.generator}, which method '{config.method}' does not have.")
     if net.mapping == "memory" and net.generator != "layered":
         raise ConfigError(
             f"network.mapping is memory; it must be network for generator '{net.generator}', whose c are features."

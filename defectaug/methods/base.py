@@ -1,27 +1,79 @@
-"""What synthesis needs of a trained model, whatever method it is of."""
+"""What training and synthesis know of a method, and the registry by name. Imports no torch.
+
+A method is a folder beside this file with a module that exposes ``SPEC``, a :class:`MethodSpec`; a line in
+:data:`METHODS` names that module. It is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from defectaug.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
-    from defectaug.methods.dtgan.codes import Codes
+    from defectaug.config.schema import Config
+    from defectaug.data.batches import Batch
+    from defectaug.device import Compute
+
+
+# --- Training ---------------------------------------------------------------------------------------------------------
+
+
+class Method(Protocol):
+    """Networks, optimisers and one step; everything that changes is in ``modules`` and ``optimizers``."""
+
+    modules: Mapping[str, nn.Module]
+    optimizers: Mapping[str, Optimizer]
+
+    def step(self, batch: Batch, step: int, fraction: float) -> dict[str, float]:
+        """One step of all phases; returns the values to be logged.
+
+        Args:
+            batch: this process's part of the step's batch.
+            step: number of the step, from 0.
+            fraction: share of the run that is over, for schedules.
+
+        Raises:
+            TrainingError: a value is not finite, or the method has collapsed.
+        """
+        ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """What the bundle keeps: the averaged weights."""
+        ...
+
+    def begin_validation(self) -> None:
+        """Called once when warm-up ends: fixes what scores are measured with."""
+        ...
+
+    def score(self, sources: Batch) -> dict[str, float]:
+        """Validation measures; the one called ``score`` is the smaller the better."""
+        ...
+
+    def grid(self, examples: Batch) -> Tensor:
+        """Sample grid (C, H, W) in [-1, 1], one column an example."""
+        ...
+
+
+# --- Synthesis --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """What a bundle says of itself.
+    """Facts about a bundle.
 
     Attributes:
         path: the model folder; ``name`` is its name.
         products, defects: class names in the order of the networks' outputs; the normal class is the first defect.
-        image_size, channels: what the networks take.
+        image_size, channels: of the networks' inputs.
         white: white level of 16-bit training data, 255 for 8-bit.
         framing: ``whole`` images squeezed to ``image_size``, or ``crop`` windows at native scale.
         data_root, class_map, normal_name: where the training data was and how it was read, or None.
@@ -58,8 +110,9 @@ class Painted:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a model took from one source, to paint on it any number of times; ``parts`` (1, ...) are its own affair."""
+class SourceFeatures:
+    """What a model computes from one source image, to paint on it any number of times. The tensors ``parts`` (1, ...)
+    are the model's own affair."""
 
     parts: tuple[Tensor, ...]
 
@@ -69,12 +122,24 @@ class Reading:
         return sum(part.numel() * part.element_size() for part in self.parts)
 
 
+class Codes(Protocol):
+    """A batch of N defects as a model represents them, with their classes ``defect`` (N,)."""
+
+    @property
+    def defect(self) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | Tensor) -> Codes: ...
+
+
 class DefectModel(Protocol):
-    """A trained model. Images are (N, C, S, S) in [-1, 1], classes (N,) numbers into ``info.defects``."""
+    """A trained model. Images are (N, C, S, S) in [-1, 1], classes (N,) numbers into ``info.defects``; codes are those
+    that the same model has given."""
 
     @property
     def info(self) -> BundleInfo:
-        """What the bundle says of itself."""
+        """Facts about the bundle."""
         ...
 
     @property
@@ -94,19 +159,19 @@ class DefectModel(Protocol):
         """Codes of the defects that the images show."""
         ...
 
-    def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
+    def with_style(self, codes: Any, seeds: Sequence[int]) -> Codes:
         """The same shapes in latent styles."""
         ...
 
-    def read(self, source: Tensor) -> list[Reading]:
-        """Reads sources, the larger part of the work of painting on them."""
+    def source_features(self, source: Tensor) -> list[SourceFeatures]:
+        """Features of each source, the larger part of the work of painting on it."""
         ...
 
-    def paint_on(self, sources: Sequence[Reading], codes: Codes) -> Painted:
-        """:meth:`paint` on sources that were read before, as many as there are codes."""
+    def paint_on(self, sources: Sequence[SourceFeatures], codes: Any) -> Painted:
+        """:meth:`paint` on sources whose features are there, as many as there are codes."""
         ...
 
-    def paint(self, source: Tensor, codes: Codes) -> Painted:
+    def paint(self, source: Tensor, codes: Any) -> Painted:
         """Paints a defect on every source; a source's own defect is taken away."""
         ...
 
@@ -121,3 +186,50 @@ class DefectModel(Protocol):
     def shows(self, image: Tensor, defect: Tensor) -> Tensor:
         """Whether the images show these defects, (N,) booleans, as far as the model can tell."""
         ...
+
+
+# --- Registry ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """How a method is made.
+
+    Attributes:
+        train: fresh networks and optimisers from (config, defect classes with the normal one, products, compute, seed).
+        load: a trained model from (config, info, weights, compute); RuntimeError where the weights do not fit.
+        networks: the module whose ``state_dict`` a bundle holds, from (config, defect classes, products). A bundle's
+            shapes are compared with it on the meta device, before either takes memory.
+    """
+
+    train: Callable[[Config, int, int, Compute, int], Method]
+    load: Callable[[Config, BundleInfo, Mapping[str, Tensor], Compute], DefectModel]
+    networks: Callable[[Config, int, int], nn.Module]
+
+
+METHODS = {
+    "dtgan": "defectaug.methods.dtgan.spec",
+    "layered": "defectaug.methods.layered.spec",
+}
+"""Method to the module that exposes its ``SPEC``."""
+
+
+def check_method(name: str) -> str:
+    """The name, if there is a method of that name.
+
+    Raises:
+        ConfigError: there is none; the message lists the known ones.
+    """
+    if name not in METHODS:
+        raise ConfigError(f"method is '{name}'; it must be one of {', '.join(sorted(METHODS))}.")
+    return name
+
+
+def method_spec(name: str) -> MethodSpec:
+    """How the method of that name is made.
+
+    Raises:
+        ConfigError: no method of that name.
+    """
+    spec: MethodSpec = import_module(METHODS[check_method(name)]).SPEC
+    return spec

@@ -115,6 +115,12 @@ class Team:
 
 
 ALONE = Team()
+_current = ALONE
+
+
+def current_team() -> Team:
+    """The processes that this one has joined."""
+    return _current
 
 
 def local_rank() -> int:
@@ -140,13 +146,16 @@ def team_of(device: torch.device) -> Iterator[Team]:
     if cuda:
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    global _current
+    _current = Team(rank, size)
     try:
-        yield Team(rank, size)
+        yield _current
     except RuntimeError as error:
         if not _is_of_peer(error):
             raise
         raise PeerError("stopped because another process of this run did; its own message says why") from error
     finally:
+        _current = ALONE
         dist.destroy_process_group()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from defectaug.methods.base import DefectModel, Reading
+    from defectaug.methods.base import DefectModel, SourceFeatures
     from defectaug.methods.native import Floats
 
 MOST = 128 << 20  # bytes; at 128 x 128 a few hundred sources
@@ -25,10 +25,10 @@ class Readings:
 
     def __init__(self, model: DefectModel, most: int = MOST) -> None:
         self._model, self._most = model, most
-        self._kept: OrderedDict[Hashable, Reading] = OrderedDict()
+        self._kept: OrderedDict[Hashable, SourceFeatures] = OrderedDict()
         self._bytes = 0
 
-    def of(self, keys: Sequence[Hashable], pixels: Sequence[Floats]) -> list[Reading]:
+    def of(self, keys: Sequence[Hashable], pixels: Sequence[Floats]) -> list[SourceFeatures]:
         """Readings of the sources of a batch.
 
         Args:
@@ -39,12 +39,12 @@ class Readings:
         batch = {key: self._kept[key] for key in keys if key in self._kept}
         if fresh:
             stacked = torch.stack([torch.from_numpy(shown) for shown in fresh.values()]).to(self._model.device)
-            batch |= zip(fresh, self._model.read(stacked), strict=True)
+            batch |= zip(fresh, self._model.source_features(stacked), strict=True)
         for key in keys:
             self._keep(key, batch[key])
         return [batch[key] for key in keys]
 
-    def _keep(self, key: Hashable, reading: Reading) -> None:
+    def _keep(self, key: Hashable, reading: SourceFeatures) -> None:
         if key not in self._kept:
             self._kept[key] = reading
             self._bytes += reading.nbytes

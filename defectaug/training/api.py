@@ -21,7 +21,7 @@ from defectaug.data.survey import Survey, drop_unreadable, survey, white_level
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import real
 from defectaug.io.lock import Lock
-from defectaug.methods.dtgan.method import DTGANMethod
+from defectaug.methods.base import Method, check_method, method_spec
 from defectaug.nn.distributed import ALONE, Team, team_of
 from defectaug.training.fixed_batches import example_batch, validation_batch
 from defectaug.training.loop import STATE, Loop
@@ -61,10 +61,11 @@ class Prepared:
             local=(guided + referred).mine.tolist(),
         )
 
-    def method(self) -> DTGANMethod:
+    def method(self) -> Method:
         """Fresh networks."""
         index, c = self.index, self.config
-        return DTGANMethod(c, len(index.defects), len(index.products), self.compute, c.run.seed, self.team)
+        spec = method_spec(c.method)
+        return spec.train(c, len(index.defects), len(index.products), self.compute, c.run.seed)
 
 
 def train(
@@ -131,6 +132,7 @@ def train(
     }
     recipe = "small" if preset == "auto" else preset
     settings = resolve(recipe, None if config is None else Path(config), flags)
+    check_method(settings.method)
     compute = devices.choose(device, precision)
     folder = Path(out) if out is not None else STORE / (real(Path(data)).name or "model")
     with team_of(compute.device) as team:
@@ -282,7 +284,7 @@ def _check_out(folder: Path, data: Path, ready: Prepared, resume: bool) -> None:
             raise BundleError(
                 f"{folder}: was trained on other classes; resume with the same data and class map."
             )
-        same = ("network", "loss", "optimizer")
+        same = ("method", "network", "loss", "optimizer")
         if any(getattr(config, part) != getattr(ready.config, part) for part in same):
             raise BundleError(f"{folder}: was trained with other settings; resume with the same ones.")
         return

@@ -19,7 +19,7 @@ from defectaug.bundle import write_weights
 from defectaug.config.schema import RunConfig
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.errors import DataError, OutputError
-from defectaug.methods.protocol import Method
+from defectaug.methods.base import Method
 from defectaug.nn.distributed import ALONE, Team
 from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.log import MetricLog

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from data_helpers import save
 from torch import Tensor
 
-from defectaug.methods.base import BundleInfo, Painted, Reading
+from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.dtgan.codes import Codes
 
 BRIGHT = 0.6  # of [-1, 1]; the surfaces below lie under it, the defects above
@@ -70,11 +70,11 @@ class FakeModel:
         s = torch.tensor([[0.5 + random.Random(seed).random() / 2] for seed in seeds])
         return Codes(codes.c, s, codes.defect)
 
-    def read(self, source: Tensor) -> list[Reading]:
+    def source_features(self, source: Tensor) -> list[SourceFeatures]:
         self.read_sources += len(source)
-        return [Reading((row,)) for row in source.split(1)]
+        return [SourceFeatures((row,)) for row in source.split(1)]
 
-    def paint_on(self, sources: Sequence[Reading], codes: Codes) -> Painted:
+    def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:
         return self.paint(torch.cat([reading.parts[0] for reading in sources]), codes)
 
     def paint(self, source: Tensor, codes: Codes) -> Painted:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from defectaug.config.schema import NetworkConfig
 from defectaug.device import Compute
-from defectaug.methods.base import BundleInfo, Painted, Reading
+from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.dtgan.anchor import NORMAL
 from defectaug.methods.dtgan.codes import Codes
 from defectaug.methods.dtgan.generator import Background
@@ -18,7 +18,7 @@ from defectaug.methods.dtgan.model import DTGAN
 
 
 @dataclass(frozen=True)
-class Painter:
+class InferenceModel:
     """Implements :class:`defectaug.methods.base.DefectModel`."""
 
     info: BundleInfo
@@ -28,7 +28,7 @@ class Painter:
     @staticmethod
     def build(
         net: NetworkConfig, info: BundleInfo, weights: Mapping[str, Tensor], compute: Compute
-    ) -> Painter:
+    ) -> InferenceModel:
         """Networks of the given dimensions with the given weights.
 
         Raises:
@@ -38,7 +38,7 @@ class Painter:
         networks.load_state_dict(dict(weights))
         networks.eval().requires_grad_(False)
         networks.to(compute.device).to(memory_format=torch.channels_last)
-        return Painter(info, networks, compute)
+        return InferenceModel(info, networks, compute)
 
     @property
     def device(self) -> torch.device:
@@ -62,7 +62,7 @@ class Painter:
         return codes.with_style(self.latent_codes(codes.defect, seeds))
 
     @torch.inference_mode()
-    def read(self, source: Tensor) -> list[Reading]:
+    def source_features(self, source: Tensor) -> list[SourceFeatures]:
         """What G keeps of each source."""
         with self.compute.autocast():
             background = self.networks.generator.background(self._ready(source))
@@ -71,9 +71,9 @@ class Painter:
             kept.append(background.clean)
         # Copies: a view of one row would keep the whole batch in memory.
         rows = ([row.clone() for row in part.split(1)] for part in kept)
-        return [Reading(parts) for parts in zip(*rows, strict=True)]
+        return [SourceFeatures(parts) for parts in zip(*rows, strict=True)]
 
-    def paint_on(self, sources: Sequence[Reading], codes: Codes) -> Painted:
+    def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:
         """G(x, c, s) on sources that were read before."""
         x, features, *clean = (torch.cat(rows) for rows in zip(*(r.parts for r in sources), strict=True))
         unused = x.new_zeros(())  # the source's own code has done its work
@@ -81,7 +81,7 @@ class Painter:
 
     def paint(self, source: Tensor, codes: Codes) -> Painted:
         """G(x, c, s), what it adds to the sources, and the defect's opacity."""
-        return self.paint_on(self.read(source), codes)
+        return self.paint_on(self.source_features(source), codes)
 
     @torch.inference_mode()
     def _painted(self, background: Background, codes: Codes) -> Painted:

@@ -21,7 +21,7 @@ from defectaug.methods.dtgan.objective import Objective, Pass, Terms, TrainingBa
 from defectaug.methods.dtgan.sample_grid import sample_sheet
 from defectaug.methods.dtgan.validation import kernel_distance
 from defectaug.methods.layered.shape_bank import ShapeMemory
-from defectaug.nn.distributed import ALONE, Team
+from defectaug.nn.distributed import ALONE, Team, current_team
 from defectaug.nn.ema import Average
 from defectaug.nn.schedules import cooling, ema_decay, step_seed
 
@@ -29,7 +29,7 @@ ADVICE = "try --precision fp32, a lower optimizer.rate in --config, or another -
 
 
 class DTGANMethod:
-    """Implements :class:`defectaug.methods.protocol.Method`.
+    """Implements :class:`defectaug.methods.base.Method`.
 
     Args:
         config: all settings.
@@ -41,9 +41,10 @@ class DTGANMethod:
     """
 
     def __init__(
-        self, config: Config, domains: int, products: int, compute: Compute, seed: int, team: Team = ALONE
+        self, config: Config, domains: int, products: int, compute: Compute, seed: int, team: Team | None = None
     ) -> None:
         torch.manual_seed(seed)
+        team = team or current_team()
         self.config, self.compute, self.seed, self.team = config, compute, seed, team
         self.model = DTGAN(config.network, domains, products)
         self.model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -76,7 +77,7 @@ class DTGANMethod:
 
     # --- one step --------------------------------------------------------------------------------------------
 
-    def step(self, batch: Batch, step: int, done: float) -> dict[str, float]:
+    def step(self, batch: Batch, step: int, fraction: float) -> dict[str, float]:
         """One step of D and one of M, E, G (in warm-up each on its own easy task)."""
         rows = self._ready(batch, self.team)
         generator = torch.Generator().manual_seed(step_seed(self.seed, step))
@@ -84,8 +85,8 @@ class DTGANMethod:
             self._set_rates(1.0)
             terms = self._warmup(rows, generator)
         else:
-            self._set_rates(cooling(done, self.config.optimizer.cooldown))
-            terms = self._play(rows, generator, step, done)
+            self._set_rates(cooling(fraction, self.config.optimizer.cooldown))
+            terms = self._play(rows, generator, step, fraction)
         self.average.update(ema_decay(step, self.config.optimizer.ema))
         values = self.team.sum_values(terms)
         bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
@@ -215,7 +216,7 @@ class DTGANMethod:
         return {"score": float(torch.stack(distances).mean())} if distances else {}
 
     @torch.no_grad()
-    def grid(self, shown: Batch) -> Tensor:
+    def grid(self, examples: Batch) -> Tensor:
         """Rows: source, latent-guided, reference, reference-guided, reference reconstructed, its defect removed."""
-        rows = self._ready(shown)
+        rows = self._ready(examples)
         return sample_sheet(self.average.shadow, rows, self.seed)
