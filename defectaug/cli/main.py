@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from defectaug import __version__
-from defectaug.cli import options
 from defectaug.cli.evaluate import evaluate
 from defectaug.cli.failures import ExitCode, Session, guard
+from defectaug.cli.options import Debug, option
 from defectaug.cli.process import prepare_streams
 from defectaug.cli.synthesize import synthesize
 from defectaug.cli.train import train
@@ -32,7 +32,7 @@ app.command("transfer")(transfer)
 app.command("evaluate")(evaluate)
 
 
-def _version(value: bool) -> None:
+def _version(context: typer.Context, value: bool) -> None:
     if value:
         print(f"defectaug {__version__}")
         raise typer.Exit
@@ -47,13 +47,9 @@ def _help(context: typer.Context, value: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
-    ] = False,
-    debug: options.Debug = False,
-    show_help: Annotated[
-        bool, typer.Option("--help", "-h", help="Show this message and exit.", callback=_help, is_eager=True)
-    ] = False,
+    version: Annotated[bool, option("Print the version.", "--version", callback=_version)] = False,
+    debug: Debug = False,
+    show_help: Annotated[bool, option("Show this message and exit.", "--help", "-h", callback=_help)] = False,
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)

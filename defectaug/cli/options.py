@@ -1,7 +1,8 @@
-"""Options that several commands share, declared once. `--help` imports this: no torch, no NumPy."""
+"""Options that several commands share, and how options are declared. `--help` imports this: no torch, no NumPy."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,70 +15,70 @@ OUTPUT_PANEL = "Output"
 MACHINE_PANEL = "Machine"
 
 
+def option(
+    help: str,
+    *names: str,
+    default: str | bool = True,
+    metavar: str | None = None,
+    panel: str | None = None,
+    least: float | None = None,
+    callback: Callable[..., Any] | None = None,
+) -> Any:
+    """Declares an option.
+
+    Args:
+        help: what it does.
+        names: its names, where they are not the parameter's.
+        default: shown as its default, where None stands for something.
+        metavar: shown for its value.
+        panel: heading of the help that it stands under.
+        least: least value of a number.
+        callback: called at once with the context and the value, before other options are read.
+    """
+    return typer.Option(
+        *names, help=help, show_default=default, metavar=metavar, rich_help_panel=panel, min=least,
+        callback=callback, is_eager=callback is not None,
+    )  # fmt: skip
+
+
 def _debug(context: typer.Context, value: bool) -> bool:
     if value:
         context.ensure_object(Session).debug = True
     return value
 
 
-Debug = Annotated[
-    bool,
-    typer.Option(
-        "--debug",
-        help="Show the traceback of an error.",
-        callback=_debug,
-        is_eager=True,
-        rich_help_panel=MACHINE_PANEL,
-    ),
-]
+Debug = Annotated[bool, option("Show the traceback of an error.", "--debug", callback=_debug, panel=MACHINE_PANEL)]
 Model = Annotated[
     Path | None,
-    typer.Option(
-        "--model",
-        help="Folder of the trained model.",
-        show_default="the only or the newest one under ./models",
-        metavar="DIR",
+    option(
+        "Folder of the trained model.", "--model", default="the only or the newest one under ./models", metavar="DIR"
     ),
 ]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        help="auto, cpu, cuda or cuda:N.",
-        show_default="auto",
-        rich_help_panel=MACHINE_PANEL,
-    ),
-]
+Device = Annotated[str | None, option("auto, cpu, cuda or cuda:N.", "--device", default="auto", panel=MACHINE_PANEL)]
 ClassMapFile = Annotated[
     Path | None,
-    typer.Option(
-        "--map",
-        help="Class map (YAML) that renames, merges and drops classes.",
-        show_default="DATA/defectaug.yaml where there is one",
-        metavar="FILE",
-        rich_help_panel=DATA_PANEL,
+    option(
+        "Class map (YAML) that renames, merges and drops classes.", "--map",
+        default="DATA/defectaug.yaml where there is one", metavar="FILE", panel=DATA_PANEL,
     ),
-]
+]  # fmt: skip
 Normal = Annotated[
     str | None,
-    typer.Option(
-        "--normal",
-        help="Name of the folder of normal images.",
-        show_default="normal, good, ok, free or defect_free",
-        metavar="NAME",
-        rich_help_panel=DATA_PANEL,
+    option(
+        "Name of the folder of normal images.", "--normal",
+        default="normal, good, ok, free or defect_free", metavar="NAME", panel=DATA_PANEL,
     ),
-]
+]  # fmt: skip
 Overwrite = Annotated[
     bool,
-    typer.Option(
-        "--overwrite",
-        help="Replace what an earlier run of defectaug left there; other files stay.",
-        rich_help_panel=OUTPUT_PANEL,
+    option(
+        "Replace what an earlier run of defectaug left there; other files stay.", "--overwrite", panel=OUTPUT_PANEL
     ),
 ]
+Seed = Annotated[int, option("Seed of all random choices.", "--seed")]
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """The options that were given: what is left out keeps the default of the function behind."""
-    return {name: value for name, value in options.items() if value is not None}
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, as arguments of the function behind the command, which has the same names: what is
+    left out keeps the function's default, so that a settings file can stand below the flags."""
+    return {name: value for name, value in options.items() if value is not None and name != "debug"}

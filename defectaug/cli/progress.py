@@ -20,7 +20,7 @@ class Progress:
         self._unit = unit
         self._bar: Any = None
         self._recent: deque[tuple[float, int]] = deque(maxlen=100)
-        self._said = 0.0
+        self._last = 0.0
 
     def __enter__(self) -> Progress:
         return self
@@ -37,7 +37,7 @@ class Progress:
         else:
             self._show_line(done, total)
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Print one line without breaking the bar."""
         line = printable(line)
         if self._bar is None:
@@ -55,9 +55,9 @@ class Progress:
     def _show_line(self, done: int, total: int) -> None:
         now = time.monotonic()
         self._recent.append((now, done))
-        if now - self._said < self._every and done < total and self._said:
+        if now - self._last < self._every and done < total and self._last:
             return
-        self._said = now
+        self._last = now
         (before, then), *_ = self._recent
         # The speed of late: the first steps of a job are seldom like the rest.
         rate = (done - then) / max(now - before, 1e-9)

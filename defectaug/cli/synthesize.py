@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from defectaug.cli.options import (
     DATA_PANEL,
     MACHINE_PANEL,
@@ -18,110 +16,60 @@ from defectaug.cli.options import (
     Model,
     Normal,
     Overwrite,
+    Seed,
     given,
+    option,
 )
 from defectaug.cli.progress import Progress
 
-_WHAT_PANEL = "What to make"
+_WHAT = "What to make"
+_SOURCE = option(
+    "Folder whose normal images are painted on.",
+    default="the data the model was trained on", metavar="DATA", panel=DATA_PANEL,
+)  # fmt: skip
+_N = option(
+    "New images a product and defect; with --balance: real and new ones together.", "--n",
+    default="100; with --balance: as many as the fullest category has", least=1, panel=_WHAT,
+)  # fmt: skip
+_BALANCE = option(
+    "Give back a whole balanced data set, the real images included (done by itself where neither --product nor "
+    "--defect is given).",
+    "--balance", panel=_WHAT,
+)  # fmt: skip
+_REFERENCE = option(
+    "Take shape and style from these real defective images, also of other products.", metavar="DIR", panel=_WHAT
+)
+_OUT = option(
+    "Folder for the images.",
+    default="out/NAME, named after the model and the category", metavar="DIR", panel=OUTPUT_PANEL,
+)  # fmt: skip
+_SHARD = option("Make the I-th of N parts (I from 1); all parts share OUT.", metavar="I/N", panel=MACHINE_PANEL)
 
 
 def synthesize(
     model: Model = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder whose normal images are painted on.",
-            show_default="the data the model was trained on",
-            metavar="DATA",
-            rich_help_panel=DATA_PANEL,
-        ),
-    ] = None,
-    product: Annotated[
-        str | None, typer.Option(help="Product to make.", show_default="all", rich_help_panel=_WHAT_PANEL)
-    ] = None,
-    defect: Annotated[
-        str | None, typer.Option(help="Defect to make.", show_default="all", rich_help_panel=_WHAT_PANEL)
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "--n",
-            help="New images a product and defect; with --balance: real and new ones together.",
-            show_default="100; with --balance: as many as the fullest cell has",
-            min=1,
-            rich_help_panel=_WHAT_PANEL,
-        ),
-    ] = None,
-    balance: Annotated[
-        bool,
-        typer.Option(
-            "--balance",
-            help="Give back a whole balanced data set, the real images included (done by itself where "
-            "neither --product nor --defect is given).",
-            rich_help_panel=_WHAT_PANEL,
-        ),
-    ] = False,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            help="Take shape and style from these real defective images, also of other products.",
-            metavar="DIR",
-            rich_help_panel=_WHAT_PANEL,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the images.",
-            show_default="out/NAME, named after the model and the cell",
-            metavar="DIR",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = None,
-    masks: Annotated[
-        bool, typer.Option("--masks", help="Write defect masks to OUT.masks.", rich_help_panel=OUTPUT_PANEL)
-    ] = False,
+    source: Annotated[Path | None, _SOURCE] = None,
+    product: Annotated[str | None, option("Product to make.", default="all", panel=_WHAT)] = None,
+    defect: Annotated[str | None, option("Defect to make.", default="all", panel=_WHAT)] = None,
+    n: Annotated[int | None, _N] = None,
+    balance: Annotated[bool, _BALANCE] = False,
+    reference: Annotated[Path | None, _REFERENCE] = None,
+    out: Annotated[Path | None, _OUT] = None,
+    masks: Annotated[bool, option("Write defect masks to OUT.masks.", "--masks", panel=OUTPUT_PANEL)] = False,
     overwrite: Overwrite = False,
-    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
+    seed: Seed = 0,
     device: Device = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            help="Make the I-th of N parts (I from 1); all parts share OUT.",
-            metavar="I/N",
-            rich_help_panel=MACHINE_PANEL,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(help="Images a pass through the network.", min=1, rich_help_panel=MACHINE_PANEL)
-    ] = 16,
+    shard: Annotated[str | None, _SHARD] = None,
+    batch_size: Annotated[int, option("Images a pass through the network.", least=1, panel=MACHINE_PANEL)] = 16,
     class_map: ClassMapFile = None,
     normal: Normal = None,
     debug: Debug = False,
 ) -> None:
-    """Paint new defects on normal images, of one cell or as a whole balanced data set."""
+    """Paint new defects on normal images, of one category or as a whole balanced data set."""
+    options = given(locals())
     from defectaug.synthesis.api import synthesize as run
 
     with Progress("synthesize") as progress:
-        summary = run(
-            model=model,
-            source=source,
-            product=product,
-            defect=defect,
-            n=n,
-            balance=balance,
-            reference=reference,
-            out=out,
-            masks=masks,
-            overwrite=overwrite,
-            seed=seed,
-            shard=shard,
-            batch_size=batch_size,
-            class_map=class_map,
-            normal=normal,
-            progress=progress,
-            say=progress.say,
-            **given(device=device),
-        )
+        summary = run(**options, progress=progress, log=progress.log)
     print(summary.describe(), file=sys.stderr)
     print(summary.out)

@@ -73,7 +73,9 @@ class Store:
             if number in self._unreadable:
                 number = self._stand_in(number)
             try:
-                return number, self._kept.get(number, self._decode)
+                if number in self._kept:
+                    return number, self._kept.get(number)
+                return number, self._kept.put(number, self._decode(number))
             except DataError as error:
                 self._lose(number, error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import zlib
@@ -24,6 +25,8 @@ COMPRESSION = 4  # zlib level: half the time of the default 6 for a few per cent
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # Pillow knows more, and runs other programs for some
 MAX_PIXELS = 1 << 27
 """Larger images are refused, which bounds the memory for decoding one: 16 bytes a pixel, 2 GiB."""
+
+_DEEP = re.compile(r"(RGB\w?|LA|La|CMYK);16[BLN]")  # Pillow decodes these to 8 bits without a word
 
 # What Pillow's decoders raise on damaged files.
 _DECODE_ERRORS = (
@@ -95,7 +98,8 @@ def read_image(path: Path) -> NativeImage:
     with values in [0, 1] become 16-bit grey. EXIF orientation is applied.
 
     Raises:
-        DataError: the file is missing, damaged, too large or of a kind that is not understood.
+        DataError: the file is missing, damaged, too large or of a kind that is not understood, such as 16-bit
+            colour.
     """
     with _opened(path) as image:
         image.load()
@@ -126,7 +130,7 @@ def write_png(path: Path, image: NativeImage) -> None:
 
     Raises:
         OutputError: no space, no permission or another failure of the file system.
-        ValueError: 16-bit colour or 16-bit opacity, which Pillow cannot write and `read_image` never returns.
+        ValueError: 16-bit colour or 16-bit opacity, which Pillow cannot write and `read_image` refuses.
     """
     pixels = image.pixels
     if pixels.dtype == np.uint16 and (pixels.ndim == 3 or image.alpha is not None):
@@ -193,9 +197,22 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise MemoryError
+            if _DEEP.match(_raw_mode(image)):
+                raise DataError(
+                    f"{path}: colour or opacity of 16 bits, of which 8 would be lost; save it with 8 bits, or as "
+                    "16-bit grey"
+                )
             yield image
     except _DECODE_ERRORS as error:
         raise DataError(f"{path}: cannot be read as an image ({_why(error, path)})") from error
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Pillow's name of the layout that the file's pixels have, such as "RGB;16B", before it decodes them."""
+    tiles = getattr(image, "tile", None)  # of decoded files alone
+    arguments = tiles[0][3] if tiles else ""
+    raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return raw if isinstance(raw, str) else ""
 
 
 def _why(error: BaseException, path: Path) -> str:

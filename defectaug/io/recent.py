@@ -1,9 +1,9 @@
-"""Values by key, made on demand and kept within a bound of memory."""
+"""Values by key, kept within a bound of memory."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Generic, Protocol, TypeVar
 
 
@@ -32,13 +32,21 @@ class Recent(Generic[K, V]):
     def __contains__(self, key: K) -> bool:
         return key in self._values
 
-    def get(self, key: K, make: Callable[[K], V]) -> V:
-        """The value of a key, made where it is not kept."""
-        if key not in self._values:
-            self._values[key] = make(key)
-            self._bytes += self._values[key].nbytes
+    def get(self, key: K) -> V:
+        """The value that is kept for a key.
+
+        Raises:
+            KeyError: none is.
+        """
         self._values.move_to_end(key)
-        value = self._values[key]
+        return self._values[key]
+
+    def put(self, key: K, value: V) -> V:
+        """Keeps a value; returns it."""
+        if key not in self._values:
+            self._values[key] = value
+            self._bytes += value.nbytes
+        self._values.move_to_end(key)
         while self._bytes > self._max_bytes and len(self._values) > 1:
             self._bytes -= self._values.popitem(last=False)[1].nbytes
         return value

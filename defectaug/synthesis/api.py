@@ -1,4 +1,4 @@
-"""`defectaug.synthesize`: paint new defects on normal images, by cell or as a whole balanced data set."""
+"""`defectaug.synthesize`: paint new defects on normal images, by category or as a whole balanced data set."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defectaug.bundle import as_model
-from defectaug.errors import ConfigError, OutputError
-from defectaug.io.launcher import launched_as
+from defectaug.errors import OutputError
 from defectaug.io.masks import mask_folder
-from defectaug.synthesis.choose import make_plan, output_folder
-from defectaug.synthesis.plan import Plan, parse_shard
+from defectaug.synthesis.choose import make_plan
+from defectaug.synthesis.plan import Plan
 from defectaug.synthesis.render import Rendered, Renderer
+from defectaug.synthesis.settings import SynthesisSettings
 from defectaug.synthesis.threads import in_threads, threads
 from defectaug.synthesis.write import OutputFolder, Request, refuse_source
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
-    from defectaug.methods.base import BundleInfo, DefectModel
+    from defectaug.methods.base import DefectModel
 
 Progress = Callable[[int, int], None]
-Say = Callable[[str], None]
-log = logging.getLogger("defectaug")
+Log = Callable[[str], None]
+logger = logging.getLogger("defectaug")
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ def synthesize(
     class_map: str | Path | ClassMap | None = None,
     normal: str | None = None,
     progress: Progress | None = None,
-    say: Say | None = None,
+    log: Log | None = None,
 ) -> SynthesisSummary:
     """Paint new defects on normal images and write them as `OUT/<product>/<defect>/*.png` with a manifest.
 
-    With `product` or `defect`, `n` new images of every cell that they name. Without, or with `balance`, a
-    whole data set: the real images untouched, and new ones until every cell holds as many as the fullest, or
+    With `product` or `defect`, `n` new images of every category that they name. Without, or with `balance`, a
+    whole data set: the real images untouched, and new ones until every category holds as many as the fullest, or
     `n`. The image of an index depends on seed, index, model and source images alone. A run that was
     interrupted is finished by the same call.
 
@@ -99,10 +99,10 @@ def synthesize(
         source: folder whose normal images are painted on; None for the data the model was trained on.
         product: the only product to make; also names the product of a source folder that does not tell.
         defect: the only defect to make.
-        n: images a cell; real ones included when balancing. None: 100, or when balancing the fullest cell.
+        n: images a category; real ones included when balancing. None: 100, or when balancing the fullest category.
         balance: give back a whole data set.
         reference: folder of real defective images to take shape and style from; None draws latent codes.
-        out: folder for the images; None for `out/NAME`, named after model and cell.
+        out: folder for the images; None for `out/NAME`, named after model and category.
         masks: also write defect masks to `OUT.masks`, 8 bit, 255 = defect.
         overwrite: replace what an earlier run left in `out`; files of other origin stay.
         seed: of all random choices.
@@ -113,7 +113,7 @@ def synthesize(
         class_map: renames the classes of `source`, as for training.
         normal: name of the normal folder in `source`, as for training.
         progress: called with (images done, images in all).
-        say: takes lines for the user; None sends them to the logger "defectaug".
+        log: takes lines for the user; None sends them to the logger "defectaug".
 
     Returns:
         A summary of what was written.
@@ -124,68 +124,34 @@ def synthesize(
         DataError: no usable source or reference images.
         OutputError: `out` is not empty, overlaps the source, or cannot be written.
     """
-    part = parse_shard(shard) if shard is not None else _launched_part()
-    for option, value in (("--n", n), ("--batch-size", batch_size)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{option} {value}: must be 1 or more")
-    say = say or log.info
-    painter = as_model(model, device)
-    info = painter.info
-    balance = balance or (product is None and defect is None)
-    root, plan = make_plan(
-        info,
-        source=None if source is None else Path(source),
-        product=product,
-        defect=defect,
-        n=n,
-        balance=balance,
-        reference=None if reference is None else Path(reference),
-        seed=seed,
-        class_map=class_map,
-        normal=normal,
-        say=say,
-    )
-    target = output_folder(out, info, [product, defect, "balanced" if balance else None], seed)
+    asked = SynthesisSettings(
+        source=source, product=product, defect=defect, n=n, balance=balance, reference=reference, masks=masks,
+        seed=seed, shard=shard, batch_size=batch_size, class_map=class_map, normal=normal,
+    )  # fmt: skip
+    log = log or logger.info
+    loaded = as_model(model, device)
+    root, plan = make_plan(loaded.info, asked, log)
+    target = asked.folder(out, loaded.info)
     for place in (target, mask_folder(target)) if masks else (target,):
         refuse_source(place, root)
         if reference is not None:
             refuse_source(place, Path(reference))
-    settings: dict[str, Any] = {
-        "model": info.weights_sha256,
-        "balance": balance,
-        "product": product,
-        "defect": defect,
-        "n": n,
-        "reference": None if reference is None else str(reference),
-        "seed": seed,
-        "masks": masks,
-        "shards": part[1],
-    }
     started = time.monotonic()
-    folder = OutputFolder(target, Request(settings, plan, info.normal, part, masks), overwrite=overwrite)
+    request = Request(asked.record(loaded.info.weights_sha256), plan, loaded.info.normal, asked.part, masks)
+    folder = OutputFolder(target, request, overwrite=overwrite)
     try:
-        counts = _fill(folder, painter, plan, part, seed, batch_size, progress or _silent, say)
+        real, synthetic, faint = _fill(folder, loaded, plan, asked, progress or _silent, log)
         complete = folder.finish()
-        if not complete and part == (1, 1):
+        if not complete and asked.part == (1, 1):
             raise OutputError(f"{target}: images of this run are gone; is the drive still there? Run it again")
     except KeyboardInterrupt:
-        say(f"{target}: not complete yet; the same command finishes it")
+        log(f"{target}: not complete yet; the same command finishes it")
         raise
     finally:
         folder.close()
-    return SynthesisSummary(
-        out=target,
-        masks=mask_folder(target) if masks else None,
-        kept=len(folder.done),
-        complete=complete,
-        seconds=time.monotonic() - started,
-        **counts,
-    )
-
-
-def _launched_part() -> tuple[int, int]:
-    rank, size = launched_as()
-    return rank + 1, size
+    written = mask_folder(target) if masks else None
+    seconds = time.monotonic() - started
+    return SynthesisSummary(target, written, real, synthetic, len(folder.done), faint, complete, seconds)
 
 
 def _silent(done: int, total: int) -> None:
@@ -193,54 +159,47 @@ def _silent(done: int, total: int) -> None:
 
 
 def _fill(
-    folder: OutputFolder,
-    model: DefectModel,
-    plan: Plan,
-    part: tuple[int, int],
-    seed: int,
-    batch_size: int,
-    progress: Progress,
-    say: Say,
-) -> dict[str, int]:
-    """Copies and renders what the folder still lacks."""
+    folder: OutputFolder, model: DefectModel, plan: Plan, asked: SynthesisSettings, progress: Progress, log: Log
+) -> tuple[int, int, int]:
+    """Copies and renders what the folder still lacks: images copied, made, and made without a visible defect."""
     pending = list(folder.pending())
     copies = [item for item in pending if not item.synthetic]
-    total, done = len(plan.shard(*part)), len(folder.done)
+    total, done = len(plan.shard(*asked.part)), len(folder.done)
     faint = 0
 
     def save(finish: Callable[[], Rendered]) -> bool:
         rendered = finish()
-        details = _details(rendered, model.info, seed)
+        details = _details(rendered, asked.seed, model.info.weights_sha256)
         folder.save(rendered.item, rendered.image, rendered.mask, details)
         return bool(rendered.mask.any())
 
     with threads() as pool:
-        renderer = Renderer(model, plan, pool, batch_size=batch_size, say=say)
+        renderer = Renderer(model, plan, pool, batch_size=asked.batch_size, log=log)
         images = renderer.render(item for item in pending if item.synthetic)
         progress(done, total)
         for _ in in_threads(pool, folder.copy, copies, ahead=32):
             progress(done := done + 1, total)
-        for visible in in_threads(pool, save, images, ahead=2 * batch_size):
+        for visible in in_threads(pool, save, images, ahead=2 * asked.batch_size):
             faint += not visible
             progress(done := done + 1, total)
-    return {"real": len(copies), "synthetic": len(pending) - len(copies), "faint": faint}
+    return len(copies), len(pending) - len(copies), faint
 
 
-def _details(rendered: Rendered, info: BundleInfo, seed: int) -> dict[str, Any]:
-    """What a manifest line tells of a synthetic image beyond its cell."""
-    item, window = rendered.item, rendered.window
+def _details(rendered: Rendered, seed: int, weights_sha256: str) -> dict[str, Any]:
+    """What a manifest line tells of a synthetic image beyond its category."""
+    item, window, reference = rendered.item, rendered.window, rendered.reference
     details: dict[str, Any] = {
         "source": str(rendered.source.path.absolute()),
-        "reference": str(rendered.reference.path.absolute()) if rendered.reference else None,
-        "guide": "reference" if rendered.reference else "latent",
+        "reference": str(reference.path.absolute()) if reference else None,
+        "guide": "reference" if reference else "latent",
         "seed": seed,
         "item_seed": item.seed,
-        "model": info.weights_sha256,
+        "model": weights_sha256,
     }
-    if rendered.reference and rendered.reference.mask:
-        details["reference_mask"] = str(rendered.reference.mask.absolute())
-    if rendered.redraws:
-        details["redraws"] = rendered.redraws
+    if reference and reference.mask:
+        details["reference_mask"] = str(reference.mask.absolute())
+    if rendered.rejections:
+        details["redraws"] = rendered.rejections
     if window is not None:
         details["window"] = [window.top, window.left, window.height, window.width]
     return details

@@ -1,80 +1,73 @@
-"""From the user's options to a plan: which cells, which sources, which references. No torch."""
+"""From the user's settings to a plan: which categories, which sources, which references. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from defectaug.data.sample import Category
 from defectaug.errors import ConfigError, DataError
-from defectaug.io.files import expanded, real
 from defectaug.synthesis import sources
-from defectaug.synthesis.plan import Plan, plan_balance, plan_cells
+from defectaug.synthesis.plan import Plan, plan_balance, plan_categories
+from defectaug.synthesis.settings import SynthesisSettings
+from defectaug.synthesis.sources import Samples
 
 if TYPE_CHECKING:
-    from defectaug.data.class_map import ClassMap
     from defectaug.methods.base import BundleInfo
 
 DEFAULT_COUNT = 100
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def make_plan(
-    info: BundleInfo,
-    *,
-    source: Path | None,
-    product: str | None,
-    defect: str | None,
-    n: int | None,
-    balance: bool,
-    reference: Path | None,
-    seed: int,
-    class_map: str | Path | ClassMap | None,
-    normal: str | None,
-    say: Say,
-) -> tuple[Path, Plan]:
+def make_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[Path, Plan]:
     """The source folder and the items to make. Opens file headers alone.
 
-    Arguments and errors as of :func:`defectaug.synthesis.api.synthesize`.
+    Errors as of :func:`defectaug.synthesis.api.synthesize`.
     """
-    defect = None if defect is None else _known_defect(defect, info)
-    root, samples = sources.find_samples(
-        info, source, class_map=class_map, normal=normal, product=product, say=say
-    )
-    cells = sources.by_cell(samples)
-    if product is not None:
-        product = _known_product(product, info, {owner for owner, _ in cells}, root)
-        cells = {cell: found for cell, found in cells.items() if cell[0] == product}
-    if balance and defect is not None:
-        cells = {cell: found for cell, found in cells.items() if cell[1] in (defect, info.normal)}
+    defect = None if asked.defect is None else _known_defect(asked.defect, info)
+    root, samples = sources.find_samples(info, asked, log)
+    found = sources.by_category(samples)
+    if asked.product is not None:
+        product = _known_product(asked.product, info, {category.product for category in found}, root)
+        found = {category: images for category, images in found.items() if category.product == product}
+    if asked.balance and defect is not None:
+        found = {category: images for category, images in found.items() if category.defect in (defect, info.normal)}
     side = info.image_size if info.framing == "whole" else None
     normals = {
-        owner: sources.usable(found, say, side=side)
-        for owner, found in sources.normals_by_product(cells, info.normal).items()
+        category.product: sources.usable(images, log, side=side)
+        for category, images in found.items()
+        if category.defect == info.normal
     }
     defects = [defect] if defect is not None else [name for name in info.defects if name != info.normal]
-    references = None if reference is None else sources.find_references(reference, info, defect)
-    if references is not None and (missing := [name for name in defects if name not in references]):
-        raise DataError(
-            f"--reference {reference}: no image of {', '.join(missing)}; name one --defect, or add some"
-        )
-    if balance:
-        real = {cell: sources.usable(found, say) for cell, found in cells.items()}
-        plan = plan_balance(
-            real, normal=info.normal, n=n, seed=seed, normals=normals, defects=defects, references=references
-        )
+    references = _references(info, asked, defects, defect)
+    if asked.balance:
+        copied = {category: sources.usable(images, log) for category, images in found.items()}
+        plan = plan_balance(copied, info.normal, asked.n, asked.seed, normals, defects, references)
     else:
-        wanted = [(owner, name) for owner in sorted(normals) for name in defects]
+        wanted = [Category(product, name) for product in sorted(normals) for name in defects]
         if not wanted:
-            raise DataError(f"--source {root}: no normal images of {product or 'any product'} to paint on")
-        plan = plan_cells(wanted, n or DEFAULT_COUNT, seed=seed, normals=normals, references=references)
+            raise DataError(f"--source {root}: no normal images of {asked.product or 'any product'} to paint on")
+        plan = plan_categories(wanted, asked.n or DEFAULT_COUNT, asked.seed, normals, references)
     for note in plan.notes:
-        say(note)
-    for owner in sorted({item.product for item in plan.items if item.synthetic} - set(info.products)):
-        say(
-            f"{owner} is new to model {info.name}: it paints what it has learnt on {', '.join(info.products)}"
-        )
+        log(note)
+    for product in sorted({item.product for item in plan.items if item.synthetic} - set(info.products)):
+        log(f"{product} is new to model {info.name}: it paints what it has learnt on {', '.join(info.products)}")
     return root, plan
+
+
+def _references(
+    info: BundleInfo, asked: SynthesisSettings, defects: list[str], defect: str | None
+) -> dict[str, Samples]:
+    """References by defect; empty for latent codes."""
+    if asked.reference is None:
+        return {}
+    references = sources.find_references(Path(asked.reference), info, defect)
+    if missing := [name for name in defects if name not in references]:
+        raise DataError(
+            f"--reference {asked.reference}: no image of {', '.join(missing)}; name one --defect, or add some"
+        )
+    return references
 
 
 def _known_defect(name: str, info: BundleInfo) -> str:
@@ -85,18 +78,8 @@ def _known_defect(name: str, info: BundleInfo) -> str:
 
 
 def _known_product(name: str, info: BundleInfo, there: set[str], root: Path) -> str:
-    name = sources.known_name(
-        "--product", name, sorted({*info.products, *there}), f"model {info.name} or {root}"
-    )
+    known = sorted({*info.products, *there})
+    name = sources.known_name("--product", name, known, f"model {info.name} or {root}")
     if name not in there:
         raise DataError(f"--source {root}: no images of product {name} (there: {', '.join(sorted(there))})")
     return name
-
-
-def output_folder(out: str | Path | None, info: BundleInfo, words: Sequence[str | None], seed: int) -> Path:
-    """The folder that was named, or one below `out` named after the model and what is made."""
-    if out is not None:
-        path = expanded(out)
-        return real(path) if path.name in ("", "..") else path
-    parts = [info.name, *words, f"seed{seed}" if seed else None]
-    return Path("out") / "-".join(part for part in parts if part)

@@ -1,7 +1,7 @@
 """What to make: an ordered list of items, from names and file lists alone. Pure, deterministic, no torch.
 
 The image of a given index depends on seed, index, bundle and list of sources alone. So each item draws from
-hashes of (seed, product, defect, number within the cell); no generator is shared between items.
+hashes of (seed, product, defect, number within the category); no generator is shared between items.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from defectaug.data.sample import Sample
+from defectaug.data.sample import Category, Sample
 from defectaug.errors import ConfigError
 
-Cell = tuple[str, str]  # product, defect
 MOST = 5_000_000  # items of a plan, a GB of memory
 LONGEST = 150  # bytes of a class's name in file names, of which file systems allow 255
+
+Samples = Sequence[Sample]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Item:
 
     Args:
         index: place in the whole plan.
-        product, defect: the cell it belongs to.
+        product, defect: the category it belongs to.
         source: the normal image that is painted on; for a copy the real image.
         file: path below the output folder, with forward slashes.
         seed: what the codes are drawn from; None for a copy.
@@ -58,8 +59,8 @@ class Plan:
     """
 
     items: tuple[Item, ...]
-    normals: Mapping[str, Sequence[Sample]]
-    references: Mapping[str, Sequence[Sample]]
+    normals: Mapping[str, Samples]
+    references: Mapping[str, Samples]
     notes: tuple[str, ...] = ()
 
     def shard(self, number: int, count: int) -> tuple[Item, ...]:
@@ -86,89 +87,72 @@ def _shuffled(length: int, seed: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def parse_shard(text: str | None) -> tuple[int, int]:
-    """`"2/8"` to (2, 8); None to (1, 1).
-
-    Raises:
-        ConfigError: not of the form I/N with 1 <= I <= N.
-    """
-    if text is None:
-        return 1, 1
-    number, slash, count = text.partition("/")
-    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
-        return int(number), int(count)
-    raise ConfigError(f"--shard {text}: give I/N with I from 1 to N, as 1/4")
-
-
-def plan_cells(
-    cells: Sequence[Cell],
+def plan_categories(
+    categories: Sequence[Category],
     n: int,
-    *,
     seed: int,
-    normals: Mapping[str, Sequence[Sample]],
-    references: Mapping[str, Sequence[Sample]] | None = None,
+    normals: Mapping[str, Samples],
+    references: Mapping[str, Samples] | None = None,
 ) -> Plan:
-    """`n` new images of every cell, in turn.
+    """`n` new images of every category, in turn.
 
     Args:
-        cells: products and defects.
-        n: images a cell.
+        categories: products and defects.
+        n: images a category.
         seed: the user's seed.
-        normals: product to the images that are painted on; not empty for any product of `cells`.
-        references: defect to real images of it; None for latent codes.
+        normals: product to the images that are painted on; not empty for any product of `categories`.
+        references: defect to real images of it; None or empty for latent codes.
     """
-    items = _new_items(dict.fromkeys(cells, n), seed, normals, references or {}, first=0, taken=set())
+    items = _new_items(dict.fromkeys(categories, n), seed, normals, references or {}, first=0, taken=set())
     return Plan(tuple(items), normals, references or {})
 
 
 def plan_balance(
-    real: Mapping[Cell, Sequence[Sample]],
-    *,
+    real: Mapping[Category, Samples],
     normal: str,
-    n: int | None = None,
+    n: int | None,
     seed: int,
-    normals: Mapping[str, Sequence[Sample]],
+    normals: Mapping[str, Samples],
     defects: Iterable[str],
-    references: Mapping[str, Sequence[Sample]] | None = None,
+    references: Mapping[str, Samples] | None = None,
 ) -> Plan:
-    """All real images, and as many new ones as bring each cell to `n` or to the fullest cell.
+    """All real images, and as many new ones as bring each category to `n` or to the fullest one.
 
     Args:
-        real: the images of each product and class; they are copied.
+        real: the images of each category; they are copied.
         normal: name of the normal class, which is never made: such images cost nothing to take.
-        n: images a cell should hold, real ones included; None for the count of the fullest one.
+        n: images a category should hold, real ones included; None for the count of the fullest one.
         seed: the user's seed.
         normals: product to the images that are painted on.
         defects: the classes that the model can paint.
-        references: defect to real images of it; None for latent codes.
+        references: defect to real images of it; None or empty for latent codes.
     """
     copies = list(_copies(real))
     paintable = set(defects) - {normal}
-    products = sorted({product for product, _ in real})
     goal = n if n is not None else max(map(len, real.values()))
-    wanted: dict[Cell, int] = {}
+    wanted: dict[Category, int] = {}
     notes = []
-    for product in products:
-        short = len(real.get((product, normal), ())) < goal
-        if short:
+    for product in sorted({product for product, _ in real}):
+        if len(real.get(Category(product, normal), ())) < goal:
             notes.append(f"{product}/{normal} stays below {goal} images: normal images are not synthesised")
         known = {defect for owner, defect in real if owner == product}
         for defect in sorted((paintable | known) - {normal}):
-            missing = goal - len(real.get((product, defect), ()))
+            category = Category(product, defect)
+            missing = goal - len(real.get(category, ()))
             if missing <= 0:
                 continue
             if defect not in paintable:
-                notes.append(f"{product}/{defect} stays as it is: the model has not learnt '{defect}'")
+                notes.append(f"{category} stays as it is: the model has not learnt '{defect}'")
             elif not normals.get(product):
-                notes.append(f"{product}/{defect} stays as it is: {product} has no normal image to paint on")
+                notes.append(f"{category} stays as it is: {product} has no normal image to paint on")
             else:
-                wanted[product, defect] = missing
+                wanted[category] = missing
     taken = {_stem_key(item.file) for item in copies}
     new = _new_items(wanted, seed, normals, references or {}, first=len(copies), taken=taken)
     return Plan((*copies, *new), normals, references or {}, tuple(notes))
 
 
-def _copies(real: Mapping[Cell, Sequence[Sample]]) -> Iterator[Item]:
+def _copies(real: Mapping[Category, Samples]) -> Iterator[Item]:
     index = 0
     for (product, defect), samples in sorted(real.items()):
         for sample, name in zip(samples, _distinct_names(samples), strict=True):
@@ -191,39 +175,38 @@ def _distinct_names(samples: Sequence[Sample]) -> Iterator[str]:
 
 
 def _new_items(
-    wanted: Mapping[Cell, int],
+    wanted: Mapping[Category, int],
     seed: int,
-    normals: Mapping[str, Sequence[Sample]],
-    references: Mapping[str, Sequence[Sample]],
+    normals: Mapping[str, Samples],
+    references: Mapping[str, Samples],
     *,
     first: int,
     taken: set[str],
 ) -> Iterator[Item]:
     if (count := sum(wanted.values())) > MOST:
         raise ConfigError(f"--n: {count:,} images are more than one run can plan, {MOST:,}; ask for fewer")
-    for index, ((product, defect), number) in enumerate(_in_turn(wanted), start=first):
-        choices = references.get(defect)
+    for index, (category, number) in enumerate(_in_turn(wanted), start=first):
+        choices = references.get(category.defect)
         yield Item(
-            index=index,
-            product=product,
-            defect=defect,
-            source=drawn(normals[product], number, "source", seed, product, defect),
-            file=_new_file(product, defect, seed, number, taken),
-            seed=derive_seed("item", seed, product, defect, number),
-            reference=drawn(choices, number, "reference", seed, product, defect) if choices else None,
+            index,
+            *category,
+            source=drawn(normals[category.product], number, "source", seed, *category),
+            file=_new_file(category, seed, number, taken),
+            seed=derive_seed("item", seed, *category, number),
+            reference=drawn(choices, number, "reference", seed, *category) if choices else None,
         )
 
 
-def _in_turn(wanted: Mapping[Cell, int]) -> Iterator[tuple[Cell, int]]:
-    """Cell after cell, again and again: a run cut short is then short everywhere by the same, and an index
+def _in_turn(wanted: Mapping[Category, int]) -> Iterator[tuple[Category, int]]:
+    """Category after category, again and again: a run cut short is then short everywhere by the same, and an index
     means the same image whatever the number of images."""
     for number in range(max(wanted.values(), default=0)):
-        yield from ((cell, number) for cell, count in wanted.items() if number < count)
+        yield from ((category, number) for category, count in wanted.items() if number < count)
 
 
-def _new_file(product: str, defect: str, seed: int, number: int, taken: set[str]) -> str:
-    stem = defect.encode(errors="surrogatepass")[:LONGEST].decode(errors="ignore")
-    file = f"{product}/{defect}/{stem}-s{seed}-{number:05d}.png"
+def _new_file(category: Category, seed: int, number: int, taken: set[str]) -> str:
+    stem = category.defect.encode(errors="surrogatepass")[:LONGEST].decode(errors="ignore")
+    file = f"{category}/{stem}-s{seed}-{number:05d}.png"
     while _stem_key(file) in taken:  # the real images may be the output of an earlier run
         file = f"{file.removesuffix('.png')}b.png"
     return file

@@ -29,13 +29,13 @@ from defectaug.methods.native import (
     view_of,
     white_level,
 )
+from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
-from defectaug.synthesis.source_cache import Readings
 
 if TYPE_CHECKING:
     from defectaug.methods.base import BundleInfo, Codes, DefectModel
 
-MAX_REDRAWS = 4
+MAX_REJECTIONS = 4  # of an item's codes; the fifth are taken as they are
 # The change must pass the mask's threshold by a margin: enlarging it rounds its peaks off.
 _VISIBLE = 1.25 * VISIBLE
 
@@ -50,7 +50,7 @@ class Rendered:
         mask: (H, W), True where the defect is visible.
         source, reference: what was used; another than the item's where that was unreadable or showed nothing.
         window: the part of the source that the network saw, where that is not the whole.
-        redraws: how often nothing was visible, or another defect, and codes were drawn again.
+        rejections: how often codes were drawn anew, since nothing was visible, or another defect.
     """
 
     item: Item
@@ -59,7 +59,7 @@ class Rendered:
     source: Sample
     reference: Sample | None
     window: Window | None
-    redraws: int
+    rejections: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Renderer:
         plan: where the items come from; holds what to fall back on when a file turns out to be unreadable.
         pool: threads that read files.
         batch_size: images a pass; does not change the result but for rounding.
-        say: takes lines about files that could not be read, once a file.
+        log: takes lines about files that could not be read, once a file.
     """
 
     def __init__(
@@ -101,14 +101,14 @@ class Renderer:
         pool: Executor,
         *,
         batch_size: int = 16,
-        say: Callable[[str], None] = lambda line: None,
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._model = model
         self._plan = plan
         self._pool = pool
         self._batch_size = batch_size
-        self._say = say
-        self._readings = Readings(model)
+        self._log = log
+        self._features = FeatureCache(model)
         self._unreadable: set[str] = set()
         self._place = {
             (id(choices), sample.path): place
@@ -126,7 +126,7 @@ class Renderer:
             batch = [reading.popleft().result() for _ in range(min(self._batch_size, len(reading)))]
             for draft, delta, shown in zip(batch, *self._paint(batch), strict=True):
                 visible = np.abs(delta).max() / 2 >= _VISIBLE
-                if (visible and shown) or draft.attempt == MAX_REDRAWS:
+                if (visible and shown) or draft.attempt == MAX_REJECTIONS:
                     yield _Finish(draft, delta, self._model.info)
                 else:
                     todo.appendleft((draft.item, draft.attempt + 1))
@@ -151,7 +151,7 @@ class Renderer:
         model = self._model
         with torch.inference_mode():
             keys = [(draft.source.path, draft.view.window) for draft in batch]
-            sources = self._readings.of(keys, [draft.view.pixels for draft in batch])
+            sources = self._features.of(keys, [draft.view.pixels for draft in batch])
             codes = self._codes(batch)
             painted = model.paint_on(sources, codes)
             return to_numpy(painted.delta), model.shows(painted.image, codes.defect).tolist()
@@ -174,7 +174,7 @@ class Renderer:
             except DataError as error:
                 if str(error) not in self._unreadable:
                     self._unreadable.add(str(error))
-                    self._say(f"skipped: {error}")
+                    self._log(f"skipped: {error}")
         raise DataError(f"{first.path}: cannot be read, nor can any of the {len(others)} images like it")
 
 
@@ -194,7 +194,7 @@ class _Finish:
             source=draft.source,
             reference=draft.reference,
             window=view.window if self.info.framing == "crop" else None,
-            redraws=draft.attempt,
+            rejections=draft.attempt,
         )
 
 

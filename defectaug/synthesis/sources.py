@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import groupby
@@ -12,39 +12,29 @@ from typing import TYPE_CHECKING
 from defectaug.data.class_map import check_folder_name, nearest
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints, find_layout
-from defectaug.data.sample import Sample
+from defectaug.data.sample import Category, Sample
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.files import has_own_images, images_with_masks, nfc, real
 from defectaug.io.images import probe
 from defectaug.io.skipped import log_skipped
-from defectaug.synthesis.plan import Cell
+from defectaug.synthesis.settings import SynthesisSettings
 
 if TYPE_CHECKING:
-    from defectaug.data.class_map import ClassMap
     from defectaug.methods.base import BundleInfo
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
+Samples = tuple[Sample, ...]
 SHIPPED_SOURCES = "sources"  # folder of a bundle that brings a few normal images of its own
 
 
-def find_samples(
-    info: BundleInfo,
-    source: Path | None,
-    *,
-    class_map: str | Path | ClassMap | None,
-    normal: str | None,
-    product: str | None,
-    say: Say,
-) -> tuple[Path, tuple[Sample, ...]]:
+def find_samples(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[Path, Samples]:
     """The images that a run starts from, their normal class named as the model names it.
 
     Args:
         info: the model.
-        source: a folder in any layout, one with normal images alone, or one that holds just images of
-            a product; None for the data the model was trained on.
-        class_map, normal: as for training.
-        product: name of the product where the folders do not tell.
-        say: takes lines for the user.
+        asked: whose `source` is a folder in any layout, one with normal images alone, or one that holds just images
+            of `product`; None for the data the model was trained on.
+        log: takes lines for the user.
 
     Returns:
         The folder and its samples; those that the data set keeps for validation and test are left out.
@@ -52,18 +42,20 @@ def find_samples(
     Raises:
         DataError: no folder, or none that can be understood.
     """
-    if source is None:
-        source, own = default_source(info)
-        if own:
-            class_map = class_map or info.class_map
-            normal = normal or info.normal_name
+    class_map, normal = asked.class_map, asked.normal
+    if asked.source is not None:
+        source = Path(asked.source)
+    else:
+        source, trained_on = default_source(info)
+        if trained_on:
+            class_map, normal = class_map or info.class_map, normal or info.normal_name
     if not source.is_dir():
         raise DataError(f"--source {source}: no such folder")
     if has_own_images(source):
-        return source, _flat_source(source, info, product)
+        return source, _flat_source(source, info, asked.product)
     index = index_folder(source, class_map=class_map, normal=normal, require_defects=False)
-    say(index.describe())
-    name = _product_of_root(index, info, product)
+    log(index.describe())
+    name = _product_of_root(index, info, asked.product)
     return source, tuple(
         replace(
             sample,
@@ -94,15 +86,13 @@ def default_source(info: BundleInfo) -> tuple[Path, bool]:
     shipped = info.path / SHIPPED_SOURCES
     if shipped.is_dir():
         return shipped, False
-    gone = (
-        f"the data of model {info.name} ({info.data_root}) are not there any more"
-        if info.data_root
-        else (f"model {info.name} does not say what data it was trained on")
-    )
+    gone = f"model {info.name} does not tell what data it was trained on"
+    if info.data_root:
+        gone = f"the data of model {info.name} ({info.data_root}) are not there any more"
     raise DataError(f"{gone}: name a folder of normal images with --source")
 
 
-def find_references(root: Path, info: BundleInfo, defect: str | None) -> dict[str, tuple[Sample, ...]]:
+def find_references(root: Path, info: BundleInfo, defect: str | None) -> dict[str, Samples]:
     """Real defective images by defect, from a folder in any layout or a flat one.
 
     Args:
@@ -126,8 +116,8 @@ def find_references(root: Path, info: BundleInfo, defect: str | None) -> dict[st
                 f"{nearest(sample.defect, sorted(known))}"
             )
     if not wanted:
-        held = ", ".join(sorted({sample.defect for sample in samples})) or "none"
-        raise DataError(f"--reference {root}: no image of '{defect or 'a defect'}' (defects there: {held})")
+        there = ", ".join(sorted({sample.defect for sample in samples})) or "none"
+        raise DataError(f"--reference {root}: no image of '{defect or 'a defect'}' (defects there: {there})")
     wanted.sort(key=lambda sample: sample.defect)  # stable: the order of the files stays
     return {name: tuple(group) for name, group in groupby(wanted, key=lambda sample: sample.defect)}
 
@@ -150,12 +140,12 @@ def _reference_samples(root: Path, info: BundleInfo, defect: str | None) -> list
     return [sample for sample in samples if sample.defect != info.normal]
 
 
-def usable(samples: Iterable[Sample], say: Say, *, side: int | None = None) -> tuple[Sample, ...]:
+def usable(samples: Iterable[Sample], log: Log, *, side: int | None = None) -> Samples:
     """The samples whose files have a readable header, and which are not much smaller than the model's image.
 
     Args:
         samples: what to look at.
-        say: takes lines about what is left out.
+        log: takes lines about what is left out.
         side: edge of the model's square; an image with an edge below half of it holds too little, as it would
             in training. None: any size.
 
@@ -169,7 +159,7 @@ def usable(samples: Iterable[Sample], say: Say, *, side: int | None = None) -> t
     if samples and len(bad) == len(samples):
         more = f" (the same for all {len(bad)} images)" if len(bad) > 1 else ""
         raise DataError(f"{bad[0]}{more}")
-    log_skipped(bad, "images", say)
+    log_skipped(bad, "images", log)
     return tuple(sample for sample, reason in zip(samples, reasons, strict=True) if not reason)
 
 
@@ -187,19 +177,12 @@ def unfit(path: Path, side: int | None) -> str | None:
     return None
 
 
-def by_cell(samples: Iterable[Sample]) -> dict[Cell, tuple[Sample, ...]]:
-    """Samples of each product and class, in the order of the files."""
-    cells: dict[Cell, list[Sample]] = {}
+def by_category(samples: Iterable[Sample]) -> dict[Category, Samples]:
+    """Samples of each category, in the order of the files."""
+    found: dict[Category, list[Sample]] = {}
     for sample in samples:
-        cells.setdefault((sample.product, sample.defect), []).append(sample)
-    return {cell: tuple(cells[cell]) for cell in sorted(cells)}
-
-
-def normals_by_product(
-    cells: Mapping[Cell, tuple[Sample, ...]], normal: str
-) -> dict[str, tuple[Sample, ...]]:
-    """The normal images of each product."""
-    return {product: samples for (product, defect), samples in cells.items() if defect == normal}
+        found.setdefault(sample.category, []).append(sample)
+    return {category: tuple(found[category]) for category in sorted(found)}
 
 
 def known_name(option: str, name: str, known: Iterable[str], where: str) -> str:
@@ -216,7 +199,7 @@ def known_name(option: str, name: str, known: Iterable[str], where: str) -> str:
     raise ConfigError(f"{option} {name}: not in {where}; {advice}{listed}")
 
 
-def _flat_source(source: Path, info: BundleInfo, product: str | None) -> tuple[Sample, ...]:
+def _flat_source(source: Path, info: BundleInfo, product: str | None) -> Samples:
     product = product or (info.products[0] if len(info.products) == 1 else None)
     if product is None:
         raise ConfigError(f"--source {source}: holds images, no folders; name with --product what they show")

@@ -86,9 +86,9 @@ class OutputFolder:
     def _written(self) -> list[dict[str, Any]]:
         """Lines of the images of this shard that are there. A run that was stopped while it joined the parts has
         them in the manifest."""
-        mine = {item.file for item in self._request.plan.shard(*self._request.shard)}
+        own = {item.file for item in self._request.plan.shard(*self._request.shard)}
         lines = [*manifest.read_lines(self.out / manifest.NAME), *manifest.read_lines(self._part)]
-        return [line for line in lines if line["file"] in mine and (self.out / line["file"]).is_file()]
+        return [line for line in lines if line["file"] in own and (self.out / line["file"]).is_file()]
 
     def pending(self) -> Iterator[Item]:
         """Items of this shard that are not there yet."""

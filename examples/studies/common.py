@@ -163,7 +163,7 @@ def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str
                 resume=(folder / "state").is_dir(),
                 seed=options.seed,
                 device=options.device,
-                say=progress.say,
+                say=progress.log,
                 show=progress,
                 **reading(data, options),
             )
@@ -208,7 +208,7 @@ def synthetic(
                     out=out,
                     seed=options.seed,
                     progress=progress,
-                    say=progress.say,
+                    log=progress.log,
                     **reading(index, options),
                     **how,
                 )
@@ -237,7 +237,7 @@ def study(
     with Progress("study", unit="step") as progress:
         return run_study(
             real, sets, settings,
-            test=test, cache=options.out / "cache", models=models, progress=progress, say=progress.say,
+            test=test, cache=options.out / "cache", models=models, progress=progress, say=progress.log,
         )  # fmt: skip
 
 

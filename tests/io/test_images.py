@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,45 @@ def test_16_bit_grey_stays_16_bit(tmp_path: Path, suffix: str) -> None:
     assert np.array_equal(again.pixels, DEEP)
     with Image.open(tmp_path / "again.png") as written:
         assert written.mode == "I;16"
+
+
+def deep_png(path: Path, pixels: np.ndarray) -> Path:
+    """A PNG of 16 bits a channel: grey with opacity, colour, or colour with opacity; Pillow writes none."""
+    height, width, channels = pixels.shape
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    return path
+
+
+def deep_tiff(path: Path, pixels: np.ndarray) -> Path:
+    """A TIFF of 16 bits a channel, (H, W, 3)."""
+    height, width, channels = pixels.shape
+    content = pixels.astype("<u2").tobytes()
+    tags = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, channels, 8 + len(content)), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 1, 8), (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, len(content)),
+    ]  # fmt: skip
+    bits = struct.pack("<HHH", 16, 16, 16)
+    table = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + b"\0\0\0\0"
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(content) + len(bits)) + content + bits + table)
+    return path
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_16_bit_colour_or_opacity_is_refused_by_name(tmp_path: Path, channels: int) -> None:
+    """Pillow would give 8 bits of it without a word."""
+    paths = [deep_png(tmp_path / "deep.png", np.dstack([DEEP] * channels))]
+    if channels == 3:
+        paths.append(deep_tiff(tmp_path / "deep.tif", np.dstack([DEEP] * channels)))
+    for path in paths:
+        for look in (read_image, probe):
+            with pytest.raises(DataError, match=rf"{path.name}: .*16 bits.*save it with 8 bits") as raised:
+                look(path)
+            assert "\n" not in str(raised.value)
 
 
 def test_big_endian_16_bit_tiff(tmp_path: Path) -> None:

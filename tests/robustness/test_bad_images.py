@@ -163,6 +163,6 @@ def test_synthesis_goes_on_without_damaged_and_vanished_sources(tmp_path: Path) 
         (root / "A/normal/002.png").unlink(missing_ok=True)
 
     model = FakeModel(info(root, products=("A",)))
-    synthesize(model=model, product="A", defect="scratch", n=12, out=tmp_path / "out", progress=vanish, say=said.append)
+    synthesize(model=model, product="A", defect="scratch", n=12, out=tmp_path / "out", progress=vanish, log=said.append)
     assert len(lines(tmp_path / "out")) == 12
     assert sum(line.startswith("skipped: ") and "001.png" in line for line in said) == 1

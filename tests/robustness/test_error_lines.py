@@ -221,7 +221,7 @@ def test_a_synthesis_that_is_stopped_or_loses_its_folder(tmp_path: Path) -> None
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        paint(tmp_path, product="A", defect="spot", n=2, progress=stop, say=said.append)
+        paint(tmp_path, product="A", defect="spot", n=2, progress=stop, log=said.append)
     assert said[-1].endswith("not complete yet; the same command finishes it")
 
     def lose(done: int, total: int) -> None:

@@ -193,7 +193,7 @@ def stopped_transfer(pairs: tuple[Path, Path], out: Path, **options: object) -> 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        transfer(*pairs, out=out, model=FakeModel(info()), progress=stop, say=said.append, **options)  # type: ignore[arg-type]
+        transfer(*pairs, out=out, model=FakeModel(info()), progress=stop, log=said.append, **options)  # type: ignore[arg-type]
     return said
 
 

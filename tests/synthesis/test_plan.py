@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from defectaug.data.sample import Sample
+from defectaug.data.sample import Category, Sample
 from defectaug.errors import ConfigError
 from defectaug.synthesis.plan import (
     Plan,
     derive_seed,
     drawn,
-    parse_shard,
     plan_balance,
-    plan_cells,
+    plan_categories,
 )
+from defectaug.synthesis.settings import SynthesisSettings, parse_shard
 
 
 def samples(product: str, defect: str, count: int, suffix: str = ".png") -> tuple[Sample, ...]:
@@ -28,36 +28,36 @@ def samples(product: str, defect: str, count: int, suffix: str = ".png") -> tupl
 NORMALS = {"A": samples("A", "normal", 5), "B": samples("B", "normal", 3)}
 
 
-def cells(n: int, seed: int = 0, cell: str = "A/scratch") -> Plan:
-    product, defect = cell.split("/")
-    return plan_cells([(product, defect)], n, seed=seed, normals=NORMALS)
+def planned(n: int, seed: int = 0, category: str = "A/scratch") -> Plan:
+    product, defect = category.split("/")
+    return plan_categories([Category(product, defect)], n, seed=seed, normals=NORMALS)
 
 
 def test_items_of_a_longer_run_start_like_those_of_a_shorter_one() -> None:
-    assert cells(40).items[:7] == cells(7).items
+    assert planned(40).items[:7] == planned(7).items
 
 
-def test_an_item_of_many_cells_is_that_of_the_cell_alone() -> None:
-    both = plan_cells([("A", "scratch"), ("B", "spot")], 6, seed=3, normals=NORMALS)
-    alone = cells(6, seed=3, cell="B/spot").items
+def test_an_item_of_many_categories_is_that_of_the_category_alone() -> None:
+    both = plan_categories([Category("A", "scratch"), Category("B", "spot")], 6, seed=3, normals=NORMALS)
+    alone = planned(6, seed=3, category="B/spot").items
     mine = [item for item in both.items if item.product == "B"]
     assert [(i.file, i.seed, i.source) for i in mine] == [(i.file, i.seed, i.source) for i in alone]
     assert [item.index for item in both.items] == list(range(12))
 
 
-def test_seeds_differ_between_items_cells_and_user_seeds() -> None:
+def test_seeds_differ_between_items_categories_and_user_seeds() -> None:
     seeds = [
         item.seed
-        for cell in ("A/scratch", "A/spot", "B/scratch")
+        for category in ("A/scratch", "A/spot", "B/scratch")
         for seed in (0, 1)
-        for item in cells(20, seed, cell).items
+        for item in planned(20, seed, category).items
     ]
     assert len(set(seeds)) == len(seeds)
     assert all(seed is not None and 0 <= seed < 2**63 for seed in seeds)
 
 
 def test_sources_recur_only_after_all_were_drawn() -> None:
-    drawn_ones = [item.source.path for item in cells(12).items]
+    drawn_ones = [item.source.path for item in planned(12).items]
     assert set(Counter(drawn_ones[:5]).values()) == {1}
     assert set(Counter(drawn_ones[:10]).values()) == {2}
     assert drawn_ones[:5] != drawn_ones[5:10]  # another order each time
@@ -65,7 +65,7 @@ def test_sources_recur_only_after_all_were_drawn() -> None:
 
 
 def test_shards_part_the_plan() -> None:
-    plan = cells(10)
+    plan = planned(10)
     parts = [plan.shard(number, 3) for number in (1, 2, 3)]
     assert [item.index for item in parts[1]] == [1, 4, 7]
     assert sorted(item.index for part in parts for item in part) == list(range(10))
@@ -79,11 +79,11 @@ def test_wrong_shards_are_refused(text: str) -> None:
 
 def test_right_shards() -> None:
     assert parse_shard("2/8") == (2, 8)
-    assert parse_shard(None) == (1, 1)
+    assert SynthesisSettings().part == (1, 1)
 
 
 def balance(real: dict, **options: object) -> Plan:
-    settings: dict = {"normal": "normal", "seed": 0, "normals": NORMALS, "defects": ["scratch", "spot"]}
+    settings: dict = {"normal": "normal", "n": None, "seed": 0, "normals": NORMALS, "defects": ["scratch", "spot"]}
     return plan_balance(real, **(settings | options))
 
 
@@ -99,9 +99,9 @@ def counts(plan: Plan, synthetic: bool) -> dict[tuple[str, str], int]:
     return dict(Counter((i.product, i.defect) for i in plan.items if i.synthetic is synthetic))
 
 
-def test_balance_brings_every_defect_cell_to_the_fullest() -> None:
+def test_balance_brings_every_defect_to_the_fullest() -> None:
     plan = balance(REAL)
-    assert counts(plan, False) == {cell: len(found) for cell, found in REAL.items()}
+    assert counts(plan, False) == {category: len(found) for category, found in REAL.items()}
     assert counts(plan, True) == {("A", "scratch"): 5, ("A", "spot"): 7, ("B", "scratch"): 7}
     assert [item.index for item in plan.items] == list(range(len(plan.items)))
     assert any("A/normal stays below 7" in note for note in plan.notes)
@@ -137,7 +137,8 @@ def test_file_names_never_collide() -> None:
 
 def test_references_are_of_the_items_defect() -> None:
     references = {"scratch": samples("B", "scratch", 2), "spot": samples("B", "spot", 3)}
-    plan = plan_cells([("A", "scratch"), ("A", "spot")], 5, seed=0, normals=NORMALS, references=references)
+    both = [Category("A", "scratch"), Category("A", "spot")]
+    plan = plan_categories(both, 5, seed=0, normals=NORMALS, references=references)
     assert all(item.reference is not None and item.reference.defect == item.defect for item in plan.items)
 
 

@@ -16,7 +16,7 @@ from defectaug.io.masks import defect_mask
 from defectaug.methods.native import compose, native_change
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.plan import derive_seed
-from defectaug.synthesis.render import MAX_REDRAWS
+from defectaug.synthesis.render import MAX_REJECTIONS
 
 # Adding the change
 
@@ -182,7 +182,7 @@ def test_what_the_model_takes_for_another_defect_is_drawn_again(root: Path, tmp_
     assert [line.get("redraws", 0) for line in lines(tmp_path / "out")] == [0, 1, 1, 0, 0, 0]
     stubborn = FakeModel(info(root), doubts=lambda number: True)
     synthesize(model=stubborn, product="A", defect="spot", n=1, out=tmp_path / "s")
-    assert [line["redraws"] for line in lines(tmp_path / "s")] == [MAX_REDRAWS]
+    assert [line["redraws"] for line in lines(tmp_path / "s")] == [MAX_REJECTIONS]
     given = FakeModel(info(root), doubts=lambda number: number < 2)
     synthesize(model=given, product="A", defect="spot", n=6, reference=root / "B" / "spot", out=tmp_path / "r")
     made = lines(tmp_path / "r")
@@ -218,7 +218,7 @@ def test_unreadable_and_small_sources_are_named_and_skipped(
     (root / "A/normal/001.png").write_bytes(whole[: len(whole) // 2])  # its header is sound
     save(root / "A/normal/002.png", surface(0, (15, 40)))
     said: list[str] = []
-    synthesize(model=model, product="A", defect="spot", n=6, out=tmp_path / "out", say=said.append)
+    synthesize(model=model, product="A", defect="spot", n=6, out=tmp_path / "out", log=said.append)
     used = {Path(line["source"]).name for line in lines(tmp_path / "out")}
     assert used == {"003.png", "004.png"}
     for name in ("000.png", "001.png", "002.png"):
@@ -260,7 +260,7 @@ def test_a_flat_folder_of_a_new_product(model: FakeModel, tmp_path: Path) -> Non
         defect="spot",
         n=2,
         out=tmp_path / "out",
-        say=said.append,
+        log=said.append,
     )
     assert len(list((tmp_path / "out/C/spot").glob("*.png"))) == 2
     assert any("C is new to model fake" in line for line in said)

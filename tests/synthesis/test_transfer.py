@@ -35,7 +35,7 @@ def test_transfer_puts_the_defect_at_its_place(
 def test_transfer_finds_the_defect_out(model: FakeModel, pair: tuple[Path, Path], tmp_path: Path) -> None:
     reference = save(tmp_path / "somewhere" / "r.png", defective(3))
     said: list[str] = []
-    transfer(pair[0], reference, model=model, out=tmp_path / "o.png", say=said.append)
+    transfer(pair[0], reference, model=model, out=tmp_path / "o.png", log=said.append)
     assert any("taken for 'spot'" in line for line in said)
     plain = save(tmp_path / "somewhere" / "plain.png", surface(4))
     with pytest.raises(ConfigError, match="shows no defect"):
@@ -55,6 +55,14 @@ def test_transfer_styles(model: FakeModel, pair: tuple[Path, Path], tmp_path: Pa
     written = transfer(*pair, model=model, out=tmp_path / "o.png", n_styles=3)
     assert [path.name for path in written] == ["o_style00.png", "o_style01.png", "o_style02.png"]
     assert len({path.read_bytes() for path in written}) == 3
+
+
+def test_many_styles_are_painted_some_at_a_time(model: FakeModel, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    few = transfer(*pair, model=model, out=tmp_path / "few.png", n_styles=3)
+    many = transfer(*pair, model=model, out=tmp_path / "many.png", n_styles=40)
+    assert max(model.batches) <= 16 and sum(model.batches) == 43
+    assert [path.read_bytes() for path in many[:3]] == [path.read_bytes() for path in few]
+    assert len({path.read_bytes() for path in many}) > 16
 
 
 def test_transfer_of_folders(model: FakeModel, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from small_networks import CPU, codes_like, images, small_model
 
 import defectaug
 from defectaug.methods.dtgan.inference import InferenceModel
-from defectaug.synthesis.source_cache import Readings
+from defectaug.synthesis.feature_cache import FeatureCache
 
 
 def views(count: int) -> list[np.ndarray]:
@@ -21,27 +21,27 @@ def views(count: int) -> list[np.ndarray]:
 
 def test_a_source_is_read_once_while_it_is_kept() -> None:
     model = FakeModel(info())
-    readings = Readings(model)
-    first = readings.of("aba", [views(2)[0], views(2)[1], views(2)[0]])
-    again = readings.of("bac", [views(3)[1], views(3)[0], views(3)[2]])
+    cache = FeatureCache(model)
+    first = cache.of("aba", [views(2)[0], views(2)[1], views(2)[0]])
+    again = cache.of("bac", [views(3)[1], views(3)[0], views(3)[2]])
     assert model.read_sources == 3
-    assert [reading.parts[0].max().item() for reading in again] == [np.float32(0.1), 0, np.float32(0.2)]
+    assert [features.parts[0].max().item() for features in again] == [np.float32(0.1), 0, np.float32(0.2)]
     assert first[0] is first[2] is again[1]
 
 
 def test_what_was_used_longest_ago_makes_room() -> None:
     model = FakeModel(info())
     size = views(1)[0].nbytes
-    readings = Readings(model, most=2 * size)
-    readings.of("ab", views(2))
-    readings.of("a", views(1))
-    readings.of("c", views(1))  # b goes
+    cache = FeatureCache(model, most=2 * size)
+    cache.of("ab", views(2))
+    cache.of("a", views(1))
+    cache.of("c", views(1))  # b goes
     assert model.read_sources == 3
-    readings.of("ac", views(2))
+    cache.of("ac", views(2))
     assert model.read_sources == 3
-    readings.of("b", views(1))
+    cache.of("b", views(1))
     assert model.read_sources == 4
-    assert len(readings.of("abcdefgh", views(8))) == 8  # a batch may be larger than what is kept
+    assert len(cache.of("abcdefgh", views(8))) == 8  # a batch may be larger than what is kept
 
 
 def test_synthesis_reads_each_source_once(tmp_path: Path) -> None:

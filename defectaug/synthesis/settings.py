@@ -1,0 +1,79 @@
+"""What a run of synthesis is asked for, checked once. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from defectaug.errors import ConfigError
+from defectaug.io.files import expanded, real
+from defectaug.io.launcher import launched_as
+
+if TYPE_CHECKING:
+    from defectaug.data.class_map import ClassMap
+    from defectaug.methods.base import BundleInfo
+
+
+@dataclass(frozen=True)
+class SynthesisSettings:
+    """What is to be made and from what; the fields are those arguments of :func:`defectaug.synthesize`.
+
+    Raises:
+        ConfigError: a number that cannot be, or a shard not of the form I/N.
+    """
+
+    source: str | Path | None = None
+    product: str | None = None
+    defect: str | None = None
+    n: int | None = None
+    balance: bool = False
+    reference: str | Path | None = None
+    masks: bool = False
+    seed: int = 0
+    shard: str | None = None
+    batch_size: int = 16
+    class_map: str | Path | ClassMap | None = None
+    normal: str | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (("--n", self.n), ("--batch-size", self.batch_size)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{option} {value}: must be 1 or more")
+        object.__setattr__(self, "balance", self.balance or (self.product is None and self.defect is None))
+        _ = self.part
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Number of this run's part, from 1, and how many there are; under a launcher that of this process."""
+        if self.shard is not None:
+            return parse_shard(self.shard)
+        rank, size = launched_as()
+        return rank + 1, size
+
+    def record(self, weights_sha256: str) -> dict[str, Any]:
+        """What makes two runs the same, by option; the same for all shards."""
+        kept = ("product", "defect", "n", "balance", "seed", "masks")
+        options = {field.name: getattr(self, field.name) for field in fields(self) if field.name in kept}
+        reference = None if self.reference is None else str(self.reference)
+        return {"model": weights_sha256, **options, "reference": reference, "shards": self.part[1]}
+
+    def folder(self, out: str | Path | None, info: BundleInfo) -> Path:
+        """The folder that was named, or one below `out` named after the model and what is made."""
+        if out is not None:
+            path = expanded(out)
+            return real(path) if path.name in ("", "..") else path
+        kind, seed = "balanced" if self.balance else None, f"seed{self.seed}" if self.seed else None
+        return Path("out") / "-".join(part for part in (info.name, self.product, self.defect, kind, seed) if part)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`"2/8"` to (2, 8).
+
+    Raises:
+        ConfigError: not of the form I/N with 1 <= I <= N.
+    """
+    number, slash, count = text.partition("/")
+    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise ConfigError(f"--shard {text}: give I/N with I from 1 to N, as 1/4")
