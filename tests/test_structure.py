@@ -191,6 +191,11 @@ def test_imports_go_down_and_never_round() -> None:
     assert upward(arrows()) | circular(imports()) == KNOWN
 
 
+def test_the_diagram_of_the_readme_is_that_of_the_code() -> None:
+    """Where it is not: `python tests/test_structure.py` prints the new one."""
+    assert f"```mermaid\n{mermaid()}\n```" in (PACKAGE / "README.md").read_text(encoding="utf-8")
+
+
 def test_no_folder_holds_too_much() -> None:
     files = defaultdict(list)
     for path in sources().values():
