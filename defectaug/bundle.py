@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from defectaug import __version__
-from defectaug.config.schema import BRIEF, Config, config_from, read_yaml, to_mapping
+from defectaug.config.resolve import config_from, to_mapping
+from defectaug.config.schema import Config
 from defectaug.errors import BundleError, ConfigError
 from defectaug.io.atomic import write_atomic
 from defectaug.io.files import real
+from defectaug.io.yaml import BRIEF, read_yaml
 from defectaug.methods.base import BundleInfo, MethodSpec, check_method, method_spec
 
 if TYPE_CHECKING:

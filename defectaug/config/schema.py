@@ -1,21 +1,12 @@
-"""Settings: frozen dataclasses, and their resolution from recipe < file < flags. Imports no torch."""
+"""Settings as frozen dataclasses, and what makes sense of them. Imports no torch."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import reprlib
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import yaml
+from typing import Literal
 
 from defectaug.errors import ConfigError
+from defectaug.io.yaml import BRIEF
 
 GeneratorKind = Literal["layered", "separate", "joint", "styled"]
 MappingKind = Literal["memory", "network"]
@@ -131,178 +122,6 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
 
-T = TypeVar("T")
-MAX_YAML = 4 << 20
-LONGEST_REASON = 400
-BRIEF = reprlib.Repr()
-"""How wrong values are shown: YAML's aliases let a short file stand for gigabytes."""
-BRIEF.maxlevel = 2
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that ship with the package."""
-    files = resources.files("defectaug.config").joinpath("recipes").iterdir()
-    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
-
-
-# YAML's own, and what its constructors raise on values such as the 13th month or a number of 5,000 digits.
-_YAML_ERRORS = (
-    yaml.YAMLError, RecursionError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError,
-)  # fmt: skip
-
-
-class PlainLoader(yaml.SafeLoader):
-    """Safe YAML without merge keys, by which a short file grows without bound while it is read."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, "merge keys (<<) are not read", key.start_mark)
-
-
-def load_yaml(path: Path, loader: type[yaml.SafeLoader] = PlainLoader) -> Any:
-    """What a YAML file holds.
-
-    Raises:
-        ConfigError: the file is missing, too long, or is not YAML.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_YAML + 1)
-        if len(content) > MAX_YAML:
-            raise ConfigError(f"{path}: is longer than {MAX_YAML >> 20} MB; that is no settings file.")
-        return yaml.load(content.decode("utf-8-sig"), Loader=loader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
-    except _YAML_ERRORS as error:
-        reason = "too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} ..."  # it may quote a value
-        raise ConfigError(f"{path}: is not valid YAML: {reason}") from error
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file as a mapping.
-
-    Raises:
-        ConfigError: the file is missing, is not YAML, or holds no mapping.
-    """
-    loaded = load_yaml(path)
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: must hold settings as 'key: value' lines.")
-    return loaded
-
-
-def recipe_settings(name: str) -> dict[str, Any]:
-    """The settings of a shipped recipe, its ``base`` recipe's first.
-
-    Raises:
-        ConfigError: no recipe of that name; the message lists the known ones.
-    """
-    if name not in recipe_names():
-        raise ConfigError(f"--preset {name}: no such recipe; known: {', '.join(recipe_names())}.")
-    path = Path(str(resources.files("defectaug.config").joinpath("recipes", f"{name}.yaml")))
-    settings = read_yaml(path)
-    base = settings.pop("base", None)
-    return overlay(recipe_settings(base), settings) if base else settings
-
-
-def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings: what ``above`` sets beats ``below``."""
-    merged = dict(below)
-    for key, value in above.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = overlay(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def resolve(
-    preset: str = "small", file: Path | None = None, flags: Mapping[str, Any] | None = None
-) -> Config:
-    """Recipe < file < flags.
-
-    Args:
-        preset: name of a recipe.
-        file: YAML file with any settings.
-        flags: nested settings; ``None`` values are taken as not given.
-
-    Raises:
-        ConfigError: an unknown key (the message names the nearest known one) or a value of the wrong kind.
-    """
-    settings = recipe_settings(preset)
-    if file is not None:
-        settings = overlay(settings, read_yaml(file))
-    settings = overlay(settings, _given(flags or {}))
-    return config_from(settings | {"recipe": preset}, str(file) if file else f"recipe {preset}")
-
-
-def config_from(settings: Mapping[str, Any], where: str) -> Config:
-    """Checked settings from a nested mapping, also of a version that had no ``method``.
-
-    Raises:
-        ConfigError: as :func:`resolve`.
-    """
-    config = from_mapping(Config, settings, where)
-    if "method" not in settings:
-        config = dataclasses.replace(config, method="layered" if config.network.generator == "layered" else "dtgan")
-    return check(config)
-
-
-def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    nested = {k: _given(v) if isinstance(v, Mapping) else v for k, v in flags.items()}
-    return {k: v for k, v in nested.items() if v is not None}
-
-
-def from_mapping(kind: type[T], settings: Mapping[str, Any], where: str, prefix: str = "") -> T:
-    """A dataclass from a nested mapping, every key and value checked.
-
-    Raises:
-        ConfigError: as :func:`resolve`.
-    """
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key not in names:
-            shown = BRIEF.repr(key).strip("'") if len(str(key)) > 60 else str(key)
-            near = difflib.get_close_matches(shown, names, n=1, cutoff=0.0) or names[:1]
-            raise ConfigError(f"{where}: unknown setting '{prefix}{shown}'; did you mean '{prefix}{near[0]}'?")
-        values[key] = _value(hints[key], value, where, f"{prefix}{key}")
-    return kind(**values)
-
-
-def _value(hint: Any, value: Any, where: str, name: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where}: '{name}' must hold settings of its own.")
-        return from_mapping(typing.cast(type, hint), value, where, f"{name}.")
-    origin = typing.get_origin(hint)
-    if origin is Literal:
-        if value not in typing.get_args(hint):
-            known = ", ".join(map(str, typing.get_args(hint)))
-            raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be one of {known}.")
-        return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be a list.")
-        return tuple(_value(typing.get_args(hint)[0], v, where, name) for v in value)
-    if origin is types.UnionType:
-        if value is None:
-            return None
-        hint = next(a for a in typing.get_args(hint) if a is not type(None))
-    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-4 as text
-        except (ValueError, OverflowError):
-            pass
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be of kind {hint.__name__}.")
-
-
 def check(config: Config) -> Config:
     """Refuses settings that no network can be built from.
 
@@ -379,15 +198,3 @@ def _check_ranges(config: Config) -> None:
 def _check_size(name: str, number: float, most: int) -> None:
     if isinstance(number, int) and number > most:
         raise ConfigError(f"{name} is {BRIEF.repr(number)}; it must be at most {most}.")
-
-
-def to_mapping(config: Any) -> dict[str, Any]:
-    """Plain nested mapping of a settings dataclass, tuples as lists, for YAML."""
-    plain = dataclasses.asdict(config)
-
-    def lists(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: lists(v) for k, v in value.items()}
-        return list(value) if isinstance(value, tuple) else value
-
-    return lists(plain)

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from defectaug.config.schema import BRIEF, PlainLoader, load_yaml
 from defectaug.errors import ConfigError
 from defectaug.io.files import nfc
+from defectaug.io.yaml import BRIEF, PlainLoader, load_yaml
 
 MAP_NAME = "defectaug.yaml"
 RESERVED = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{k}" for port in ("COM", "LPT") for k in range(10))})

@@ -13,7 +13,8 @@ from typing import Any
 
 from defectaug import device as devices
 from defectaug.bundle import CONFIG, STORE, WEIGHTS, TrainedOn, read_config, write_config
-from defectaug.config.schema import Config, resolve
+from defectaug.config.resolve import resolve
+from defectaug.config.schema import Config
 from defectaug.data.batches import BalancedBatches
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.stores import CropStore, ImageStore, Store

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from defectaug.config.schema import resolve
+from defectaug.config.resolve import resolve
 from defectaug.device import Compute
 from defectaug.methods.dtgan.method import DTGANMethod
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from defectaug.cli.process import prepare_training
-from defectaug.config.schema import Config, resolve
+from defectaug.config.resolve import resolve
+from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.methods.dtgan.method import DTGANMethod

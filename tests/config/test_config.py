@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from defectaug.config.schema import Config, check, from_mapping, recipe_names, resolve, to_mapping
+from defectaug.config.resolve import from_mapping, recipe_names, resolve, to_mapping
+from defectaug.config.schema import Config, check
 from defectaug.errors import ConfigError
 
 

@@ -13,7 +13,7 @@ from command_line import run_example
 from data_helpers import mask, picture, save
 from PIL import Image
 
-from defectaug.config.schema import resolve
+from defectaug.config.resolve import resolve
 from defectaug.data.class_map import read_class_map
 from defectaug.data.index import index_folder
 from defectaug.io.masks import read_mask

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from defectaug.config.schema import Config, overlay, resolve
+from defectaug.config.resolve import overlay, resolve
+from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.methods.dtgan.codes import Codes, code_form

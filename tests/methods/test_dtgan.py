@@ -10,7 +10,7 @@ from small_networks import codes_like, images, remembering, small_config, small_
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from defectaug.config.schema import recipe_names
+from defectaug.config.resolve import recipe_names
 from defectaug.methods.dtgan.anchor import NORMAL, anchor_like
 from defectaug.methods.dtgan.codes import Codes
 from defectaug.methods.dtgan.encoder import CoarseShape, FineShape

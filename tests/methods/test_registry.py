@@ -9,7 +9,8 @@ import pytest
 import torch
 from small_networks import CPU, small_config
 
-from defectaug.config.schema import Config, config_from, recipe_names, resolve, to_mapping
+from defectaug.config.resolve import config_from, recipe_names, resolve, to_mapping
+from defectaug.config.schema import Config
 from defectaug.errors import ConfigError
 from defectaug.methods.base import METHODS, Method, MethodSpec, check_method, method_spec
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from defectaug.bundle import read_config
 from defectaug.cli.main import main
-from defectaug.config.schema import Config, resolve, to_mapping
+from defectaug.config.resolve import resolve, to_mapping
+from defectaug.config.schema import Config
 from defectaug.data.class_map import ClassMap, read_class_map
 from defectaug.errors import BundleError, ConfigError, DefectaugError
 from defectaug.training.loop import Loop

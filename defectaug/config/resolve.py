@@ -1,0 +1,145 @@
+"""From recipes, files and flags to settings: recipe < file < flags. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from defectaug.config.schema import Config, check
+from defectaug.errors import ConfigError
+from defectaug.io.yaml import BRIEF, read_yaml
+
+T = TypeVar("T")
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    files = resources.files("defectaug.config").joinpath("recipes").iterdir()
+    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def recipe_settings(name: str) -> dict[str, Any]:
+    """The settings of a shipped recipe, its ``base`` recipe's first.
+
+    Raises:
+        ConfigError: no recipe of that name; the message lists the known ones.
+    """
+    if name not in recipe_names():
+        raise ConfigError(f"--preset {name}: no such recipe; known: {', '.join(recipe_names())}.")
+    path = Path(str(resources.files("defectaug.config").joinpath("recipes", f"{name}.yaml")))
+    settings = read_yaml(path)
+    base = settings.pop("base", None)
+    return overlay(recipe_settings(base), settings) if base else settings
+
+
+def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings: what ``above`` sets beats ``below``."""
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = overlay(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def resolve(
+    preset: str = "small", file: Path | None = None, flags: Mapping[str, Any] | None = None
+) -> Config:
+    """Recipe < file < flags.
+
+    Args:
+        preset: name of a recipe.
+        file: YAML file with any settings.
+        flags: nested settings; ``None`` values are taken as not given.
+
+    Raises:
+        ConfigError: an unknown key (the message names the nearest known one) or a value of the wrong kind.
+    """
+    settings = recipe_settings(preset)
+    if file is not None:
+        settings = overlay(settings, read_yaml(file))
+    settings = overlay(settings, _given(flags or {}))
+    return config_from(settings | {"recipe": preset}, str(file) if file else f"recipe {preset}")
+
+
+def config_from(settings: Mapping[str, Any], where: str) -> Config:
+    """Checked settings from a nested mapping, also of a version that had no ``method``.
+
+    Raises:
+        ConfigError: as :func:`resolve`.
+    """
+    config = from_mapping(Config, settings, where)
+    if "method" not in settings:
+        config = dataclasses.replace(config, method="layered" if config.network.generator == "layered" else "dtgan")
+    return check(config)
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    nested = {k: _given(v) if isinstance(v, Mapping) else v for k, v in flags.items()}
+    return {k: v for k, v in nested.items() if v is not None}
+
+
+def from_mapping(kind: type[T], settings: Mapping[str, Any], where: str, prefix: str = "") -> T:
+    """A dataclass from a nested mapping, every key and value checked.
+
+    Raises:
+        ConfigError: as :func:`resolve`.
+    """
+    hints = typing.get_type_hints(kind)
+    names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in names:
+            shown = BRIEF.repr(key).strip("'") if len(str(key)) > 60 else str(key)
+            near = difflib.get_close_matches(shown, names, n=1, cutoff=0.0) or names[:1]
+            raise ConfigError(f"{where}: unknown setting '{prefix}{shown}'; did you mean '{prefix}{near[0]}'?")
+        values[key] = _value(hints[key], value, where, f"{prefix}{key}")
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: '{name}' must hold settings of its own.")
+        return from_mapping(typing.cast(type, hint), value, where, f"{name}.")
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        if value not in typing.get_args(hint):
+            known = ", ".join(map(str, typing.get_args(hint)))
+            raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be one of {known}.")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be a list.")
+        return tuple(_value(typing.get_args(hint)[0], v, where, name) for v in value)
+    if origin is types.UnionType:
+        if value is None:
+            return None
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-4 as text
+        except (ValueError, OverflowError):
+            pass
+    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be of kind {hint.__name__}.")
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Plain nested mapping of a settings dataclass, tuples as lists, for YAML."""
+    plain = dataclasses.asdict(config)
+
+    def lists(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: lists(v) for k, v in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    return lists(plain)
