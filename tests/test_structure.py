@@ -176,8 +176,6 @@ KNOWN: set[Edge] = {
     ("defectaug.metrics.memorisation", "defectaug.reporting"),
     ("defectaug.metrics.memorisation", "defectaug.reporting.plots"),
     ("defectaug.metrics.memorisation", "defectaug.reporting.sections"),
-    ("defectaug.training.api", "defectaug.training.plan"),
-    ("defectaug.training.plan", "defectaug.training.api"),
 }
 """Imports of today that still have to be mended."""
 KNOWN_FOLDERS = {"methods/dtgan", "metrics"}

@@ -65,6 +65,6 @@ def train(
     from defectaug.training.api import train as run
 
     with Progress("training", unit="step") as progress:
-        folder = run(**options, say=progress.log, show=progress)
+        folder = run(**options, log=progress.log, progress=progress)
     if folder is not None:
         print(folder)

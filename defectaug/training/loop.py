@@ -25,12 +25,12 @@ from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.log import MetricLog
 
 STATE = "state"
-Say = Callable[[str], None]
-Show = Callable[[int, int], None]
+Log = Callable[[str], None]
+Progress = Callable[[int, int], None]
 
 
 @dataclass
-class Progress:
+class Position:
     """Where a run is; all of it is saved."""
 
     step: int = 0
@@ -51,7 +51,7 @@ class Loop:
         folder: the model folder.
         run: rhythm of the run.
         minutes: end after so many minutes instead of ``run.steps``.
-        say, show: lines for the user, and (step, steps) for a progress bar.
+        log, progress: lines for the user, and (step, steps) for a progress bar.
         team: the processes that train together; the first alone logs, scores and saves.
     """
 
@@ -62,9 +62,9 @@ class Loop:
     folder: Path
     run: RunConfig
     minutes: float | None = None
-    say: Say = print
-    show: Show | None = None
-    at: Progress = field(default_factory=Progress)
+    log: Log = print
+    progress: Progress | None = None
+    at: Position = field(default_factory=Position)
     pace: float = 0.0  # seconds a step, of late
     team: Team = ALONE
 
@@ -75,10 +75,10 @@ class Loop:
             BundleError: nothing saved, or a state of other settings.
         """
         numbers = load_state(self.folder / STATE, self.method.modules, self.method.optimizers)
-        self.at = Progress(**{k: numbers[k] for k in vars(self.at)})
+        self.at = Position(**{k: numbers[k] for k in vars(self.at)})
         for module in self.method.modules.values():
             self.team.copy_from_first(module.state_dict().values())
-        self.say(f"resuming at step {self.at.step}")
+        self.log(f"resuming at step {self.at.step}")
 
     def done(self) -> float:
         """Share of the run that is over, 0 to 1; by time where minutes were given."""
@@ -103,7 +103,7 @@ class Loop:
                     stopped = self._stopped(interrupted)
                 self._save()  # a signal that comes now waits for it
             if stopped:
-                self.say(f"interrupted at step {self.at.step}; the state is saved, --resume goes on from there")
+                self.log(f"interrupted at step {self.at.step}; the state is saved, --resume goes on from there")
                 raise KeyboardInterrupt
             self._finish(log)
         finally:
@@ -135,8 +135,8 @@ class Loop:
             self._validate(log)
         if at.step % run.save_every == 0:
             self._save()
-        if self.show:
-            self.show(at.step, self._expected())
+        if self.progress:
+            self.progress(at.step, self._expected())
 
     def _batch(self) -> Batch:
         try:
@@ -159,9 +159,9 @@ class Loop:
     def _validate(self, log: MetricLog) -> None:
         scores = self.method.score(self.validation)
         log.write(self.at.step, scores)
-        score = scores.get("score", 0.0)
-        # Averages lag behind, and rates cool at the end: only the last third of a run competes.
-        if score < self.at.best and self.done() >= 2 / 3:
+        score = scores.get("score")  # none where no class has two images to compare: the last weights are kept then
+        # Averages lag behind, and rates decay at the end: only the last third of a run competes.
+        if score is not None and score < self.at.best and self.done() >= 2 / 3:
             self.at.best, self.at.best_step = score, self.at.step
             write_weights(self.folder, self.method.weights())
 
@@ -180,7 +180,7 @@ class Loop:
         self._sample()
         self._save()
         kept = f"; the bundle holds step {self.at.best_step}, the best score" if self.at.best_step else ""
-        self.say(f"trained {self.at.step} steps in {self.at.seconds / 60:.1f} min{kept}")
+        self.log(f"trained {self.at.step} steps in {self.at.seconds / 60:.1f} min{kept}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from defectaug.data.sample import Category
 from defectaug.data.survey import Survey
 
 if TYPE_CHECKING:
-    from defectaug.training.api import Prepared
+    from defectaug.training.prepare import Prepared
 
 
 def describe_data(index: DataIndex, found: Survey) -> Iterator[str]:

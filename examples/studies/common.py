@@ -163,8 +163,8 @@ def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str
                 resume=(folder / "state").is_dir(),
                 seed=options.seed,
                 device=options.device,
-                say=progress.log,
-                show=progress,
+                log=progress.log,
+                progress=progress,
                 **reading(data, options),
             )
         done.write_text(line, encoding="utf-8")

@@ -172,8 +172,8 @@ def test_train_passes_on_what_was_given(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "defectaug.training.api", Module)  # type: ignore[misc]
     code, out, _ = run("train", "d", "--image-size", 64, "--minutes", "0.5", "--map", "m.yaml", "--dry-run")
     assert (code, out) == (0, f"{tmp_path / 'model'}\n")
-    assert callable(seen.pop("say"))
-    assert callable(seen.pop("show"))
+    assert callable(seen.pop("log"))
+    assert callable(seen.pop("progress"))
     assert seen == {
         "data": Path("d"),
         "resume": False,

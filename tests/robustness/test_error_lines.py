@@ -274,7 +274,7 @@ def test_data_that_go_away_in_the_middle_leave_a_state(tmp_path: Path) -> None:
     store = ImageStore(index.samples, config.network.image_size, 1)
     batches = BalancedBatches(index, store, 4, 0, normal_target=0.0)
     samples = example_batch(index, store, 4), validation_batch(index, store, 8)
-    loop = Loop(small_method(config), batches, *samples, tmp_path / "out", config.run, say=lambda line: None)
+    loop = Loop(small_method(config), batches, *samples, tmp_path / "out", config.run, log=lambda line: None)
     real, asked = batches.batch, []
 
     def batch(step: int) -> object:

@@ -62,7 +62,7 @@ def train_long(root: Path, place: Path, steps: int) -> None:
         steps=steps,
         device="cpu",
         precision="fp32",
-        show=watch,
+        progress=watch,
     )
     watch.check(megabytes=30)
 

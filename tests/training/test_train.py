@@ -42,7 +42,7 @@ def train(root: Path, out: Path, settings: Path | None, **options: object) -> Pa
 
 def test_train_leaves_a_bundle(root: Path, settings: Path, tmp_path: Path) -> None:
     out, said = tmp_path / "my model", []
-    assert train(root, out, settings, say=said.append) == out
+    assert train(root, out, settings, log=said.append) == out
     found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     events = {name for name in found if name.startswith("events.out.tfevents")}
     assert len(events) == 1

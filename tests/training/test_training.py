@@ -50,7 +50,7 @@ def make_loop(root: Path, folder: Path, config: Config | None = None, **options:
         validation_batch(index, store, 8),
         folder,
         config.run,
-        say=lambda line: None,
+        log=lambda line: None,
         **options,  # type: ignore[arg-type]
     )
 
@@ -58,11 +58,11 @@ def make_loop(root: Path, folder: Path, config: Config | None = None, **options:
 def stop_at(step: int, number: int = signal.SIGTERM) -> Callable[[int, int], None]:
     """A progress bar that sends this process a signal."""
 
-    def show(done: int, total: int) -> None:
+    def progress(done: int, total: int) -> None:
         if done == step:
             os.kill(os.getpid(), number)
 
-    return show
+    return progress
 
 
 def state(folder: Path) -> dict[str, Tensor]:
@@ -120,7 +120,7 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Pa
     config = small_config(recipe, {"run": RHYTHM | {"warmup": 1}, "loss": {"direct": 1}})
     make_loop(root, tmp_path / "whole", config).go()
     with pytest.raises(KeyboardInterrupt):
-        make_loop(root, tmp_path / "parts", config, show=stop_at(2)).go()
+        make_loop(root, tmp_path / "parts", config, progress=stop_at(2)).go()
     loop = make_loop(root, tmp_path / "parts", config)
     loop.resume()
     assert loop.at.step == 2
@@ -152,7 +152,7 @@ def test_interrupt_saves(root: Path, tmp_path: Path, number: int) -> None:
     config = small_config("tiny", {"run": RHYTHM | {"save_every": 100}})
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
-        make_loop(root, tmp_path, config, show=stop_at(1, number)).go()
+        make_loop(root, tmp_path, config, progress=stop_at(1, number)).go()
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     loop = make_loop(root, tmp_path, config)
     loop.resume()
@@ -220,10 +220,20 @@ def test_weights_that_are_not_finite_never_replace_the_good_state(root: Path, tm
                 next(loop.method.modules["model"].encoder.parameters()).fill_(float("inf"))  # type: ignore[union-attr, operator]
             os.kill(os.getpid(), signal.SIGTERM)
 
-    loop.show = spoil
+    loop.progress = spoil
     with pytest.raises(TrainingError, match="not finite"):
         loop.go()
     assert all(value.isfinite().all() for value in state(tmp_path).values())
+
+
+def test_without_scores_the_last_weights_are_kept(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No class has two validation images to compare: then no checkpoint is better than another."""
+    loop = make_loop(root, tmp_path)
+    monkeypatch.setattr(loop.method, "score", lambda sources: {})
+    loop.go()
+    kept = read_weights(tmp_path)[0]
+    assert loop.at.best_step == 0
+    assert all(torch.equal(kept[name], value) for name, value in loop.method.weights().items())
 
 
 def test_collapse_is_noticed() -> None:

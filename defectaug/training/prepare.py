@@ -1,0 +1,134 @@
+"""What is known before the first step of a run: images, settings, networks, device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from defectaug.bundle import TrainedOn
+from defectaug.config.schema import Config
+from defectaug.data.batches import BalancedBatches
+from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.stores import CropStore, ImageStore, Store
+from defectaug.data.survey import Survey, drop_unreadable, survey, white_level
+from defectaug.device import Compute
+from defectaug.errors import DataError
+from defectaug.io.files import real
+from defectaug.methods.base import Method, method_spec
+from defectaug.nn.distributed import ALONE, Team
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How a data folder is read; arguments as of :func:`defectaug.train`."""
+
+    root: Path
+    class_map: Path | None = None
+    normal: str | None = None
+    product: str | None = None
+    strict: bool = False
+
+    def read(self, config: Config, decode: bool, log: Log) -> tuple[DataIndex, Survey, int]:
+        """The images that can be used, what was found in them, and their white level.
+
+        Args:
+            decode: every image is decoded, not its header alone; else the store skips what is damaged inside.
+
+        Raises:
+            DataError: nothing there to train on, or images that are too small.
+        """
+        index = index_folder(self.root, class_map=self.class_map, normal=self.normal, product=self.product).training()
+        log(index.describe())
+        size = config.network.image_size
+        found = survey(index, decode=self.strict or decode, image_size=size)
+        index = drop_unreadable(index, found, strict=self.strict)
+        if min(found.smallest) * 2 < size and config.data.framing == "whole":
+            width, height = found.smallest
+            raise DataError(
+                f"{self.root}: the smallest image is {width} x {height} pixels, less than half of the model's "
+                f"{size} x {size}; use --image-size {max(32, min(found.smallest) // 32 * 32)}, "
+                "or take small images out."
+            )
+        return index, found, white_level(index.samples)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before the first step."""
+
+    config: Config
+    index: DataIndex
+    found: Survey
+    store: Store
+    trained_on: TrainedOn
+    compute: Compute
+    team: Team = ALONE
+
+    def batches(self) -> BalancedBatches:
+        """Training batches of this run; of a team's, what this process holds.
+
+        Raises:
+            ConfigError: fewer images in a batch than the team's processes need.
+        """
+        c = self.config
+        guided, referred = self.team.parts(c.run.batch_size, c.run.latent_share)
+        return BalancedBatches(
+            self.index,
+            self.store,
+            c.run.batch_size,
+            c.run.seed,
+            flips=c.data.flips,
+            normal_target=c.data.normal_target,
+            local=(guided + referred).mine.tolist(),
+        )
+
+    def method(self) -> Method:
+        """Fresh networks."""
+        index, c = self.index, self.config
+        spec = method_spec(c.method)
+        return spec.train(c, len(index.defects), len(index.products), self.compute, c.run.seed)
+
+
+def prepare(
+    options: DataOptions, folder: Path, settings: Config, compute: Compute, decode: bool, log: Log, team: Team
+) -> Prepared:
+    """Reads the data folder, once for all processes: a million headers need not be read by every one.
+
+    Raises:
+        DataError: as :meth:`DataOptions.read`.
+    """
+    index, found, white = team.from_first(lambda: options.read(settings, decode, log))
+    config = replace(settings, network=replace(settings.network, channels=found.channels))
+    trained_on = TrainedOn(
+        products=index.products,
+        defects=index.defects,
+        counts={f"{p}/{d}": n for (p, d), n in index.counts().items()},
+        layout=index.layout,
+        white=white,
+        root=_portable(options.root, folder),
+        class_map=None if options.class_map is None else _portable(options.class_map, folder),
+        normal=options.normal,
+    )
+    return Prepared(config, index, found, _store(index, config, white, log), trained_on, compute, team)
+
+
+def _portable(path: Path, folder: Path) -> str:
+    """A path as the model folder keeps it: relative to it where both lie in one project, so that they
+    move together."""
+    path, folder, here = real(path), real(folder), Path.cwd()
+    if path.is_relative_to(here) and folder.is_relative_to(here):
+        return Path(os.path.relpath(path, folder)).as_posix()
+    return str(path)
+
+
+def _store(index: DataIndex, config: Config, white: int, log: Log) -> Store:
+    net, bound = config.network, config.data.cache_mb << 20
+    if config.data.framing == "crop":
+        return CropStore(
+            index.samples, net.image_size, net.channels, white, normal=index.normal, max_bytes=bound, log=log
+        )
+    return ImageStore(index.samples, net.image_size, net.channels, white, bound, log=log)
