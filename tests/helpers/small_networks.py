@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
+import defectaug
 from defectaug.config.resolve import overlay, resolve
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
@@ -44,6 +47,15 @@ SMALL: dict[str, Any] = {
 def small_config(recipe: str = "tiny", changes: Mapping[str, Any] | None = None) -> Config:
     """A recipe with its widths shrunk."""
     return resolve(recipe, flags=overlay(SMALL, changes or {}))
+
+
+def train_small(root: Path, out: Path, settings: Mapping[str, Any] | Path | None, **options: Any) -> Path | None:
+    """A short training of recipe `tiny` on the CPU; settings that are no file become one beside the model."""
+    if isinstance(settings, Mapping):
+        out.with_name("small.yaml").write_text(yaml.safe_dump(dict(settings)))
+        settings = out.with_name("small.yaml")
+    fixed = {"preset": "tiny", "config": settings, "steps": 2, "device": "cpu", "precision": "fp32"}
+    return defectaug.train(root, out=out, **(fixed | options))
 
 
 def small_model(recipe: str = "tiny", domains: int = 3, products: int = 2, **network: Any) -> DTGAN:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from fake_model import defective, save, surface
 from safetensors.torch import load_file
-from small_networks import SMALL
+from small_networks import SMALL, train_small
 
 import defectaug
 from defectaug.data.batches import BalancedBatches
@@ -22,16 +21,7 @@ from defectaug.errors import TrainingError
 def train(root: Path, place: Path, steps: int = 2, **changes: object) -> Path:
     """A short training at 32 pixels."""
     settings = {**SMALL, "run": {"batch_size": 4, "warmup": 0}, "data": {"min_images": 1}, **changes}
-    (place / "small.yaml").write_text(yaml.safe_dump(settings))
-    out = defectaug.train(
-        root,
-        out=place / "model",
-        preset="tiny",
-        config=place / "small.yaml",
-        steps=steps,
-        device="cpu",
-        precision="fp32",
-    )
+    out = train_small(root, place / "model", settings, steps=steps)
     assert out is not None
     assert all(value.isfinite().all() for value in load_file(out / "model.safetensors").values())
     return out

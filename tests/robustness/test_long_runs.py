@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import yaml
 from fake_model import FakeModel, data, info, save, surface
-from small_networks import SMALL
+from small_networks import SMALL, train_small
 
-import defectaug
 from defectaug.synthesis.api import synthesize
 
 CELLS = {"A/normal": 6, "A/scratch": 4, "B/normal": 4, "B/spot": 3}
@@ -52,18 +50,8 @@ def root(tmp_path: Path) -> Path:
 
 def train_long(root: Path, place: Path, steps: int) -> None:
     run = {"batch_size": 4, "warmup": 1, "save_every": 10, "sample_every": 10, "validate_every": 10, "log_every": 1}
-    (place / "small.yaml").write_text(yaml.safe_dump({**SMALL, "run": run}))
     watch = Watch(max(1, steps // 60))
-    defectaug.train(
-        root,
-        out=place / "m",
-        preset="tiny",
-        config=place / "small.yaml",
-        steps=steps,
-        device="cpu",
-        precision="fp32",
-        progress=watch,
-    )
+    train_small(root, place / "m", {**SMALL, "run": run}, steps=steps, progress=watch)
     watch.check(megabytes=30)
 
 

@@ -9,7 +9,7 @@ import torch
 import yaml
 from command_line import run_here
 from data_helpers import CELLS, native, save_many
-from small_networks import SMALL, images
+from small_networks import SMALL, images, train_small
 
 import defectaug
 from defectaug.bundle import read_config
@@ -28,21 +28,9 @@ def settings(tmp_path: Path) -> Path:
     return path
 
 
-def train(root: Path, out: Path, settings: Path | None, **options: object) -> Path | None:
-    return defectaug.train(
-        root,
-        out=out,
-        preset="tiny",
-        config=settings,
-        device="cpu",
-        precision="fp32",
-        **{"steps": 2, **options},  # type: ignore[arg-type]
-    )
-
-
 def test_train_leaves_a_bundle(root: Path, settings: Path, tmp_path: Path) -> None:
     out, said = tmp_path / "my model", []
-    assert train(root, out, settings, log=said.append) == out
+    assert train_small(root, out, settings, log=said.append) == out
     found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     events = {name for name in found if name.startswith("events.out.tfevents")}
     assert len(events) == 1
@@ -67,26 +55,26 @@ def test_train_leaves_a_bundle(root: Path, settings: Path, tmp_path: Path) -> No
     assert model.name_defect(images(2)).shape == (2,)
 
     with pytest.raises(OutputError, match="holds a model already; use --resume to go on, or --out"):
-        train(root, out, settings)
-    train(root, out, settings, resume=True, steps=3)
+        train_small(root, out, settings)
+    train_small(root, out, settings, resume=True, steps=3)
     assert yaml.safe_load((out / "state" / "state.json").read_text())["step"] == 3
     with pytest.raises(BundleError, match="with other settings"):
-        train(root, out, settings, resume=True, image_size=40)
+        train_small(root, out, settings, resume=True, image_size=40)
 
 
 def test_resuming_needs_the_same_run(root: Path, settings: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     with pytest.raises(BundleError, match="nothing to resume there; run without --resume"):
-        train(root, out, settings, resume=True)
+        train_small(root, out, settings, resume=True)
     assert not out.exists()
 
 
 def test_resuming_with_other_classes_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    train(root, out, settings, steps=1)
+    train_small(root, out, settings, steps=1)
     other = native(tmp_path / "other", {"A/normal": 3, "A/dent": 3})
     with pytest.raises(BundleError, match="other classes"):
-        train(other, out, settings, resume=True)
+        train_small(other, out, settings, resume=True)
 
 
 def test_a_second_run_into_the_folder_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
@@ -96,32 +84,32 @@ def test_a_second_run_into_the_folder_is_refused(root: Path, settings: Path, tmp
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(OutputError, match="another run is writing there"):
-            train(root, out, settings)
+            train_small(root, out, settings)
     assert not (out / "config.yaml").exists()
 
 
 def test_output_that_is_a_file_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
     for out in (settings, settings / "model"):
         with pytest.raises(OutputError, match="--out"):
-            train(root, out, settings)
+            train_small(root, out, settings)
     assert yaml.safe_load(settings.read_text())["run"]["batch_size"] == 4
 
 
 def test_a_cell_of_one_image(settings: Path, tmp_path: Path) -> None:
     data = native(tmp_path / "data", {"A/normal": 3, "A/scratch": 3, "A/spot": 1})
     with pytest.raises(DataError, match=r"A/spot: 1 image, at least 2 .*min_images: 1") as error:
-        train(data, tmp_path / "model", settings)
+        train_small(data, tmp_path / "model", settings)
     assert "class map" in str(error.value)
     assert not (tmp_path / "model").exists()
     content = yaml.safe_load(settings.read_text()) | {"data": {"min_images": 1}}
     settings.write_text(yaml.safe_dump(content))
-    assert train(data, tmp_path / "model", settings, steps=1)
+    assert train_small(data, tmp_path / "model", settings, steps=1)
 
 
 def test_one_product_with_one_defect(settings: Path, tmp_path: Path) -> None:
     save_many(tmp_path / "plate" / "ok", 3)
     save_many(tmp_path / "plate" / "dent", 2)
-    out = train(tmp_path / "plate", tmp_path / "model", settings)
+    out = train_small(tmp_path / "plate", tmp_path / "model", settings)
     assert out is not None
     assert read_config(out)[1].products == ("plate",)
     assert defectaug.load_model(out, "cpu").info.normal == "ok"
@@ -129,14 +117,14 @@ def test_one_product_with_one_defect(settings: Path, tmp_path: Path) -> None:
 
 def test_images_that_are_too_small(root: Path, settings: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"24 x 20 pixels, less than half .*128 x 128; use --image-size 32"):
-        train(root, tmp_path / "model", settings, image_size=128)
+        train_small(root, tmp_path / "model", settings, image_size=128)
     assert not (tmp_path / "model").exists()
 
 
 def test_minutes_must_be_some(root: Path, settings: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--minutes -1"):
-        train(root, tmp_path / "model", settings, minutes=-1)
-    train(root, tmp_path / "model", settings, minutes=0.0001, steps=None)
+        train_small(root, tmp_path / "model", settings, minutes=-1)
+    train_small(root, tmp_path / "model", settings, minutes=0.0001, steps=None)
     assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
