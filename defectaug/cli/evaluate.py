@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 _PARTS = "What to measure"
 _STUDY = "The study: does it help a classifier?"
 _SYNTHETIC = typer.Argument(metavar="[SYNTHETIC]...", help="Folders that synthesize or another tool has left.")
-_MODEL = option(
-    "Bundle: its images are counted, and real defects located by restoring.", default="none", metavar="DIR"
-)
+_MODEL = option("Bundle: its images are counted, and real defects located by restoring.", default="none", metavar="DIR")
 _TEST = option(
     "Further real images, which nothing was trained on.", default="a part of REAL", metavar="DATA", panel=DATA_PANEL
 )
@@ -54,9 +52,7 @@ _CLASSIFIER = option(
     "small, or any classifier of torchvision's, such as resnet18.",
     default="small; with a GPU resnet50", metavar="NAME", panel=_STUDY,
 )  # fmt: skip
-_SWEEP = option(
-    "Numbers of synthetic images per real one to try, such as 0.5,1,2,4.", metavar="X,...", panel=_STUDY
-)
+_SWEEP = option("Numbers of synthetic images per real one to try, such as 0.5,1,2,4.", metavar="X,...", panel=_STUDY)
 
 
 def evaluate(

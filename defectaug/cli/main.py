@@ -61,10 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     session = Session()
     prepare_streams()
     args = None if arguments is None else list(arguments)
-    code = guard(
-        lambda: app(args=args, prog_name="defectaug", standalone_mode=False, obj=session),
-        session,
-    )
+    code = guard(lambda: app(args=args, prog_name="defectaug", standalone_mode=False, obj=session), session)
     sys.exit(code)
 
 

@@ -71,9 +71,7 @@ Normal = Annotated[
 ]  # fmt: skip
 Overwrite = Annotated[
     bool,
-    option(
-        "Replace what an earlier run of defectaug left there; other files stay.", "--overwrite", panel=OUTPUT_PANEL
-    ),
+    option("Replace what an earlier run of defectaug left there; other files stay.", "--overwrite", panel=OUTPUT_PANEL),
 ]
 Seed = Annotated[int, option("Seed of all random choices.", "--seed")]
 

@@ -37,9 +37,7 @@ def train(
     out: Annotated[Path | None, _OUT] = None,
     preset: Annotated[str | None, option("Recipe: auto, tiny, small, paper, or an ablation.", default="auto")] = None,
     image_size: Annotated[int | None, _SIZE] = None,
-    steps: Annotated[
-        int | None, option("Training steps.", default="as in the recipe", least=1, panel=_LENGTH)
-    ] = None,
+    steps: Annotated[int | None, option("Training steps.", default="as in the recipe", least=1, panel=_LENGTH)] = None,
     minutes: Annotated[float | None, option("Training time, instead of --steps.", panel=_LENGTH)] = None,
     config: Annotated[Path | None, _CONFIG] = None,
     resume: Annotated[bool, option("Go on with an interrupted run.", "--resume", panel=_LENGTH)] = False,
@@ -48,9 +46,7 @@ def train(
     ] = False,
     seed: Annotated[int | None, option("Seed of all random choices.", default="0")] = None,
     device: Device = None,
-    precision: Annotated[
-        str | None, option("auto, fp32 or bf16.", default="auto", panel=MACHINE_PANEL)
-    ] = None,
+    precision: Annotated[str | None, option("auto, fp32 or bf16.", default="auto", panel=MACHINE_PANEL)] = None,
     class_map: ClassMapFile = None,
     normal: Normal = None,
     product: Annotated[str | None, _PRODUCT] = None,

@@ -79,9 +79,7 @@ def read_class_map(path: Path) -> ClassMap:
     normal = content.get("normal")
     if normal is not None and not isinstance(normal, str):
         raise ConfigError(f"{path}: 'normal' must be the name of one folder")
-    return ClassMap(
-        normal, _renames(content, "defects", path), _renames(content, "products", path), origin=str(path)
-    )
+    return ClassMap(normal, _renames(content, "defects", path), _renames(content, "products", path), origin=str(path))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -100,8 +100,7 @@ def index_folder(
     hints = Hints(wanted, product)
     layout = find_layout(root, hints)
     found = [
-        replace(sample, product=nfc(sample.product), defect=nfc(sample.defect))
-        for sample in layout.read(root, hints)
+        replace(sample, product=nfc(sample.product), defect=nfc(sample.defect)) for sample in layout.read(root, hints)
     ]
     if not found:
         raise DataError(f"{root}: {layout.name} layout, but no images in it")

@@ -10,15 +10,7 @@ from pathlib import Path
 
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
-from defectaug.io.files import (
-    child,
-    has_images,
-    has_own_images,
-    images_with_masks,
-    masks_by_stem,
-    nfc,
-    subfolders,
-)
+from defectaug.io.files import child, has_images, has_own_images, images_with_masks, masks_by_stem, nfc, subfolders
 
 NORMAL_NAMES = frozenset({"normal", "good", "ok", "free", "defect_free", "mt_free"})
 PARTS = ("train", "val", "valid", "validation", "test")

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,16 +43,6 @@ MTD_GAP = 200  # frames of one tile lie closer together than this
 Floats = NDArray[np.float32]
 Region = NDArray[np.bool_] | None
 """(S, S), where an image was painted on; None for unknown."""
-
-
-class Labelled(Protocol):
-    """An image with its labels."""
-
-    @property
-    def product(self) -> str: ...
-
-    @property
-    def defect(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +101,14 @@ def mean_image(thumbnails: Sequence[Floats]) -> Floats:
     return np.mean(thumbnails, axis=0, dtype=np.float32)
 
 
-def mean_images(samples: Sequence[Labelled], thumbnails: Sequence[Floats], normal: str) -> dict[str, Floats]:
+def mean_images(categories: Sequence[Category], thumbnails: Sequence[Floats], normal: str) -> dict[str, Floats]:
     """Mean image of each product's normal images; of all its images where it has no normal ones."""
-    means = {}
-    for product in sorted({sample.product for sample in samples}):
-        of_product = [(s, t) for s, t in zip(samples, thumbnails, strict=True) if s.product == product]
-        normals = [t for s, t in of_product if s.defect == normal]
-        means[product] = mean_image(normals or [t for _, t in of_product])
-    return means
+    everything, normals = defaultdict(list), defaultdict(list)
+    for (product, defect), image in zip(categories, thumbnails, strict=True):
+        everything[product].append(image)
+        if defect == normal:
+            normals[product].append(image)
+    return {product: mean_image(normals[product] or images) for product, images in everything.items()}
 
 
 def details(thumbnails: Sequence[Floats]) -> Floats:
@@ -142,7 +131,7 @@ def near_duplicate_groups(index: DataIndex, thumbnails: Sequence[Floats] | None 
     """
     if thumbnails is None:
         thumbnails = [thumbnail(read_image(sample.path)) for sample in index.samples]
-    means = mean_images(index.samples, thumbnails, index.normal)
+    means = mean_images([sample.category for sample in index.samples], thumbnails, index.normal)
     groups = DisjointSet(range(len(index.samples)))
     for (product, _), members in members_of_categories(index).items():
         for a, b, _ in near_duplicate_pairs([thumbnails[n] for n in members], means[product], threshold=SAME_PART):

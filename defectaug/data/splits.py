@@ -21,11 +21,7 @@ FRACTIONS = {"train": 0.7, "val": 0.15, "test": 0.15}
 
 
 def split(
-    index: DataIndex,
-    fractions: Mapping[str, float] = FRACTIONS,
-    seed: int = 0,
-    *,
-    groups: Sequence[int] | None = None,
+    index: DataIndex, fractions: Mapping[str, float] = FRACTIONS, seed: int = 0, *, groups: Sequence[int] | None = None
 ) -> DataIndex:
     """Gives every sample a split. Groups stay whole; a category of enough groups is in every split.
 
@@ -47,8 +43,7 @@ def split(
             for member in (member for group in whole_groups for member in group):
                 names[member] = name
     return replace(
-        index,
-        samples=tuple(replace(sample, split=name) for sample, name in zip(index.samples, names, strict=True)),
+        index, samples=tuple(replace(sample, split=name) for sample, name in zip(index.samples, names, strict=True))
     )
 
 
@@ -93,9 +88,7 @@ def _relative(sample: Sample, index: DataIndex) -> str:
     return sample.path.relative_to(index.root).as_posix()
 
 
-def _deal(
-    groups: list[list[int]], shares: Mapping[str, float], rng: np.random.Generator
-) -> dict[str, list[list[int]]]:
+def _deal(groups: list[list[int]], shares: Mapping[str, float], rng: np.random.Generator) -> dict[str, list[list[int]]]:
     """Deals groups to splits, the largest first, each to the split that is furthest below its share."""
     dealt: dict[str, list[list[int]]] = {name: [] for name in shares}
     total = sum(len(group) for group in groups)

@@ -57,11 +57,7 @@ class Survey:
 
 
 def survey(
-    index: DataIndex,
-    *,
-    decode: bool = False,
-    image_size: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    index: DataIndex, *, decode: bool = False, image_size: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> Survey:
     """Reads the header of every file of an index; in large folders, of those that have changed since the last time.
 

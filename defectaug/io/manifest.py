@@ -58,7 +58,5 @@ def _decode(text: str) -> dict[str, Any] | None:
         line = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    complete = (
-        isinstance(line, dict) and isinstance(line.get("file"), str) and isinstance(line.get("index"), int)
-    )
+    complete = isinstance(line, dict) and isinstance(line.get("file"), str) and isinstance(line.get("index"), int)
     return line if complete else None

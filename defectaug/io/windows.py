@@ -45,9 +45,7 @@ def whole(size: tuple[int, int]) -> Window:
 def square(size: tuple[int, int], side: int, centre: tuple[float, float]) -> Window:
     """The square nearest to `centre` (row, column) that lies in the image; smaller where the image is."""
     side = min(side, *size)
-    top, left = (
-        round(min(max(at - side / 2, 0), edge - side)) for at, edge in zip(centre, size, strict=True)
-    )
+    top, left = (round(min(max(at - side / 2, 0), edge - side)) for at, edge in zip(centre, size, strict=True))
     return Window(top, left, side, side)
 
 

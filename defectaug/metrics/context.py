@@ -66,7 +66,8 @@ class Scene:
     @cached_property
     def means(self) -> dict[str, Floats]:
         """Mean picture of each product's normal images; of all images where it has no normal ones."""
-        return mean_images(self.real.records, [look.small for look in self.real.looks], self.normal)
+        categories = [record.category for record in self.real.records]
+        return mean_images(categories, [look.small for look in self.real.looks], self.normal)
 
     def stage(self, name: str) -> Progress:
         return self.stages(name)

@@ -22,9 +22,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def in_threads(
-    pool: ThreadPoolExecutor, work: Callable[[T], R], jobs: Iterable[T], *, ahead: int
-) -> Iterator[R]:
+def in_threads(pool: ThreadPoolExecutor, work: Callable[[T], R], jobs: Iterable[T], *, ahead: int) -> Iterator[R]:
     """Results in order; at most `ahead` jobs wait, which bounds the memory they hold."""
     running: deque[Future[R]] = deque()
     for job in jobs:

@@ -70,9 +70,7 @@ class TransferSettings:
             return self
         defect = known_name("--defect", self.defect, model.info.defects, f"model {model.info.name}")
         if defect == model.info.normal and self.n_styles is not None:
-            raise ConfigError(
-                f"--n-styles {self.n_styles}: --defect {defect} restores the image, which has no style"
-            )
+            raise ConfigError(f"--n-styles {self.n_styles}: --defect {defect} restores the image, which has no style")
         return TransferSettings(defect, self.n_styles, self.seed)
 
     def style_seeds(self) -> list[int] | None:
@@ -210,10 +208,7 @@ def _view_like(native: NativeImage, shown: View, model: DefectModel) -> View:
     if model.info.framing != "crop":
         return view_of(native, windows.whole(native.size), model.info)
     part, (height, width), (other_height, other_width) = shown.window, native.size, shown.native.size
-    centre = (
-        (part.top + part.height / 2) * height / other_height,
-        (part.left + part.width / 2) * width / other_width,
-    )
+    centre = ((part.top + part.height / 2) * height / other_height, (part.left + part.width / 2) * width / other_width)
     return view_of(native, windows.square(native.size, model.info.image_size, centre), model.info)
 
 

@@ -46,12 +46,7 @@ def plan_jobs(src: Path, ref: Path, out: Path | None, mask: Path | None, n_style
     images = [_target("--out", out, stem, several) for stem in stems]
     masks = [_target("--mask", mask, stem, several) for stem in stems] if mask is not None else []
     return [
-        Job(
-            source,
-            reference,
-            tuple(_styled(images[k], n_styles)),
-            tuple(_styled(masks[k], n_styles)) if masks else (),
-        )
+        Job(source, reference, tuple(_styled(images[k], n_styles)), tuple(_styled(masks[k], n_styles)) if masks else ())
         for k, (source, reference) in enumerate(pairs)
     ]
 

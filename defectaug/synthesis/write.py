@@ -51,9 +51,7 @@ class Request:
         digest = hashlib.sha256()
         for item in self.plan.items:
             reference = item.reference.path if item.reference else None
-            digest.update(
-                f"{item.file}\0{item.seed}\0{item.source.path}\0{reference}\n".encode(errors="surrogatepass")
-            )
+            digest.update(f"{item.file}\0{item.seed}\0{item.source.path}\0{reference}\n".encode(errors="surrogatepass"))
         files = [item.file for item in self.plan.items]
         return {"settings": dict(self.settings), "plan": digest.hexdigest(), "files": files}
 
@@ -173,9 +171,7 @@ class OutputFolder:
         elif earlier.has_entries(self.out):
             raise OutputError(f"--out {self.out}: {earlier.why_refused(self.out, known, record)}")
         elif self._request.masks and earlier.has_entries(self.masks):
-            raise OutputError(
-                f"--out {self.out}: {self.masks} is not empty; choose another folder, or --overwrite"
-            )
+            raise OutputError(f"--out {self.out}: {self.masks} is not empty; choose another folder, or --overwrite")
         self.out.mkdir(parents=True, exist_ok=True)
         content = json.dumps(record).encode()
         write_atomic(self.out / earlier.RECORD, lambda file: file.write(content))

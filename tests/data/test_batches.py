@@ -83,7 +83,7 @@ def test_balance(index: DataIndex) -> None:
         for batch in batches
         for p, d in zip(batch.product.tolist(), batch.defect.tolist(), strict=True)
     )
-    assert sources == {(cell[0], cell[2:]): 400 for cell in COUNTS}  # ten are two rounds over five cells
+    assert sources == {(name[0], name[2:]): 400 for name in COUNTS}  # ten are two rounds over five categories
     targets = Counter(target for batch in batches for target in batch.target.tolist())
     assert targets[0] == pytest.approx(0.15 * 2000, rel=0.2)
     assert targets[1] == pytest.approx(targets[2], rel=0.15)
@@ -98,11 +98,11 @@ def test_balance(index: DataIndex) -> None:
     assert len(drawn) == len(index)
 
 
-def test_a_small_batch_shows_every_cell_over_time(index: DataIndex) -> None:
+def test_a_small_batch_shows_every_category_over_time(index: DataIndex) -> None:
     batches = BalancedBatches(index, Blank(index.samples, 1, 1), 2, 1)
     drawn = [batches.batch(step) for step in range(60)]
-    cells = {(p, d) for b in drawn for p, d in zip(b.product.tolist(), b.defect.tolist(), strict=True)}
-    assert len(cells) == 5
+    categories = {(p, d) for b in drawn for p, d in zip(b.product.tolist(), b.defect.tolist(), strict=True)}
+    assert len(categories) == 5
 
 
 @pytest.mark.parametrize(("flips", "variants"), [("none", 1), ("h", 2), ("v", 2), ("hv", 4)])

@@ -70,7 +70,7 @@ def test_neighbouring_numbers_of_mtd_are_one_tile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_split_parts_no_group_and_leaves_no_cell_out(tmp_path: Path, seed: int) -> None:
+def test_a_split_parts_no_group_and_leaves_no_category_out(tmp_path: Path, seed: int) -> None:
     index = exposed(tmp_path)
     groups = near_duplicate_groups(index)
     divided = split(index, seed=seed)
@@ -94,7 +94,7 @@ def test_seeds_and_fractions(tmp_path: Path) -> None:
     assert len(halves.only("train")) == len(halves.only("test")) == 27
 
 
-def test_small_cells(tmp_path: Path) -> None:
+def test_small_categories(tmp_path: Path) -> None:
     index = index_folder(native(tmp_path, {"A/good": 3, "A/dent": 1, "A/hole": 2}))
     divided = split(index)
     assert [divided.only(name).counts()["A", "good"] for name in ("train", "val", "test")] == [1, 1, 1]
@@ -196,7 +196,7 @@ def test_unreadable_files_are_counted_and_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_cell_that_is_all_unreadable(tmp_path: Path, count: int) -> None:
+def test_a_category_that_is_all_unreadable(tmp_path: Path, count: int) -> None:
     root = native(tmp_path / "data", {"A/good": 3, "A/dent": count})
     for path in (root / "A" / "dent").iterdir():
         path.write_text("x")

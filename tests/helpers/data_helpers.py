@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-CELLS = {"A/normal": 4, "A/scratch": 3, "B/normal": 3, "B/spot": 2}
+COUNTS = {"A/normal": 4, "A/scratch": 3, "B/normal": 3, "B/spot": 2}
 
 
 def picture(seed: int, height: int = 20, width: int = 24, channels: int = 1) -> np.ndarray:

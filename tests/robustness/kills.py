@@ -59,8 +59,9 @@ from defectaug.metrics.naming import JudgeSettings
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 NEEDS = {"train": (), "synthesize": ("train",), "transfer": ("train",), "evaluate": ("train", "synthesize")}
-CELLS = {"A/normal": 4, "A/scratch": 3, "B/normal": 3, "B/spot": 2}
+COUNTS = {"A/normal": 4, "A/scratch": 3, "B/normal": 3, "B/spot": 2}
 REFUSED = re.compile(r"another run is writing there|holds a finished run|holds a model already")
+MANY = 20  # kills from which on every command is also started twice at the same moment
 RHYTHM = {"steps": 6, "batch_size": 4, "save_every": 1, "sample_every": 2, "validate_every": 3, "log_every": 1}
 
 
@@ -190,7 +191,7 @@ def prepare(place: Path) -> None:
     )
     defectaug.reporting.parts.JudgeSettings = lambda: JudgeSettings(2, 6, 8, 32)  # type: ignore[assignment, misc]
     defectaug.nn.weights._fetch = lambda kind, target: False
-    data(place / "data", CELLS)
+    data(place / "data", COUNTS)
     settings = SMALL | {"run": RHYTHM | {"warmup": 1}}
     (place / "small.yaml").write_text(yaml.safe_dump(settings))
     for number in range(8):
@@ -226,10 +227,11 @@ def check_full(ended: Ended) -> None:
         raise Fault(f"a full disk: exit code {ended.code}: {ended.said[-600:]}")
 
 
-def race(command: Command, whole: float) -> None:
-    """Of two runs into one folder the second is refused; the first is as if it had been alone."""
+def race(command: Command, whole: float, moments: Sequence[bool]) -> None:
+    """Of two runs into one folder the second is refused; the first is as if it had been alone. They begin together, or
+    (False) the second one in the middle of the first."""
     logs = [command.place / f"said{number}.txt" for number in range(2)]
-    for together in (True, False):
+    for together in moments:
         out = command.place / f"race-{command.name}-{together}"
         children = [start(command.arguments(out), logs[0])]
         if not together:
@@ -295,7 +297,8 @@ def disturb_many(count: int, seed: int, names: Sequence[str]) -> dict[str, Any]:
         before_all = inputs(place)
         for command in commands:
             if command.name != "transfer":  # which has no folder of its own
-                race(command, whole[command.name])
+                few = count < MANY and command.name != "synthesize"
+                race(command, whole[command.name], (False,) if few else (True, False))
         trial = 0
         while sum(kills.values()) < count:
             command, out = commands[trial % len(commands)], place / f"trial{trial}"

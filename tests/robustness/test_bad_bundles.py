@@ -127,7 +127,7 @@ def test_a_header_that_claims_the_world(bundle: Path) -> None:
     [
         lambda n: n.update(encoder_widths=[16_000, 16_000], generator_widths=[16_000, 16_000]),
         lambda n: n.update(
-            encoder_blocks=64, generator_blocks=64, encoder_widths=[9000] * 2, generator_widths=[9000] * 2
+            encoder_blocks=16, generator_blocks=16, encoder_widths=[9000] * 2, generator_widths=[9000] * 2
         ),
         lambda n: n.update(mapping="network", mapping_layers=64, mapping_width=16_000),
         lambda n: n.update(memory=16_000, image_size=1024),

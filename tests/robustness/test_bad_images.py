@@ -128,7 +128,7 @@ def test_damaged_pixels_are_named_counted_and_dropped(tmp_path: Path) -> None:
         drop_unreadable(index, found, strict=True)
 
 
-def test_an_image_that_turns_out_damaged_is_replaced_by_one_of_its_cell(tmp_path: Path) -> None:
+def test_an_image_that_turns_out_damaged_is_replaced_by_one_of_its_category(tmp_path: Path) -> None:
     root = native(tmp_path / "data", {"A/normal": 4, "A/scratch": 3})
     damaged_in_the_middle(root / "A/normal/001.png")
     index = index_folder(root)

@@ -289,7 +289,7 @@ def test_data_that_go_away_in_the_middle_leave_a_state(tmp_path: Path) -> None:
     assert (tmp_path / "out/state/state.json").exists() and asked == [0, 1, 2]
 
 
-def test_a_cell_of_which_no_image_can_be_read(tmp_path: Path) -> None:
+def test_a_category_of_which_no_image_can_be_read(tmp_path: Path) -> None:
     index = index_folder(data(tmp_path / "data"))
     store = ImageStore(index.samples, 32, 1)
     shutil.rmtree(tmp_path / "data/B/scratch")

@@ -44,7 +44,7 @@ def kill(count: int, seed: int, *commands: str) -> None:
 
 
 def test_runs_stopped_at_random_moments() -> None:
-    kill(9, 0)
+    kill(8, 0)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from small_networks import SMALL, train_small
 
 from defectaug.synthesis.api import synthesize
 
-CELLS = {"A/normal": 6, "A/scratch": 4, "B/normal": 4, "B/spot": 3}
+COUNTS = {"A/normal": 6, "A/scratch": 4, "B/normal": 4, "B/spot": 3}
 
 
 def resident_mb() -> float:
@@ -45,7 +45,7 @@ class Watch:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return data(tmp_path / "data", CELLS)
+    return data(tmp_path / "data", COUNTS)
 
 
 def train_long(root: Path, place: Path, steps: int) -> None:

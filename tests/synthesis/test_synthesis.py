@@ -94,10 +94,10 @@ def test_tiles_cover_the_image_and_join_to_it() -> None:
     assert windows.tiles((20, 20), 32) == [windows.Window(0, 0, 20, 20)]
 
 
-# Cells
+# Categories
 
 
-def test_a_cell_at_native_size_with_masks_and_manifest(model: FakeModel, root: Path, tmp_path: Path) -> None:
+def test_a_category_at_native_size_with_masks_and_manifest(model: FakeModel, root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     summary = synthesize(model=model, product="A", defect="scratch", n=7, out=out, masks=True, batch_size=3)
     assert (summary.synthetic, summary.real, summary.faint, summary.complete) == (7, 0, 0, True)
@@ -145,7 +145,7 @@ def test_colour_mode_and_depth_are_kept(tmp_path: Path, mode: str, pixels: np.nd
         assert (after.alpha == before.alpha).all()
 
 
-def test_images_do_not_depend_on_batch_number_or_cell_list(model: FakeModel, tmp_path: Path) -> None:
+def test_images_do_not_depend_on_batch_number_or_category_list(model: FakeModel, tmp_path: Path) -> None:
     for name, options in {
         "a": {"n": 5, "batch_size": 1, "product": "A", "defect": "spot"},
         "b": {"n": 9, "batch_size": 4, "product": "A", "defect": "spot"},
@@ -336,7 +336,7 @@ def test_references_of_an_unknown_defect(model: FakeModel, tmp_path: Path) -> No
 # Balance
 
 
-def test_balance_gives_back_the_real_images_and_fills_the_cells(
+def test_balance_gives_back_the_real_images_and_fills_the_categories(
     model: FakeModel, root: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

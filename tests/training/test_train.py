@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from command_line import run_here
-from data_helpers import CELLS, native, save_many
+from data_helpers import COUNTS, native, save_many
 from small_networks import SMALL, images, train_small
 
 import defectaug
@@ -18,7 +18,7 @@ from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return native(tmp_path_factory.mktemp("data") / "parts", CELLS)
+    return native(tmp_path_factory.mktemp("data") / "parts", COUNTS)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from data_helpers import CELLS, native
+from data_helpers import COUNTS, native
 from safetensors.torch import load_file
 from small_networks import images, small_config, small_method, small_model, training_batch
 from torch import Tensor
@@ -35,7 +35,7 @@ RHYTHM = {"steps": 4, "save_every": 1, "sample_every": 2, "validate_every": 2, "
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return native(tmp_path_factory.mktemp("data") / "parts", CELLS)
+    return native(tmp_path_factory.mktemp("data") / "parts", COUNTS)
 
 
 def make_loop(root: Path, folder: Path, config: Config | None = None, **options: object) -> Loop:
