@@ -164,18 +164,6 @@ def table() -> Iterator[str]:
 KNOWN: set[Edge] = {
     ("defectaug.benchmark.result", "defectaug.reporting"),
     ("defectaug.benchmark.result", "defectaug.reporting.sections"),
-    ("defectaug.metrics.correctness", "defectaug.reporting"),
-    ("defectaug.metrics.correctness", "defectaug.reporting.sections"),
-    ("defectaug.metrics.counts", "defectaug.reporting"),
-    ("defectaug.metrics.counts", "defectaug.reporting.sections"),
-    ("defectaug.metrics.distances", "defectaug.reporting"),
-    ("defectaug.metrics.distances", "defectaug.reporting.sections"),
-    ("defectaug.metrics.fidelity", "defectaug.reporting"),
-    ("defectaug.metrics.fidelity", "defectaug.reporting.fidelity"),
-    ("defectaug.metrics.fidelity", "defectaug.reporting.sections"),
-    ("defectaug.metrics.memorisation", "defectaug.reporting"),
-    ("defectaug.metrics.memorisation", "defectaug.reporting.plots"),
-    ("defectaug.metrics.memorisation", "defectaug.reporting.sections"),
 }
 """Imports of today that still have to be mended."""
 KNOWN_FOLDERS = {"methods/dtgan", "metrics"}

@@ -27,7 +27,7 @@ from defectaug.data.survey import white_level
 from defectaug.errors import DataError
 from defectaug.metrics.backbones import InitialWeights, find_weights
 from defectaug.metrics.folders import ImageRecord, records_of, refuse_overlap
-from defectaug.metrics.pixels import Decoded, Form, Say, channels_of, decode
+from defectaug.metrics.images import Decoded, Form, Log, channels_of, decode
 
 Progress = Callable[[int, int], None]
 Folders = Mapping[str, Path | Sequence[Path]] | Sequence[Path]
@@ -46,7 +46,7 @@ def run_study(
     class_map: str | Path | ClassMap | None = None,
     normal: str | None = None,
     progress: Progress | None = None,
-    say: Say | None = None,
+    say: Log | None = None,
 ) -> StudyResult:
     """Trains a classifier of the defect on all products, once for each arm and seed, and compares the error rates.
 
@@ -153,7 +153,7 @@ def _divided(
     form: Form,
     settings: StudySettings,
     split: Path | None,
-    say: Say,
+    say: Log,
 ) -> Division:
     say(f"reading {len(records):,} real images in {index.root}")
     images = decode(records, form, say)
@@ -169,7 +169,7 @@ def _divided(
     )
 
 
-def _tests(test: DataIndex, index: DataIndex, form: Form, say: Say) -> Decoded:
+def _tests(test: DataIndex, index: DataIndex, form: Form, say: Log) -> Decoded:
     """The images of a test folder, of the classes that the real folder has."""
     records = [
         replace(record, defect=index.normal) if record.defect == test.normal else record

@@ -11,7 +11,7 @@ import numpy as np
 from defectaug.benchmark.settings import Fill, StudySettings
 from defectaug.data.sample import Category
 from defectaug.metrics.augmentation import Augmentation
-from defectaug.metrics.pixels import Decoded
+from defectaug.metrics.images import Decoded
 
 
 @dataclass(frozen=True)

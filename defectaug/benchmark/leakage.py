@@ -11,7 +11,7 @@ from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints
 from defectaug.errors import ConfigError, DataError
 from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of
-from defectaug.metrics.pixels import Decoded, Form, Say, decode
+from defectaug.metrics.images import Decoded, Form, Log, decode
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def admit(
     division: Division,
     index: DataIndex,
     form: Form,
-    say: Say,
+    say: Log,
     models: Sequence[Path] = (),
 ) -> SyntheticSet:
     """Reads synthetic folders as one set and leaves out what would leak held-out images.

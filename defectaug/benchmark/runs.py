@@ -30,7 +30,7 @@ from defectaug.metrics.classifier import (
     fit,
     predict,
 )
-from defectaug.metrics.pixels import Decoded
+from defectaug.metrics.images import Decoded
 
 VERSION = 1  # of what a training computes; a new one makes kept results void
 

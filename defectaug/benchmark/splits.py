@@ -12,7 +12,7 @@ from defectaug.data.near_duplicates import near_duplicate_groups
 from defectaug.data.sample import Sample
 from defectaug.data.splits import read_split, split
 from defectaug.errors import DataError
-from defectaug.metrics.pixels import Decoded
+from defectaug.metrics.images import Decoded
 
 RANK = {"train": 0, "val": 1, "test": 2, "out": -1}
 FEW = 10  # test images of a category below which its error rate moves in steps of more than 10 %

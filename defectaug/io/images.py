@@ -64,6 +64,11 @@ class NativeImage:
         return int(np.iinfo(self.pixels.dtype).max)
 
     @property
+    def nbytes(self) -> int:
+        """Of the arrays, in memory."""
+        return self.pixels.nbytes + (0 if self.alpha is None else self.alpha.nbytes)
+
+    @property
     def channels(self) -> int:
         """1 for grey, 3 for RGB."""
         return 1 if self.pixels.ndim == 2 else 3

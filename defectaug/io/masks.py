@@ -27,7 +27,11 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         DataError: as :func:`defectaug.io.images.read_image`.
     """
-    image = read_image(path)
+    return as_mask(read_image(path))
+
+
+def as_mask(image: NativeImage) -> NDArray[np.bool_]:
+    """What a decoded mask file holds: (H, W), True where the defect is."""
     values = image.pixels if image.channels == 1 else image.pixels.max(axis=2)
     # Some data sets number the defects 1, 2, 3 instead of drawing them in white.
     return values > (image.white // 2 if values.max() > image.white // 4 else 0)

@@ -1,23 +1,24 @@
-"""What painting has changed: a synthetic image beside the real one that it was painted on. No torch."""
+"""What synthetic folders hold, and how far synthetic images are from the real ones that they were painted on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from defectaug.data.near_duplicates import dilated
 from defectaug.errors import DataError
-from defectaug.io.images import NativeImage, read_image
-from defectaug.io.masks import read_mask
+from defectaug.io.images import NativeImage
+from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.folders import ImageRecord
-from defectaug.metrics.image_statistics import ImageSet, Progress
+from defectaug.metrics.images import Floats, ImageSet, ImageStore, Progress
 
 VISIBLE = 4.0  # grey levels of 255, averaged over 3 x 3 pixels: below what the eye sees on a plain surface
-Floats = NDArray[np.float32]
+Counts = dict[str, int]  # "product/defect" to a number of images
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Change:
     Args:
         images: images that could be compared with their source.
         everywhere: mean absolute difference over all pixels.
-        outside: the same where the mask says no defect; None without masks.
+        outside: the same outside the mask; None without masks.
         defect_share: share of the pixels in the mask; None without masks.
     """
 
@@ -45,7 +46,7 @@ class Difference:
         everywhere, outside, defect_share: as of :class:`Change`.
         visible: (H, W), where the difference can be seen, a common change of brightness aside.
         strength: (H, W), the absolute difference in grey levels of 255.
-        mask: (H, W), what the mask says; None without one.
+        mask: (H, W); None without one of the image's size.
     """
 
     everywhere: float
@@ -56,37 +57,14 @@ class Difference:
     mask: NDArray[np.bool_] | None
 
 
-def difference(picture: ImageRecord) -> Difference | None:
-    """None where the source is unknown, is gone or has another size.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    if picture.source is None or not picture.source.is_file():
-        return None
-    before, after = grey_levels(read_image(picture.source)), grey_levels(read_image(picture.path))
-    if before.shape != after.shape:
-        return None
-    signed = after - before
-    strength = np.abs(signed)
-    if strength.ndim == 3:
-        signed, strength = signed.mean(axis=2), strength.mean(axis=2)
-    mask = read_mask(picture.mask) if picture.mask is not None else None
-    if mask is not None and mask.shape != strength.shape:
-        mask = None
-    outside = float(strength[~mask].mean()) if mask is not None and not mask.all() else None
-    share = None if mask is None else float(mask.mean())
-    return Difference(float(strength.mean()), outside, share, visible_change(signed), strength, mask)
-
-
 @dataclass(frozen=True)
-class Painting:
+class SourceChange:
     """What is kept of a :class:`Difference`.
 
     Args:
         everywhere, outside, defect_share: as of :class:`Change`.
         visible: share of the pixels where the difference can be seen.
-        region: (SMALL, SMALL), where that is, a little widened.
+        region: (S, S) at the size of thumbnails, where that is, a little widened.
     """
 
     everywhere: float
@@ -96,47 +74,67 @@ class Painting:
     region: NDArray[np.bool_]
 
 
-def painting(picture: ImageRecord) -> Painting | None:
-    """As :func:`difference`, in little memory."""
-    found = difference(picture)
+def difference(record: ImageRecord, store: ImageStore | None = None) -> Difference | None:
+    """None where the source is unknown, is gone or has another size.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if record.source is None or not record.source.is_file():
+        return None
+    store = store or ImageStore(0)
+    before, after = grey_levels(store.read(record.source)), grey_levels(store.read(record.path))
+    if before.shape != after.shape:
+        return None
+    signed = after - before
+    strength = np.abs(signed)
+    if strength.ndim == 3:
+        signed, strength = signed.mean(axis=2), strength.mean(axis=2)
+    mask = store.mask(record.mask) if record.mask is not None else None
+    if mask is not None and mask.shape != strength.shape:
+        mask = None
+    outside = float(strength[~mask].mean()) if mask is not None and not mask.all() else None
+    share = None if mask is None else float(mask.mean())
+    return Difference(float(strength.mean()), outside, share, visible_change(signed), strength, mask)
+
+
+def source_change(record: ImageRecord, store: ImageStore) -> SourceChange | None:
+    """As :func:`difference`, in little memory; None also where the source cannot be read any more."""
+    try:
+        found = difference(record, store)
+    except DataError:
+        return None
     if found is None:
         return None
-    share = float(found.visible.mean())
-    return Painting(found.everywhere, found.outside, found.defect_share, share, dilated(found.visible))
+    visible = found.visible
+    return SourceChange(found.everywhere, found.outside, found.defect_share, float(visible.mean()), dilated(visible))
 
 
-def paintings(images: ImageSet, progress: Progress) -> list[Painting | None]:
-    """`painting` of every picture; None also where the source cannot be read any more."""
-
-    def read(picture: ImageRecord) -> Painting | None:
-        try:
-            return painting(picture)
-        except DataError:
-            return None
-
-    found: list[Painting | None] = []
-    with ThreadPoolExecutor(2) as pool:
-        for row in pool.map(read, images.records):
-            found.append(row)
-            progress(len(found), len(images))
+def source_changes(images: ImageSet, store: ImageStore, progress: Progress) -> list[SourceChange | None]:
+    """`source_change` of every image."""
+    found = []
+    for number, record in enumerate(images.records):
+        found.append(source_change(record, store))
+        progress(number + 1, len(images))
     return found
 
 
 def visible_change(signed: Floats) -> NDArray[np.bool_]:
     """Where a difference (H, W) in grey levels can be seen; its median, a change of brightness, does not count."""
-    return np.asarray(np.abs(_mean_of_nine(signed - np.float32(np.median(signed)))) > VISIBLE)
+    smooth = uniform_filter(signed - np.float32(np.median(signed)), 3, mode="nearest")
+    return np.asarray(np.abs(smooth) > VISIBLE)
 
 
-def mean_change(rows: Iterable[Painting]) -> Change | None:
-    """Means over images; None where there are none."""
-    rows = list(rows)
-    if not rows:
+def mean_change(changes: Iterable[SourceChange | None]) -> Change | None:
+    """Means over the images whose change is known; None where there are none."""
+    known = [change for change in changes if change is not None]
+    if not known:
         return None
-    outside = [row.outside for row in rows if row.outside is not None]
-    shares = [row.defect_share for row in rows if row.defect_share is not None]
+    outside = [change.outside for change in known if change.outside is not None]
+    shares = [change.defect_share for change in known if change.defect_share is not None]
     return Change(
-        images=len(rows),
-        everywhere=float(np.mean([row.everywhere for row in rows])),
+        images=len(known),
+        everywhere=float(np.mean([change.everywhere for change in known])),
         outside=float(np.mean(outside)) if outside else None,
         defect_share=float(np.mean(shares)) if shares else None,
     )
@@ -147,8 +145,74 @@ def grey_levels(image: NativeImage) -> Floats:
     return np.asarray(image.pixels.astype(np.float32) * np.float32(255 / image.white))
 
 
-def _mean_of_nine(values: Floats) -> Floats:
-    padded = np.pad(values, 1, mode="edge")
-    height, width = values.shape
-    parts = (padded[down : down + height, right : right + width] for down in range(3) for right in range(3))
-    return np.asarray(sum(parts, np.zeros_like(values)) / 9, np.float32)
+@dataclass(frozen=True)
+class FolderScore:
+    """One synthetic folder against the real one.
+
+    Args:
+        folder: the folder.
+        synthetic, real: images of each category, synthetic ones and real ones beside them.
+        copies_of_real: synthetic images whose pixels equal a real image's.
+        repeats: synthetic images whose pixels equal an earlier synthetic one's.
+        change: difference from the sources, by category; those without known sources are left out.
+        by_this_model: synthetic images made by the model that was named; None without a model.
+    """
+
+    folder: str
+    synthetic: Counts
+    real: Counts
+    copies_of_real: int
+    repeats: int
+    change: dict[str, Change]
+    by_this_model: int | None = None
+
+
+def score(
+    synthetic: ImageSet,
+    copied: ImageSet,
+    real: ImageSet,
+    changes: Sequence[SourceChange | None],
+    weights: str | None,
+) -> FolderScore:
+    """Counts of one folder.
+
+    Args:
+        synthetic, copied: its synthetic images, and the real ones that a balanced folder holds beside them.
+        real: the real folder.
+        changes: of each synthetic image from its source.
+        weights: sha256 of the model that was named.
+    """
+    means = {str(c): mean_change(changes[n] for n in members) for c, members in synthetic.categories.items()}
+    return FolderScore(
+        folder=synthetic.name,
+        synthetic=synthetic.counts(),
+        real=copied.counts(),
+        copies_of_real=shared(synthetic.pixel_hashes, real.pixel_hashes),
+        repeats=repeats(synthetic.pixel_hashes),
+        change={category: change for category, change in means.items() if change is not None},
+        by_this_model=None if weights is None else sum(record.model == weights for record in synthetic.records),
+    )
+
+
+def repeats(pixel_hashes: Sequence[str]) -> int:
+    """Images that equal an earlier one of the sequence."""
+    return len(pixel_hashes) - len(set(pixel_hashes))
+
+
+def shared(synthetic: Sequence[str], real: Sequence[str]) -> int:
+    """Synthetic images that equal a real one, by their pixel hashes."""
+    known = set(real)
+    return sum(count for one, count in Counter(synthetic).items() if one in known)
+
+
+def check_classes(context: EvaluationContext) -> None:
+    """Raises DataError where a synthetic set shares no product or no defect with the real images."""
+    for synthetic in context.synthetic:
+        for part in ("product", "defect"):
+            real = {getattr(record, part) for record in context.real.records}
+            new = {getattr(record, part) for record in synthetic.records}
+            if new and not new & real:
+                raise DataError(
+                    f"{synthetic.name}: no {part} of it ({', '.join(sorted(new))}) is in {context.real.name} "
+                    f"({', '.join(sorted(real))}); rename its folders, or map the real ones with --map FILE"
+                )

@@ -1,4 +1,4 @@
-"""Distances between sets of feature vectors, and their spread under resampling. NumPy alone, in double precision."""
+"""Distances between sets of feature vectors, and their spread under resampling, in double precision. No torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from defectaug.reporting.sections import Interval
+from scipy.spatial.distance import cdist
+from scipy.stats import binomtest
 
 Rows = NDArray[np.floating]
 Weights = NDArray[np.floating]
 NEIGHBOURS = 3  # of precision and recall, as in their paper
-SHARES = (2.5, 97.5)  # percentiles of the interval
+PERCENTILES = (2.5, 97.5)  # of the interval
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its 95 % confidence interval; shown as "1.92 [1.70, 2.20]"."""
+
+    value: float
+    low: float
+    high: float
 
 
 def frechet(a: Rows, b: Rows, a_weights: Weights | None = None, b_weights: Weights | None = None) -> float:
@@ -90,15 +99,8 @@ def inside(queries: Rows, others: Rows, k: int = NEIGHBOURS) -> NDArray[np.bool_
     Args:
         queries, others: (N, D) and (M, D), M above k.
     """
-    radius = np.sqrt(np.partition(squared(others, others), k, axis=1)[:, k])
-    return np.any(np.sqrt(squared(queries, others)) <= radius, axis=1)
-
-
-def squared(a: Rows, b: Rows) -> NDArray[np.float64]:
-    """Squared Euclidean distances (N, M) of the rows."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    found = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
-    return np.maximum(found, 0)
+    radius = np.partition(cdist(others, others), k, axis=1)[:, k]
+    return np.any(cdist(queries, others) <= radius, axis=1)
 
 
 def resampled(
@@ -124,8 +126,8 @@ def resampled(
         floor: what the value cannot be below.
     """
     rng = np.random.default_rng(seed)
-    draws = [measure(*(_draw(rng, size) for size in sizes)) for _ in range(resamples)]
-    low, high = np.nanpercentile(draws, SHARES) - np.nanmean(draws) + value
+    values = [measure(*(_draw(rng, size) for size in sizes)) for _ in range(resamples)]
+    low, high = np.nanpercentile(values, PERCENTILES) - np.nanmean(values) + value
     low, high = min(float(low), value), max(float(high), value)
     return Interval(value, low if floor is None else max(low, floor), high)
 
@@ -138,11 +140,8 @@ def share_interval(hits: int, count: int) -> Interval:
     """
     if count < 1:
         raise ValueError("a share of no images")
-    z = 1.959964
-    share, spread = hits / count, z * z / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return Interval(share, float(max(0.0, centre - half)), float(min(1.0, centre + half)))
+    ends = binomtest(hits, count).proportion_ci(0.95, "wilson")
+    return Interval(hits / count, float(ends.low), float(ends.high))
 
 
 def _draw(rng: np.random.Generator, size: int) -> Weights:

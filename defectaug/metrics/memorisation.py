@@ -1,371 +1,214 @@
-"""Memorisation and leakage: copies, near-duplicates and copied defects, with the nearest real images side by side."""
+"""Memorisation and leakage: copies of real images, defects that repeat those of real images on another background."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
-from defectaug.data.near_duplicates import NEAR_DUPLICATE, THUMBNAIL, Match
-from defectaug.metrics.changes import Painting
-from defectaug.metrics.context import Scene, cell_name
-from defectaug.metrics.copied_defects import SAME_DEFECT, repeated_defects
-from defectaug.metrics.distances import squared
-from defectaug.metrics.features import FeatureStore
-from defectaug.metrics.image_statistics import ImageSet
-from defectaug.metrics.neighbours import (
-    Neighbour,
-    Region,
-    Twin,
-    near_duplicates,
-    neighbours,
-    yardstick,
-)
-from defectaug.reporting.plots import histogram
-from defectaug.reporting.sections import Figure, Finding, PictureRow, Pictures, Section, Table, Value
+from defectaug.data.near_duplicates import THUMBNAIL, Gallery, Region, nearest
+from defectaug.io.images import as_channels, resize_float
+from defectaug.metrics.changes import SourceChange, shared
+from defectaug.metrics.context import EvaluationContext
+from defectaug.metrics.features import FeatureCache
+from defectaug.metrics.folders import ImageRecord
+from defectaug.metrics.images import Floats, ImageSet, ImageStore
+from defectaug.metrics.neighbours import NearDuplicates, Neighbour, baseline, near_duplicates, neighbours
 
-SHOWN = 12  # rows of pictures
-SAMPLE = 2  # of these of pairs between synthetic sets
+SAME_DEFECT = 0.95  # correlation of two defects from which on one repeats the other
+PATCH = 32  # pixels of the square in which a defect is compared with others
+SCALE = 128  # side of the image from which it is cut, PATCH being a quarter of it at half the size
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What one synthetic set repeats.
+class RepeatedDefects:
+    """Which synthetic defects repeat a real one (N,), and whether that is their own reference (N,).
 
     Args:
-        images: defect images looked at.
-        exact: those with the very pixels of a real image.
-        copies: those that repeat a real defective image, exact or nearly so, also shifted or mirrored.
-        unchanged: those without a visible difference from a normal image.
-        same_defect: those whose defect repeats a real one on another background; None without masks of both.
-        by_reference: those of `same_defect` that repeat the very reference they were asked to follow.
-        same_defect_real: share of real defects that repeat another real one's as much; the yardstick.
-        twins_within: pairs alike within the set.
+        real_share: share of real defects that repeat another real one; None where there are no two.
     """
 
-    images: int
+    same: NDArray[np.bool_]
+    own: NDArray[np.bool_]
+    real_share: float | None
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """What the defective images of one synthetic set repeat.
+
+    Args:
+        images: these images.
+        neighbours: of each of them.
+        exact: images with the very pixels of a real one.
+        repeated: defects that repeat a real one on another background; None without masks of both.
+        duplicates_within: pairs of near-duplicates within the set.
+        distances: of the features to the nearest real defective image of the product, "synthetic" and, as baseline,
+            "real"; None without features.
+    """
+
+    images: ImageSet
+    neighbours: list[Neighbour]
     exact: int
-    copies: int
-    unchanged: int
-    same_defect: int | None
-    by_reference: int
-    same_defect_real: float | None
-    twins_within: int
+    repeated: RepeatedDefects | None
+    duplicates_within: int
+    distances: dict[str, list[float]] | None
+
+    @property
+    def copies(self) -> int:
+        """Images that repeat a real defective one, exact or nearly so, also shifted or mirrored."""
+        return sum(one.is_copy for one in self.neighbours)
+
+    @property
+    def unchanged(self) -> int:
+        """Images without a visible difference from a normal image."""
+        return sum(one.unchanged for one in self.neighbours)
+
+    @property
+    def same_defect(self) -> int | None:
+        """Images whose defect repeats a real one on another background; None without masks of both."""
+        return None if self.repeated is None else int(self.repeated.same.sum())
+
+    @property
+    def by_reference(self) -> int:
+        """Those of `same_defect` that repeat the very reference that they were to follow."""
+        return 0 if self.repeated is None else int((self.repeated.same & self.repeated.own).sum())
+
+    @property
+    def same_defect_real(self) -> float | None:
+        """Share of real defects that repeat another real one as much: the baseline."""
+        return None if self.repeated is None else self.repeated.real_share
+
+
+@dataclass(frozen=True)
+class MemorisationResult:
+    """What all sets repeat.
+
+    Args:
+        sets: one result a synthetic set.
+        neighbours: of all images of each synthetic set.
+        pairs: near-duplicates within and between the sets, numbered as in `EvaluationContext.sets`.
+        baseline: similarity of real defective images to the nearest other, or of held-out ones to the nearest real one.
+    """
+
+    sets: list[Memorisation]
+    neighbours: list[list[Neighbour]]
+    pairs: list[NearDuplicates]
+    baseline: list[float]
 
 
 def memorisation(
-    scene: Scene, store: FeatureStore | None, known: Sequence[Sequence[Painting | None]]
-) -> tuple[list[Section], list[list[Neighbour]]]:
-    """A section for near-duplicates between the sets, and one for each synthetic set; with what they rest on.
+    context: EvaluationContext, features: FeatureCache | None, changes: Sequence[Sequence[SourceChange | None]]
+) -> MemorisationResult:
+    """Compares all sets with the real images and with each other.
 
     Args:
-        scene: what is evaluated.
-        store: features for distances; None leaves these out.
-        known: of each set's pictures how they differ from their sources.
+        context: what is evaluated.
+        features: for distances; None leaves these out.
+        changes: of the images of each synthetic set from their sources.
     """
-    defects = [made.where(scene.is_defective) for made in scene.synthetic]
-    marks = yardstick(scene)
     found: list[list[Neighbour]] = []
-    regions: list[list[Region]] = []
-    for made, rows in zip(scene.synthetic, known, strict=True):
-        near, where = neighbours(scene, made, rows, scene.stage(f"neighbours of {made.name}"))
+    regions: list[Sequence[Region]] = []
+    for synthetic, known in zip(context.synthetic, changes, strict=True):
+        near, painted = neighbours(context, synthetic, known, context.stages(f"neighbours of {synthetic.name}"))
         found.append(near)
-        regions.append(where)
-    sets = [scene.real, *([scene.test] if scene.test else []), *scene.synthetic]
-    blank: list[list[Region]] = [[None] * len(one) for one in sets[: len(sets) - len(regions)]]
-    twins = near_duplicates(scene, sets, [*blank, *regions])
-    offset = len(blank)
-    sections = [_between(sets, twins, len(regions))]
-    for k, made in enumerate(scene.synthetic):
-        kept = [n for n, picture in enumerate(made.records) if scene.is_defective(picture)]
-        within = sum(twin.first[0] == twin.second[0] == k + offset for twin in twins)
-        sections.append(_section(scene, defects[k], [found[k][n] for n in kept], marks, within, store))
-    return sections, found
-
-
-def _between(sets: Sequence[ImageSet], twins: Sequence[Twin], made: int) -> Section:
-    """Pairs of pictures that are alike, counted for each pair of sets; the last `made` sets are synthetic."""
-    counts = Counter((twin.first[0], twin.second[0]) for twin in twins)
-    rows: list[list[Value]] = []
-    for a, first in enumerate(sets):
-        for b, second in enumerate(sets[a:], a):
-            same = _same_pixels(first, second) if a != b else len(first) - len(set(first.prints))
-            rows.append([first.name, "itself" if a == b else second.name, same, counts[a, b]])
-    real = len(sets) - made  # the real and the held-out images come first
-    order = sorted(twins, key=lambda t: (_kind(t, real), -t.likeness, t.first, t.second))
-    # Two synthetic sets of one model and seed are the same images: no reason to show them all
-    shown = [t for t in order if _kind(t, real) < 3][:SHOWN] + [t for t in order if _kind(t, real) == 3][:SAMPLE]
-    pictures = [
-        PictureRow(
-            f"{sets[t.first[0]].records[t.first[1]].path} and {sets[t.second[0]].records[t.second[1]].path}",
-            [sets[k].records[n].path for k, n in (t.first, t.second)],
-            ["", f"likeness {t.likeness:.2f}"],
-        )
-        for t in shown
-    ]
-    kinds = Counter(_kind(twin, real) for twin in twins)
-    lines = [f"{_pairs(kinds[0])} between synthetic and real images."] if made else []
-    if real > 1:
-        lines.append(f"{_pairs(kinds[1])} between the held-out images and those of {sets[0].name}.")
-    lines.append(f"{_pairs(kinds[2])} within one set.")
-    if made > 1:
-        why = " (sets that one model has made with one seed hold the same images)" if kinds[3] else ""
-        lines.append(f"{_pairs(kinds[3])} between the synthetic sets{why}.")
-    return Section(
-        "Near-duplicates",
-        lines=lines,
-        tables=[
-            Table(
-                "Within and between the sets",
-                ["set", "and", "same pixels", "near-duplicate pairs"],
-                rows,
-                note=f"Pairs of one product and defect whose pictures correlate by {NEAR_DUPLICATE} or more, shifts "
-                "and mirrors included, once the product's mean picture and slow changes of brightness are taken away; "
-                "where an image was painted on, that place must be alike by itself.",
-            )
-        ],
-        pictures=[Pictures("The most alike pairs", pictures)] if pictures else [],
-        numbers={"threshold": NEAR_DUPLICATE, "pairs": [_named_twin(sets, twin) for twin in twins]},
-    )
-
-
-def _kind(twin: Twin, real: int) -> int:
-    """Synthetic against real or held-out 0, real against held-out 1, within a set 2, between synthetic sets 3."""
-    first, second = twin.first[0], twin.second[0]
-    if first == second:
-        return 2
-    return 3 if first >= real else 1 if second < real else 0
-
-
-def _pairs(count: int) -> str:
-    return f"{count:,} pair{'s' * (count != 1)} of near-duplicates" if count else "No near-duplicates"
-
-
-def _same_pixels(first: ImageSet, second: ImageSet) -> int:
-    known = set(first.prints)
-    return sum(one in known for one in second.prints)
-
-
-def _named_twin(sets: Sequence[ImageSet], twin: Twin) -> dict[str, object]:
-    names = [str(sets[k].records[n].path) for k, n in (twin.first, twin.second)]
-    return {"files": names, "likeness": twin.likeness}
-
-
-def _section(
-    scene: Scene, made: ImageSet, near: list[Neighbour], marks: list[Match], within: int, store: FeatureStore | None
-) -> Section:
-    title = f"Memorisation: {made.name}"
-    if not len(made):
-        return Section(title, lines=[f"{made.name} holds no defect images."])
-    exact = set(scene.real.prints)
-    defects = repeated_defects(scene, made)
-    memory = Memory(
-        images=len(made),
-        exact=sum(one in exact for one in made.prints),
-        copies=sum(one.is_copy for one in near),
-        unchanged=sum(one.unchanged for one in near),
-        same_defect=None if defects is None else int(defects.same.sum()),
-        by_reference=0 if defects is None else int((defects.same & defects.own).sum()),
-        same_defect_real=None if defects is None else defects.real_share,
-        twins_within=within,
-    )
-    closeness = {"synthetic": [one.defective.similarity for one in near], "real": [m.similarity for m in marks]}
-    names = _series(scene)
-    figures = [
-        Figure(
-            f"How like the nearest defective image of {scene.real.name}",
-            histogram(
-                {names[key]: values for key, values in closeness.items()},
-                x_label="likeness (correlation), 1 for a copy",
-                mark=(NEAR_DUPLICATE, "copies from here on"),
-            ),
-            "Memorised images would lie farther to the right than real ones do.",
-        )
-    ]
-    tables = [_table(made, near, marks)]
-    distances = _feature_distances(scene, made, store) if store is not None else None
-    if distances is not None and store is not None:
-        figures.append(
-            Figure(
-                f"How far from the nearest defective image of {scene.real.name}",
-                histogram(
-                    {names[key]: values for key, values in distances.items()},
-                    x_label=f"Euclidean distance of features ({store.extractor.name})",
-                ),
-                "Memorised images would lie farther to the left than real ones do.",
+        regions.append(painted)
+    real = context.sets[: len(context.sets) - len(regions)]
+    pairs = near_duplicates(context, context.sets, [*([None] * len(one) for one in real), *regions])
+    results = []
+    for number, synthetic in enumerate(context.synthetic):
+        defective = context.defective(synthetic)
+        results.append(
+            Memorisation(
+                images=defective,
+                neighbours=[
+                    one
+                    for one, record in zip(found[number], synthetic.records, strict=True)
+                    if context.is_defective(record)
+                ],
+                exact=shared(defective.pixel_hashes, context.real.pixel_hashes),
+                repeated=repeated_defects(context, defective),
+                duplicates_within=sum(pair.first[0] == pair.second[0] == len(real) + number for pair in pairs),
+                distances=_feature_distances(context, defective, features) if features and len(defective) else None,
             )
         )
-    return Section(
-        title,
-        lines=_lines(memory, made.name),
-        warnings=_warnings(memory, near),
-        tables=tables,
-        figures=figures,
-        pictures=[_pictures(scene, made, near)],
-        numbers={
-            **asdict(memory),
-            "threshold": NEAR_DUPLICATE,
-            "same defect threshold": SAME_DEFECT,
-            "yardstick": "held-out images" if scene.test else "real images, near-duplicates apart",
-            "real likeness": closeness["real"],
-            "feature distances": distances,
-            "neighbours": [_named(scene, made, n, one) for n, one in enumerate(near)],
-        },
-        findings=_findings(memory, made.name),
-        method=[
-            (
-                "copies and near-duplicates",
-                f"correlation of {NEAR_DUPLICATE} or more, pictures of {THUMBNAIL} x {THUMBNAIL} pixels",
-            ),
-            ("yardstick of the neighbours", names["real"]),
-        ],
-    )
+    return MemorisationResult(results, found, pairs, baseline(context))
 
 
-def _series(scene: Scene) -> dict[str, str]:
-    """What the histograms compare, in words."""
-    real = "held-out real to real" if scene.test else "real to another real, near-duplicates apart"
-    return {"synthetic": "synthetic to real", "real": real}
+def _feature_distances(
+    context: EvaluationContext, synthetic: ImageSet, features: FeatureCache
+) -> dict[str, list[float]]:
+    real = context.defective(context.real)
+    held_out = context.defective(context.test) if context.test else real
+    near = context.groups[[n for n, record in enumerate(context.real.records) if context.is_defective(record)]]
 
+    def of_products(images: ImageSet) -> NDArray[np.float64]:
+        """Distances (N, M) to the real images, infinite to other products."""
+        products = [np.array([record.product for record in one.records]) for one in (images, real)]
+        found = cdist(features.of(images), features.of(real))
+        found[products[0][:, None] != products[1][None]] = np.inf
+        return found
 
-def _findings(memory: Memory, name: str) -> list[Finding]:
-    found = [Finding(name, line, "against") for line in _accusations(memory, name)]
-    found = found or [Finding(name, f"No copies of real images among its defect images ({memory.images:,}).", "for")]
-    if memory.same_defect:
-        found.append(Finding(name, _repeated(memory)))
-    return found
-
-
-def _named(scene: Scene, made: ImageSet, number: int, one: Neighbour) -> dict[str, object]:
-    real, picture = scene.real.records, made.records[number]
+    distances = {"synthetic": of_products(synthetic), "real": of_products(held_out)}
+    if context.test is None:
+        distances["real"][near[:, None] == near[None]] = np.inf
     return {
-        "file": str(picture.path),
-        "nearest defective": str(real[one.defective.number].path) if one.defective.number >= 0 else None,
-        "likeness": one.defective.similarity if one.defective.number >= 0 else None,
-        "painted on": str(real[one.normal].path) if one.normal >= 0 else None,
-        "unchanged": one.unchanged,
+        name: [float(value) for value in found.min(1, initial=np.inf) if np.isfinite(value)]
+        for name, found in distances.items()
     }
 
 
-def _accusations(memory: Memory, name: str) -> list[str]:
-    lines = []
-    if memory.copies:
-        lines.append(
-            f"MEMORISED: {memory.copies} of {memory.images} defect images of {name} are copies of real defective "
-            "images, exact or nearly so."
-        )
-    if memory.unchanged:
-        lines.append(
-            f"WRONG DEFECT: {memory.unchanged} of {memory.images} defect images of {name} are normal images without a "
-            "visible change."
-        )
-    return lines
+def repeated_defects(context: EvaluationContext, synthetic: ImageSet) -> RepeatedDefects | None:
+    """Defects cut out by their masks against those of real images; None where masks are missing."""
+    real = context.real.where(lambda record: context.is_defective(record) and record.mask is not None)
+    masked = [n for n, record in enumerate(synthetic.records) if record.mask is not None]
+    if not len(real) or not masked:
+        return None
+    same, own = np.zeros(len(synthetic), bool), np.zeros(len(synthetic), bool)
+    among_real: list[bool] = []
+    for defect in sorted({record.defect for record in synthetic.records}):
+        numbers = [n for n in masked if synthetic.records[n].defect == defect]
+        others = [record for record in real.records if record.defect == defect]
+        if not numbers or not others:
+            continue
+        rest = defect_patches(others, context.store)
+        gallery = Gallery(rest, np.zeros_like(rest[0]))
+        queries = defect_patches([synthetic.records[n] for n in numbers], context.store)
+        for n, match in zip(numbers, nearest(queries, gallery), strict=True):
+            same[n] = match.similarity >= SAME_DEFECT
+            reference = synthetic.records[n].reference
+            own[n] = reference is not None and reference.resolve() == others[match.number].path.resolve()
+        between = nearest(rest, gallery, forbidden=np.eye(len(rest), dtype=bool))
+        among_real += [match.similarity >= SAME_DEFECT for match in between]
+    return RepeatedDefects(same, own, float(np.mean(among_real)) if among_real else None)
 
 
-def _lines(memory: Memory, name: str) -> list[str]:
-    lines = _accusations(memory, name)
-    if not lines:
-        lines.append(f"None of the {memory.images} defect images of {name} is a copy of a real one.")
-    if memory.same_defect is not None:
-        lines.append(_repeated(memory))
-    return lines
+def defect_patches(records: Sequence[ImageRecord], store: ImageStore) -> Floats:
+    """The defects themselves, by their masks: (N, S, S) grey levels against the surround, 0 outside the mask, at the
+    size of thumbnails.
+
+    Raises:
+        DataError: an image or mask cannot be read.
+        ValueError: an image without mask.
+    """
+    times = THUMBNAIL // PATCH
+    return np.stack([_patch(record, store) for record in records]).repeat(times, 1).repeat(times, 2)
 
 
-def _repeated(memory: Memory) -> str:
-    same = memory.same_defect or 0
-    asked = f" ({memory.by_reference} of them of the reference they were made after)" if memory.by_reference else ""
-    beside = "" if memory.same_defect_real is None else (
-        f"; of the real defects {100 * memory.same_defect_real:.0f} % repeat another one so"
-    )  # fmt: skip
-    return (
-        f"{same} of {memory.images} ({100 * same / memory.images:.0f} %) repeat the shape and grey levels of a real "
-        f"defect on another background{asked}{beside}."
-    )
-
-
-def _warnings(memory: Memory, near: list[Neighbour]) -> list[str]:
-    warnings = []
-    unknown = sum(one.normal < 0 for one in near)
-    if unknown:
-        warnings.append(
-            f"{unknown} of {memory.images} images do not tell what they were painted on, nor does a normal image show "
-            "it; they are compared as whole pictures."
-        )
-    if memory.same_defect is None:
-        warnings.append(
-            "Whether a defect repeats a real one on another background is not known: that needs masks of the real and "
-            "of the synthetic defects."
-        )
-    return warnings
-
-
-def _table(made: ImageSet, near: list[Neighbour], marks: list[Match]) -> Table:
-    rows: list[list[Value]] = []
-    for cell, numbers in made.categories.items():
-        likeness = [near[n].defective.similarity for n in numbers if near[n].defective.number >= 0]
-        rows.append(
-            [
-                cell_name(cell),
-                len(numbers),
-                sum(near[n].is_copy for n in numbers),
-                sum(near[n].unchanged for n in numbers),
-                float(np.median(likeness)) if likeness else None,
-                float(max(likeness)) if likeness else None,
-            ]
-        )
-    real = [match.similarity for match in marks]
-    copies = sum(value >= NEAR_DUPLICATE for value in real)
-    rows.append(["real, as yardstick", len(real), copies, None, *_ends(real)])
-    columns = ["cell", "images", "copies", "unchanged normals", "median likeness", "highest likeness"]
-    note = (
-        "Likeness: correlation with the nearest real defective image of the product, the lower of that of the whole "
-        f"pictures and that of the place painted on; 1 for a copy, copies from {NEAR_DUPLICATE} on. Unchanged "
-        "normals: no difference from a normal image can be seen. Yardstick: the likeness of real defective images to "
-        "one another."
-    )
-    return Table("Nearest real defective images", columns, rows, note)
-
-
-def _ends(values: list[float]) -> list[Value]:
-    return [float(np.median(values)), float(max(values))] if values else [None, None]
-
-
-def _feature_distances(scene: Scene, made: ImageSet, store: FeatureStore) -> dict[str, list[float]]:
-    """Distance to the nearest real defective image of the product: of synthetic, and of held-out or real images."""
-    real = scene.real.where(scene.is_defective)
-    held = scene.test.where(scene.is_defective) if scene.test else real
-    groups = scene.groups[[n for n, picture in enumerate(scene.real.records) if scene.is_defective(picture)]]
-    features = {"real": store.of(real), "held": store.of(held), "made": store.of(made)}
-    products = [np.array([picture.product for picture in one.records]) for one in (real, held, made)]
-    between = squared(features["made"], features["real"])
-    between[products[2][:, None] != products[0][None]] = np.inf
-    own = squared(features["held"], features["real"])
-    own[products[1][:, None] != products[0][None]] = np.inf
-    if scene.test is None:
-        own[groups[:, None] == groups[None]] = np.inf
-    return {
-        name: [float(value) for value in np.sqrt(found.min(1, initial=np.inf)) if np.isfinite(value)]
-        for name, found in (("synthetic", between), ("real", own))
-    }
-
-
-def _pictures(scene: Scene, made: ImageSet, near: list[Neighbour]) -> Pictures:
-    """The synthetic images that are most like a real defective one, beside it and beside what they were painted on."""
-    order = sorted(range(len(near)), key=lambda n: (-near[n].defective.similarity, made.records[n].path))
-    rows = []
-    for n in order[:SHOWN]:
-        one, images, labels = near[n], [made.records[n].path], ["synthetic"]
-        if one.defective.number >= 0:
-            images.append(scene.real.records[one.defective.number].path)
-            labels.append(f"nearest real, likeness {one.defective.similarity:.2f}")
-        if one.normal >= 0:
-            images.append(scene.real.records[one.normal].path)
-            labels.append("painted on this" + (", no change to be seen" if one.unchanged else ""))
-        rows.append(PictureRow(f"{cell_name(made.records[n].category)}: {made.records[n].path.name}", images, labels))
-    note = (
-        f"The {len(rows)} of {len(near)} synthetic images that are most like a real defective one, each beside it and "
-        "beside the normal image that it was painted on, where that is known. See whether the defect is the same."
-    )
-    return Pictures("Nearest neighbours, the most alike first", rows, note)
+def _patch(record: ImageRecord, store: ImageStore) -> Floats:
+    if record.mask is None:
+        raise ValueError(f"{record.path}: no mask")
+    image = store.read(record.path)
+    grey = resize_float(as_channels(image.pixels, 1)[..., 0] * (255 / image.white), (SCALE, SCALE))
+    mask = resize_float(store.mask(record.mask).astype(np.float32), (SCALE, SCALE)) > 0.25
+    if not mask.any():
+        return np.zeros((PATCH, PATCH), np.float32)
+    contrast = np.where(mask, grey - np.median(grey[~mask] if not mask.all() else grey), 0)
+    rows, columns = np.nonzero(mask)
+    centre = [int((places.min() + places.max() + 1) // 2) for places in (rows, columns)]
+    padded = np.pad(contrast, PATCH)  # twice PATCH at full size around the centre
+    cut = padded[centre[0] : centre[0] + 2 * PATCH, centre[1] : centre[1] + 2 * PATCH]
+    return np.asarray(cut.reshape(PATCH, 2, PATCH, 2).mean((1, 3)), np.float32)

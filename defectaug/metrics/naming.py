@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 from defectaug.data.sample import Category
 from defectaug.data.splits import split
 from defectaug.device import Compute
-from defectaug.metrics.array_cache import digest
 from defectaug.metrics.augmentation import Augment
+from defectaug.metrics.backbones import SMALL
 from defectaug.metrics.classifier import RATES, CategorySampler, Labelled, Recipe, build, fit, predict
-from defectaug.metrics.context import Scene
-from defectaug.metrics.image_statistics import ImageSet
-from defectaug.metrics.pixels import Decoded, Form, decode
+from defectaug.metrics.context import EvaluationContext, digest
+from defectaug.metrics.distances import Interval, share_interval
+from defectaug.metrics.images import Form, ImageSet
 
+RELIABLE = 0.75  # share of held-out real defects that a classifier must name right, as mean over categories, to call
+# any synthetic ones wrong
 Shares = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class JudgeSettings:
+class NamingSettings:
     """How the classifier is trained: once for each of `folds` parts of the real images, on the other parts."""
 
     folds: int = 3
@@ -34,102 +36,175 @@ class JudgeSettings:
 
 
 @dataclass(frozen=True)
-class Named:
-    """What the classifiers say of a set of images.
+class Predictions:
+    """The classifiers' predictions for a set of images.
 
     Args:
-        categories: the product and defect that each column of `shares` stands for.
-        shares: (N, K) probabilities; of images that no classifier may judge all are nan.
+        categories: what each column of `shares` stands for.
+        shares: (N, K) probabilities; nan for images that no classifier may name.
     """
 
     categories: tuple[Category, ...]
     shares: Shares
 
     @property
-    def judged(self) -> NDArray[np.bool_]:
-        """(N,) whether an image was judged."""
+    def known(self) -> NDArray[np.bool_]:
+        """(N,) whether there is a prediction for an image."""
         return np.asarray(np.isfinite(self.shares).all(axis=1))
 
     def names(self, part: int) -> list[str]:
         """The likeliest product (part 0) or defect (part 1) of each image, whatever the other one is."""
-        known = sorted({cell[part] for cell in self.categories})
-        belongs = np.array([[cell[part] == name for name in known] for cell in self.categories], np.float32)
-        return [known[number] for number in np.nan_to_num(self.shares @ belongs).argmax(1)]
+        names = sorted({category[part] for category in self.categories})
+        belongs = np.array([[category[part] == name for name in names] for category in self.categories], np.float32)
+        return [names[number] for number in np.nan_to_num(self.shares @ belongs).argmax(1)]
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    """What was named: of each synthetic set, and of the yardstick, which is held-out real images."""
+class Hits:
+    """Images of a category whose defect, and whose product, is named right, of those with a prediction."""
 
-    synthetic: tuple[Named, ...]
-    real: Named
-    yardstick: ImageSet
+    defect: int
+    product: int
+    images: int
+
+    @property
+    def share(self) -> Interval | None:
+        """Of the defects named right; None without images."""
+        return share_interval(self.defect, self.images) if self.images else None
+
+    @property
+    def product_share(self) -> Interval | None:
+        """The same of the products."""
+        return share_interval(self.product, self.images) if self.images else None
 
 
-def judge(scene: Scene, settings: JudgeSettings, compute: Compute) -> Verdicts:
-    """Trains the classifiers, or takes what they have said already from the cache.
+@dataclass(frozen=True)
+class CategoryNaming:
+    """What was named of a synthetic set's images of one category, beside real images of it.
 
-    Real images are judged by the one classifier that has not seen them or a near-duplicate of them; where there is a
-    test set, that is judged instead, by the mean of all; synthetic ones are judged by the mean of all, too.
+    Args:
+        hits: of the synthetic images.
+        as_normal: those that are named normal.
+        real: of the real images; None where the real folder has none.
     """
-    channels = 3 if any(look.mode.endswith("colour") for look in scene.real.looks) else 1
-    form = Form(settings.image_size, channels, scene.white)
-    folds = _folds(scene, settings.folds)
-    cells = tuple(scene.real.categories)
-    others = [*scene.synthetic, *([scene.test] if scene.test else [])]
-    prints = [scene.real.prints, folds.tolist(), *(one.prints for one in others)]
-    kind = f"named-{digest([asdict(settings), form, cells, scene.seed, compute.device.type, compute.bf16, *prints])}"
-    kept = scene.cache.rows(kind)
-    show, total = scene.stage("judging by a classifier"), settings.folds * settings.steps
-    sums = [np.zeros((len(one), len(cells)), np.float32) for one in others]
-    held = np.full((len(scene.real), len(cells)), np.nan, np.float32)
+
+    hits: Hits
+    as_normal: int
+    real: Hits | None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the interval lies wholly below that of real images; without any, below one half."""
+        share, beside = self.hits.share, None if self.real is None else self.real.share
+        return share is not None and share.high < (0.5 if beside is None else beside.low)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Predictions for each synthetic set, and for the baseline, which is held-out real images."""
+
+    synthetic: tuple[Predictions, ...]
+    real: Predictions
+    baseline: ImageSet
+
+    def skill(self, normal: str) -> float | None:
+        """Mean share of real images named right over the defective categories; None where none could be named."""
+        return skill(hits_of(self.real, self.baseline), normal)
+
+    def categories(self, number: int, images: ImageSet, normal: str) -> dict[Category, CategoryNaming]:
+        """What was named of each category of a synthetic set, of those whose defect the classifier knows."""
+        predictions, real = self.synthetic[number], hits_of(self.real, self.baseline)
+        defects, known = predictions.names(1), {category.defect for category in predictions.categories}
+        return {
+            category: CategoryNaming(
+                hits, sum(defects[n] == normal for n in images.categories[category]), real.get(category)
+            )
+            for category, hits in hits_of(predictions, images).items()
+            if category.defect in known
+        }
+
+
+def hits_of(predictions: Predictions, images: ImageSet) -> dict[Category, Hits]:
+    """What is named right of each category."""
+    products, defects, known = predictions.names(0), predictions.names(1), predictions.known
+    return {
+        category: Hits(
+            sum(defects[n] == category.defect for n in members if known[n]),
+            sum(products[n] == category.product for n in members if known[n]),
+            int(known[members].sum()),
+        )
+        for category, members in images.categories.items()
+    }
+
+
+def skill(hits: dict[Category, Hits], normal: str) -> float | None:
+    """As :meth:`Naming.skill`."""
+    shares = [one.defect / one.images for category, one in hits.items() if one.images and category.defect != normal]
+    return float(np.mean(shares)) if shares else None
+
+
+def name_images(context: EvaluationContext, settings: NamingSettings, compute: Compute) -> Naming:
+    """Trains the classifiers, or takes their predictions from the cache.
+
+    Real images are named by the one classifier that has not seen them or a near-duplicate of them; where there is a
+    test set, that is named instead, by the mean of all; synthetic ones are named by the mean of all, too.
+    """
+    channels = 3 if any(one.mode.endswith("colour") for one in context.real.statistics) else 1
+    form = Form(settings.image_size, channels, context.white)
+    folds = _folds(context, settings.folds)
+    categories = tuple(context.real.categories)
+    others = [*context.synthetic, *([context.test] if context.test else [])]
+    hashes = [context.real.pixel_hashes, folds.tolist(), *(one.pixel_hashes for one in others)]
+    on = [compute.device.type, compute.bf16]
+    kind = f"named-{digest([asdict(settings), form, categories, context.seed, *on, *hashes])}"
+    kept = context.cache.rows(kind)
+    progress, total = context.stages("naming by a classifier"), settings.folds * settings.steps
+    sums = [np.zeros((len(one), len(categories)), np.float32) for one in others]
+    held_out = np.full((len(context.real), len(categories)), np.nan, np.float32)
     images: list[torch.Tensor] = []
     for fold in range(settings.folds):
-        key = str(fold)
-        if key not in kept:
-            images = images or [_tensor(one, form) for one in (scene.real, *others)]
-            show(fold * settings.steps, total)
+        if str(fold) not in kept:
+            images = images or [_tensor(context, one, form) for one in (context.real, *others)]
+            before = fold * settings.steps
+            progress(before, total)
             rows = _one_fold(
-                scene, folds, fold, images, cells, settings, compute,
-                lambda step, fold=fold: show(fold * settings.steps + step, total),  # type: ignore[misc]
+                context, folds, fold, images, settings, compute,
+                lambda step, before=before: progress(before + step, total),  # type: ignore[misc]
             )  # fmt: skip
-            scene.cache.keep(kind, [key], rows[None])
-            kept[key] = rows
-        rows = kept[key]
-        judged = (folds == fold) & _trained_elsewhere(scene, folds, fold)
-        held[judged] = rows[: len(scene.real)][judged]
-        start = len(scene.real)
-        for number, one in enumerate(others):
-            sums[number] += rows[start : start + len(one)] / settings.folds
-            start += len(one)
-    named = [Named(cells, shares) for shares in sums]
-    if scene.test is not None:
-        return Verdicts(tuple(named[:-1]), named[-1], scene.test)
-    return Verdicts(tuple(named), Named(cells, held), scene.real)
+            context.cache.keep(kind, [str(fold)], rows[None])
+            kept[str(fold)] = rows
+        real, *rest = np.split(kept[str(fold)], np.cumsum([len(one) for one in (context.real, *others)])[:-1])
+        unseen = (folds == fold) & _trained_elsewhere(context, folds, fold)
+        held_out[unseen] = real[unseen]
+        for total_shares, shares in zip(sums, rest, strict=True):
+            total_shares += shares / settings.folds
+    named = [Predictions(categories, shares) for shares in sums]
+    if context.test is not None:
+        return Naming(tuple(named[:-1]), named[-1], context.test)
+    return Naming(tuple(named), Predictions(categories, held_out), context.real)
 
 
 def _one_fold(
-    scene: Scene,
+    context: EvaluationContext,
     folds: NDArray[np.int64],
     fold: int,
     images: Sequence[torch.Tensor],
-    cells: Sequence[Category],
-    settings: JudgeSettings,
+    settings: NamingSettings,
     compute: Compute,
     progress: Callable[[int], object],
 ) -> Shares:
-    """Probabilities of all images, real ones first, from the classifier that has not seen the fold."""
-    labels = np.array([cells.index(picture.category) for picture in scene.real.records])
-    # A cell that lies in this fold alone has to be learnt from it: it is not judged then
-    seen = np.flatnonzero((folds != fold) | ~_trained_elsewhere(scene, folds, fold))
-    seed = 1000 * scene.seed + fold
-    classifier = build("small", len(cells), channels=images[0].shape[1], seed=seed)
-    sampler = CategorySampler(labels[seen], np.zeros(len(seen), bool), batch=settings.batch_size, seed=seed)
+    """Probabilities (N, K) of all images, real ones first, from the classifier that has not seen the fold."""
+    categories = list(context.real.categories)
+    labels = np.array([categories.index(record.category) for record in context.real.records])
+    # A category that lies in this fold alone has to be learnt from it: it is not named then
+    seen = np.flatnonzero((folds != fold) | ~_trained_elsewhere(context, folds, fold))
+    seed = 1000 * context.seed + fold
+    classifier = build(SMALL, len(categories), channels=images[0].shape[1], seed=seed)
     fit(
         classifier,
-        Labelled.of(images[0][torch.from_numpy(seen)], torch.from_numpy(labels[seen]), len(cells)),
-        sampler,
-        Recipe(settings.steps, RATES["small"]),
+        Labelled.of(images[0][torch.from_numpy(seen)], torch.from_numpy(labels[seen]), len(categories)),
+        CategorySampler(labels[seen], np.zeros(len(seen), bool), batch=settings.batch_size, seed=seed),
+        Recipe(settings.steps, RATES[SMALL]),
         compute,
         augment=Augment("traditional", settings.flips),
         seed=seed,
@@ -138,23 +213,20 @@ def _one_fold(
     return np.concatenate([predict(classifier, part, compute).numpy() for part in images]).astype(np.float32)
 
 
-def _folds(scene: Scene, count: int) -> NDArray[np.int64]:
+def _folds(context: EvaluationContext, count: int) -> NDArray[np.int64]:
     """Fold of each real image; near-duplicates share one."""
     shares = {str(fold): 1.0 for fold in range(count)}
-    divided = split(scene.index, shares, scene.seed, groups=[int(group) for group in scene.groups])
+    divided = split(context.index, shares, context.seed, groups=[int(group) for group in context.groups])
     return np.array([int(sample.split or 0) for sample in divided.samples], np.int64)
 
 
-def _trained_elsewhere(scene: Scene, folds: NDArray[np.int64], fold: int) -> NDArray[np.bool_]:
-    """(N,) whether an image's cell has images outside the fold."""
-    outside = {picture.category for picture, at in zip(scene.real.records, folds, strict=True) if at != fold}
-    return np.array([picture.category in outside for picture in scene.real.records], bool)
+def _trained_elsewhere(context: EvaluationContext, folds: NDArray[np.int64], fold: int) -> NDArray[np.bool_]:
+    """(N,) whether an image's category has images outside the fold."""
+    outside = {record.category for record, at in zip(context.real.records, folds, strict=True) if at != fold}
+    return np.array([record.category in outside for record in context.real.records], bool)
 
 
-def _tensor(images: ImageSet, form: Form) -> torch.Tensor:
-    """Images (N, C, S, S) uint8 in the order of the pictures."""
-    if not len(images):
-        return torch.zeros((0, form.channels, form.size, form.size), dtype=torch.uint8)
-    decoded: Decoded = decode(images.records, form, lambda line: None)
-    place = {picture.path: number for number, picture in enumerate(decoded.records)}
-    return decoded.images[torch.tensor([place[picture.path] for picture in images.records])]
+def _tensor(context: EvaluationContext, images: ImageSet, form: Form) -> torch.Tensor:
+    """Images (N, C, S, S) uint8 in their order."""
+    empty = np.zeros((0, form.channels, form.size, form.size), np.uint8)
+    return torch.from_numpy(np.stack(context.store.all(images.records, form)) if len(images) else empty)

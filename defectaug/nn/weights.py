@@ -107,7 +107,7 @@ def require(kind: Published, given: Path | None, *, network: bool = True) -> Wei
             try:
                 _fetch(kind, _place(kind))
             except (OSError, URLError, RuntimeError) as error:  # no network, no such file, or not what was published
-                raise _missing(kind, given, " ".join(str(error).split())) from error
+                raise _missing(kind, given, " ".join(str(getattr(error, "reason", error)).split())) from error
             found = _kept(kind)
     if found is None:
         raise _missing(kind, given, "no network?")

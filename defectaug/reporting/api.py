@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 from defectaug.bundle import as_model
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.errors import ConfigError, DataError
-from defectaug.metrics import counts as counting
-from defectaug.metrics.array_cache import Cache
-from defectaug.metrics.changes import paintings
-from defectaug.metrics.context import Scene, Stages, silent
-from defectaug.metrics.counts import Cells, FolderScore
+from defectaug.metrics.changes import Counts, FolderScore, check_classes, repeats, score, source_changes
+from defectaug.metrics.context import ArrayCache, EvaluationContext, Stages, silent
 from defectaug.metrics.folders import (
     ImageRecord,
     read_synthetic,
@@ -25,7 +22,7 @@ from defectaug.metrics.folders import (
     with_masks,
     without_shared,
 )
-from defectaug.metrics.image_statistics import ImageSet, look_at_all, white_of
+from defectaug.metrics.images import ImageSet, ImageStore, read_images, white_level_of
 from defectaug.nn.weights import check as check_weights
 from defectaug.reporting.output import check_outputs, only_run, settings_of, write_outputs
 from defectaug.reporting.sections import Section, as_json, plain
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
     from defectaug.benchmark.settings import StudySettings
     from defectaug.data.class_map import ClassMap
     from defectaug.methods.base import DefectModel
-    from defectaug.metrics.naming import JudgeSettings
+    from defectaug.metrics.naming import NamingSettings
 
 Say = Callable[[str], None]
 Folders = Sequence[str | Path] | str | Path
@@ -58,7 +55,7 @@ class EvaluationResult:
     """
 
     folder: str
-    real: Cells
+    real: Counts
     repeats: int
     synthetic: tuple[FolderScore, ...]
     sections: tuple[Section, ...]
@@ -99,7 +96,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     study: StudySettings | None = None,
-    judge: JudgeSettings | None = None,
+    naming: NamingSettings | None = None,
     class_map: str | Path | ClassMap | None = None,
     normal: str | None = None,
     command: Sequence[str] = (),
@@ -125,7 +122,7 @@ def evaluate(
         seed: of every random choice.
         device: as for training.
         study: settings of the study; None for its defaults on this machine.
-        judge: settings of the classifier that names defects; None for its defaults.
+        naming: settings of the classifier that names defects; None for its defaults.
         class_map, normal: for the real folders, as for training.
         command: what was typed, for the records.
         stages: gives for a stage's name what shows its progress.
@@ -143,7 +140,7 @@ def evaluate(
     outputs = check_outputs(json, report)
     notes: list[str] = []
     tell = _noted(say or log.info, notes)
-    keep = Cache(_cache_folder(cache, json))
+    keep = ArrayCache(_cache_folder(cache, json))
     made = [Path(folder) for folder in ([synthetic] if isinstance(synthetic, str | Path) else synthetic)]
     held = None if test is None else Path(test)
     pretrained = None if weights is None else Path(weights)
@@ -161,26 +158,28 @@ def evaluate(
         folders = [reader.synthetic(folder, index, originals) for folder in made]
         test_index, tests = reader.real(held) if held else (None, None)
         reader.check_masks()
-        sets = tuple(images.where(lambda picture: picture.synthetic) for images in folders)
-        white = white_of([originals, *sets])
-        scene = Scene(index, originals, sets, tests, test_index, white, seed, keep, tell, stages)
-        counting.check_classes(scene)
-        known = [paintings(one, scene.stage(f"what was painted in {one.name}")) for one in sets]
+        sets = tuple(images.where(lambda record: record.synthetic) for images in folders)
+        white = white_level_of([originals, *sets])
+        context = EvaluationContext(
+            index, originals, sets, tests, test_index, white, seed, reader.store, keep, tell, stages
+        )
+        check_classes(context)
+        changes = [source_changes(one, reader.store, stages(f"what was painted in {one.name}")) for one in sets]
         sha = None if painter is None else painter.info.weights_sha256
         scores = tuple(
-            counting.score(one, images.where(lambda picture: not picture.synthetic), originals, rows, sha)
-            for one, images, rows in zip(sets, folders, known, strict=True)
+            score(one, images.where(lambda record: not record.synthetic), originals, known, sha)
+            for one, images, known in zip(sets, folders, changes, strict=True)
         )
         sections = measure(
-            scene, parts, scores, known, painter,
-            weights=pretrained, device=device, study=planned, judge=judge,
+            context, parts, scores, changes, painter,
+            weights=pretrained, device=device, study=planned, naming=naming,
             folders=made, model_folder=Path(model) if isinstance(model, str | Path) else None,
         )  # fmt: skip
         settings = settings_of(
             command, parts=parts, real=real, synthetic=made, test=test, masks=masks, weights=weights, model=sha,
             seeds=seeds, seed=seed, device=device, class_map=str(class_map) if class_map else None, normal=normal,
         )  # fmt: skip
-        twice = counting.repeats(originals.prints)
+        twice = repeats(originals.pixel_hashes)
         result = EvaluationResult(str(real), originals.counts(), twice, scores, tuple(sections), settings, tuple(notes))
         write_outputs(outputs, result.as_json(), result.sections, notes, white)
         return result
@@ -242,6 +241,7 @@ class _Reader:
             raise ConfigError(f"--masks {masks}: no such folder")
         self._class_map, self._normal, self._masks = class_map, normal, masks
         self._say, self._stages = say, stages
+        self.store = ImageStore()
         self._masked = 0
 
     def real(self, folder: Path) -> tuple[DataIndex, ImageSet]:
@@ -250,16 +250,16 @@ class _Reader:
         self._say(f"reading {len(index):,} real images in {folder}")
         images = self._look(folder, records_of(index))
         samples = {sample.path: sample for sample in index.samples}
-        return replace(index, samples=tuple(samples[picture.path] for picture in images.records)), images
+        return replace(index, samples=tuple(samples[record.path] for record in images.records)), images
 
     def synthetic(self, folder: Path, index: DataIndex, real: ImageSet) -> ImageSet:
         """A synthetic folder, or a balanced one with real images in it."""
-        pictures = without_shared(read_synthetic(folder, self._say), real.records, folder, self._say)
-        pictures = _product_of_real(pictures, folder, index, self._say)
-        if not pictures:
+        records = without_shared(read_synthetic(folder, self._say), real.records, folder, self._say)
+        records = _product_of_real(records, folder, index, self._say)
+        if not records:
             raise DataError(f"{folder}: holds nothing but links to the images of {index.root}")
-        self._say(f"reading {len(pictures):,} images in {folder}")
-        return self._look(folder, pictures)
+        self._say(f"reading {len(records):,} images in {folder}")
+        return self._look(folder, records)
 
     def check_masks(self) -> None:
         """Raises ConfigError where `--masks` holds no mask of any image."""
@@ -269,20 +269,20 @@ class _Reader:
                 "PRODUCT/DEFECT/NAME.png"
             )
 
-    def _look(self, folder: Path, pictures: list[ImageRecord]) -> ImageSet:
+    def _look(self, folder: Path, records: list[ImageRecord]) -> ImageSet:
         if self._masks is not None:
-            before = [picture.mask for picture in pictures]
-            pictures = with_masks(pictures, folder, self._masks)
-            self._masked += sum(old != one.mask for old, one in zip(before, pictures, strict=True))
-        return look_at_all(str(folder), pictures, self._say, self._stages(f"reading {folder.name}"))
+            before = [record.mask for record in records]
+            records = with_masks(records, folder, self._masks)
+            self._masked += sum(old != one.mask for old, one in zip(before, records, strict=True))
+        return read_images(str(folder), records, self.store, self._say, self._stages(f"reading {folder.name}"))
 
 
-def _product_of_real(pictures: list[ImageRecord], folder: Path, index: DataIndex, say: Say) -> list[ImageRecord]:
+def _product_of_real(records: list[ImageRecord], folder: Path, index: DataIndex, say: Say) -> list[ImageRecord]:
     """Gives images without a folder for their product, DEFECT/*, the only product there is."""
-    named = {picture.product for picture in pictures}
+    named = {record.product for record in records}
     if len(index.products) != 1 or len(named) != 1 or named <= set(index.products):
-        return pictures
+        return records
     if named != {folder.resolve().name}:
-        return pictures
+        return records
     say(f"{folder}: no folder names the product; taken for '{index.products[0]}'")
-    return [replace(picture, product=index.products[0]) for picture in pictures]
+    return [replace(record, product=index.products[0]) for record in records]

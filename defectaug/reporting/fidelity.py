@@ -3,42 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.distances import NEIGHBOURS
-from defectaug.metrics.extractors import Extractor, PairMeasure
+from defectaug.metrics.features import Extractor, PairMeasure
+from defectaug.metrics.fidelity import HALVINGS, Fidelity
+from defectaug.metrics.images import ImageSet
 from defectaug.reporting.plots import bars
-from defectaug.reporting.sections import Figure, Finding, Interval, Table
+from defectaug.reporting.sections import Figure, Finding, Section, Table
 
 FEW = 20  # images below which one of them moves a share by more than five points
-HALVINGS = 5
 
 
-@dataclass(frozen=True)
-class Measured:
-    """The numbers of a group; None where there are too few images to take them.
-
-    Args:
-        real, synthetic: images.
-        frechet, kernel, precision, recall: of all synthetic images against all real ones.
-        frechet_even, frechet_real: mean Fréchet distance over `HALVINGS` random halvings of the real images: of the one
-            half to as many synthetic images as the other half has, cell by cell, and to these; `even` images each.
-        diversity, diversity_real: mean distance of pairs among the synthetic and among the real images.
-        resamples: of the intervals of `frechet` and `kernel`.
-    """
-
-    real: int
-    synthetic: int
-    frechet: Interval | None = None
-    kernel: Interval | None = None
-    precision: Interval | None = None
-    recall: Interval | None = None
-    frechet_even: float | None = None
-    frechet_real: float | None = None
-    even: int = 0
-    diversity: Interval | None = None
-    diversity_real: Interval | None = None
-    resamples: int = 0
+def fidelity_section(
+    context: EvaluationContext,
+    images: ImageSet,
+    results: Mapping[str, Fidelity],
+    extractor: Extractor,
+    pairs: PairMeasure | None,
+) -> Section:
+    """The section of one synthetic set."""
+    title = f"Fidelity and diversity: {images.name}"
+    if not results:
+        names = f"{images.name} and {context.real.name}"
+        return Section(title, warnings=[f"{names} have no defective product and defect in common: nothing to compare."])
+    return Section(
+        title,
+        lines=lines(results, extractor, pairs),
+        warnings=warnings(results, extractor),
+        tables=tables(results, extractor, pairs),
+        figures=[figure(results, extractor)],
+        findings=findings(images.name, results, extractor),
+        method=method(extractor, pairs),
+        numbers={
+            "extractor": about(extractor) | {"features": extractor.size},
+            "pair measure": about(pairs) if pairs else "Euclidean distance of the features",
+            "neighbours": NEIGHBOURS,
+            "halvings": HALVINGS,
+            "seed": context.seed,
+            "groups": results,
+        },
+    )
 
 
 def about(part: Extractor | PairMeasure) -> dict[str, str]:
@@ -46,8 +51,8 @@ def about(part: Extractor | PairMeasure) -> dict[str, str]:
     return {"name": part.name, "weights sha256": part.weights, "resize": part.resize}
 
 
-def tables(results: Mapping[str, Measured], extractor: Extractor, pairs: PairMeasure | None) -> list[Table]:
-    """Synthetic against real, and both beside the yardsticks."""
+def tables(results: Mapping[str, Fidelity], extractor: Extractor, pairs: PairMeasure | None) -> list[Table]:
+    """Synthetic against real, and both beside the baselines."""
     distance = Table(
         "How far the synthetic images are from the real ones",
         ["group", "real", "synthetic", extractor.frechet, extractor.kernel, "precision", "recall"],
@@ -60,8 +65,8 @@ def tables(results: Mapping[str, Measured], extractor: Extractor, pairs: PairMea
         "a real one; recall: share of the real images that look like a synthetic one; an image looks like one of the "
         f"other set if it is no farther from it than that one's neighbour number {NEIGHBOURS} in its own set. "
         f"Features: {extractor.name}; {extractor.resize}; sha256 {extractor.weights[:16]}. In brackets 95 % intervals: "
-        "bootstrap over the images of both sets, laid around the value; Wilson's for shares. Where cells are taken "
-        "together, other shares of them in the two sets count as distance.",
+        "bootstrap over the images of both sets, laid around the value; Wilson's for shares. Where categories are "
+        "taken together, other shares of them in the two sets count as distance.",
     )  # fmt: skip
     diverse = pairs.name if pairs else "pair distance"
     beside = Table(
@@ -72,15 +77,16 @@ def tables(results: Mapping[str, Measured], extractor: Extractor, pairs: PairMea
             for name, m in results.items()
         ],
         note=f"First two distances: {extractor.frechet} of one half of the real images to so many synthetic ones of "
-        f"each cell, and to the other half, mean of {HALVINGS} halvings; few images alone make both large. Last two: "
+        f"each category, and to the other half, mean of {HALVINGS} halvings; few images alone make both large. Last "
+        "two: "
         + (f"mean {pairs.name} of pairs; {pairs.resize}; sha256 {pairs.weights[:16]}." if pairs else
            "mean Euclidean distance of the features of all pairs; it is not LPIPS."),
     )  # fmt: skip
     return [distance, beside]
 
 
-def lines(results: Mapping[str, Measured], extractor: Extractor, pairs: PairMeasure | None) -> list[str]:
-    """The two plainest results, in words: of the last group, which holds all cells."""
+def lines(results: Mapping[str, Fidelity], extractor: Extractor, pairs: PairMeasure | None) -> list[str]:
+    """The two plainest results, in words: of the last group, which holds all categories."""
     whole = list(results.values())[-1]
     found = []
     if whole.frechet_even is not None and whole.frechet_real:
@@ -96,7 +102,7 @@ def lines(results: Mapping[str, Measured], extractor: Extractor, pairs: PairMeas
     return found
 
 
-def warnings(results: Mapping[str, Measured], extractor: Extractor) -> list[str]:
+def warnings(results: Mapping[str, Fidelity], extractor: Extractor) -> list[str]:
     """Where there are too few images for a number to mean anything, and why."""
     found = []
     low = [name for name, m in results.items() if m.frechet and min(m.real, m.synthetic) <= extractor.size]
@@ -123,7 +129,7 @@ def _listed(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + more
 
 
-def figure(results: Mapping[str, Measured], extractor: Extractor) -> Figure:
+def figure(results: Mapping[str, Fidelity], extractor: Extractor) -> Figure:
     """Distances at equal counts, synthetic and real."""
     shown = {name: m for name, m in results.items() if m.frechet_even is not None}
     series: dict[str, list[float | None]] = {
@@ -135,7 +141,7 @@ def figure(results: Mapping[str, Measured], extractor: Extractor) -> Figure:
     return Figure(title, bars(list(shown), series, y_label=extractor.frechet), note)
 
 
-def findings(about: str, results: Mapping[str, Measured], extractor: Extractor) -> list[Finding]:
+def findings(about: str, results: Mapping[str, Fidelity], extractor: Extractor) -> list[Finding]:
     """For the verdict; no distance is far enough by itself to speak against the images."""
     return [Finding(about, line) for line in lines(results, extractor, None)[:1]]
 

@@ -1,4 +1,4 @@
-"""The parts of an evaluation, one after the other: from the scene to sections."""
+"""The parts of an evaluation, one after the other: from the context to sections."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 from defectaug import device as devices
 from defectaug.errors import DataError
-from defectaug.metrics import correctness
-from defectaug.metrics.changes import Painting
-from defectaug.metrics.context import Scene
-from defectaug.metrics.counts import FolderScore, counts
-from defectaug.metrics.extractors import find_extractor, find_pair_measure
-from defectaug.metrics.features import FeatureStore
+from defectaug.metrics.changes import FolderScore, SourceChange
+from defectaug.metrics.context import EvaluationContext
+from defectaug.metrics.features import FeatureCache, find_extractor, find_pair_measure
 from defectaug.metrics.fidelity import fidelity
 from defectaug.metrics.memorisation import memorisation
-from defectaug.metrics.naming import JudgeSettings, judge
+from defectaug.metrics.naming import NamingSettings, name_images
 from defectaug.metrics.neighbours import Neighbour
+from defectaug.reporting.correctness import background_section, naming_section, restoration_section
+from defectaug.reporting.counts import counts_section
+from defectaug.reporting.fidelity import fidelity_section
+from defectaug.reporting.memorisation import memorisation_sections
 from defectaug.reporting.sections import Section
 from defectaug.reporting.verdict import verdicts
 
@@ -26,20 +27,20 @@ if TYPE_CHECKING:
     from defectaug.benchmark.settings import StudySettings
     from defectaug.methods.base import DefectModel
 
-Known = Sequence[Sequence[Painting | None]]
+Changes = Sequence[Sequence[SourceChange | None]]
 
 
 def measure(
-    scene: Scene,
+    context: EvaluationContext,
     parts: Sequence[str],
     scores: Sequence[FolderScore],
-    known: Known,
+    changes: Changes,
     model: DefectModel | None,
     *,
     weights: Path | None,
     device: str,
     study: StudySettings | None,
-    judge: JudgeSettings | None,
+    naming: NamingSettings | None,
     folders: Sequence[Path],
     model_folder: Path | None,
 ) -> list[Section]:
@@ -48,40 +49,47 @@ def measure(
     Arguments as of `evaluate`, but for `study`: the settings to use, from :func:`study_settings`, or None for no study.
     """
     compute = devices.choose(device)
-    sections = [counts(scene, scores)] if "counts" in parts else []
-    store: FeatureStore | None = None
-    near: list[list[Neighbour]] = []
-    if scene.synthetic and {"fidelity", "memorisation"} & set(parts):
-        store = FeatureStore(find_extractor(weights, compute.device, scene.say), scene.cache, scene.white)
-    if store is not None and "fidelity" in parts:
-        sections += fidelity(scene, store, find_pair_measure(weights, compute.device, scene.say))
+    sections = [counts_section(context, scores)] if "counts" in parts else []
+    features: FeatureCache | None = None
+    neighbours: list[list[Neighbour]] = []
+    if context.synthetic and {"fidelity", "memorisation"} & set(parts):
+        extractor = find_extractor(weights, compute.device, context.log)
+        features = FeatureCache(extractor, context.cache, context.store, context.white)
+    if features is not None and "fidelity" in parts:
+        pairs = find_pair_measure(weights, compute.device, context.log)
+        for images, groups in zip(context.synthetic, fidelity(context, features, pairs), strict=True):
+            sections.append(fidelity_section(context, images, groups, features.extractor, pairs))
     if "memorisation" in parts:
-        found, near = memorisation(scene, store, known)
-        sections += found
+        found = memorisation(context, features, changes)
+        sections += memorisation_sections(context, found, features)
+        neighbours = found.neighbours
     if "correctness" in parts:
-        sections += _correctness(scene, known, near, model, judge or JudgeSettings(), compute)
-    if study is not None and scene.synthetic:
-        sections.append(_study(scene, study, folders, model_folder, alone=len(parts) == 1))
-    if len(parts) > 1:  # one part alone says by itself what it has found
-        sections += verdicts([one.name for one in scene.synthetic], sections)
+        sections += _correctness(context, changes, neighbours, model, naming or NamingSettings(), compute)
+    if study is not None and context.synthetic:
+        sections.append(_study(context, study, folders, model_folder, alone=len(parts) == 1))
+    if len(parts) > 1:  # one part alone tells by itself what it has found
+        sections += verdicts([one.name for one in context.synthetic], sections)
     return sections
 
 
 def _correctness(
-    scene: Scene,
-    known: Known,
-    near: list[list[Neighbour]],
+    context: EvaluationContext,
+    changes: Changes,
+    neighbours: list[list[Neighbour]],
     model: DefectModel | None,
-    settings: JudgeSettings,
+    settings: NamingSettings,
     compute: devices.Compute,
 ) -> list[Section]:
     sections: list[Section] = []
-    if scene.synthetic and len(scene.real.categories) > 1:
-        sections += correctness.naming(scene, judge(scene, settings, compute), settings, near)
-    if scene.synthetic:
-        sections += correctness.background(scene, known)
+    if context.synthetic and len(context.real.categories) > 1:
+        named = name_images(context, settings, compute)
+        for number in range(len(context.synthetic)):
+            near = neighbours[number] if neighbours else ()
+            sections.append(naming_section(context, number, named, settings, near))
+    for images, known in zip(context.synthetic, changes, strict=True):
+        sections.append(background_section(images, known, context.store))
     if model is not None:
-        sections.append(correctness.restoration(scene, model))
+        sections.append(restoration_section(context, model))
     return sections
 
 
@@ -108,21 +116,21 @@ def study_settings(
 
 
 def _study(
-    scene: Scene, settings: StudySettings, folders: Sequence[Path], model: Path | None, *, alone: bool
+    context: EvaluationContext, settings: StudySettings, folders: Sequence[Path], model: Path | None, *, alone: bool
 ) -> Section:
     from defectaug.benchmark.api import run_study
     from defectaug.reporting.study import study_section
 
     try:
         result = run_study(
-            scene.index,
-            {one.name: [folder] for one, folder in zip(scene.synthetic, folders, strict=True)},
+            context.index,
+            {one.name: [folder] for one, folder in zip(context.synthetic, folders, strict=True)},
             settings,
-            test=scene.test_index,
-            cache=None if scene.cache.folder is None else scene.cache.folder / "study",
+            test=context.test_index,
+            cache=None if context.cache.folder is None else context.cache.folder / "study",
             models=[model] if model is not None else [],
-            progress=scene.stage("study"),
-            say=scene.say,
+            progress=context.stages("study"),
+            say=context.log,
         )
     except DataError as error:
         if alone:

@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from defectaug.metrics.distances import Interval
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -22,15 +24,6 @@ class Spread:
 
     mean: float
     deviation: float
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate and its 95 % confidence interval; shown as "1.92 [1.70, 2.20]"."""
-
-    value: float
-    low: float
-    high: float
 
 
 Value: TypeAlias = "str | int | float | bool | Spread | Interval | None"

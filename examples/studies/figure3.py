@@ -22,7 +22,7 @@ import common
 from defectaug.data.index import DataIndex
 from defectaug.errors import ConfigError
 from defectaug.reporting.api import EvaluationResult
-from defectaug.reporting.fidelity import Measured
+from defectaug.reporting.fidelity import Fidelity
 from defectaug.reporting.sections import Interval, Table, Value
 
 STEPS = {
@@ -150,7 +150,7 @@ def real_row(folders: Sequence[Path], numbers: Mapping[str, Any]) -> list[Value]
     return row
 
 
-def all_cells(folder: Path, numbers: Mapping[str, Any]) -> Measured:
+def all_cells(folder: Path, numbers: Mapping[str, Any]) -> Fidelity:
     """Fidelity and diversity over all products."""
     return list(numbers[f"Fidelity and diversity: {folder}"]["groups"].values())[-1]
 

@@ -15,21 +15,21 @@ from fake_model import FakeModel, data, info, save
 
 from defectaug.benchmark.settings import StudySettings
 from defectaug.data.index import index_folder
+from defectaug.data.sample import Category
 from defectaug.device import choose
 from defectaug.io.images import read_image
 from defectaug.io.masks import read_mask
-from defectaug.metrics import naming as judging
+from defectaug.metrics import naming
 from defectaug.metrics.classifier import Labelled
-from defectaug.metrics.context import Scene
-from defectaug.metrics.correctness import skill
+from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.folders import records_of
-from defectaug.metrics.image_statistics import look_at_all
-from defectaug.metrics.naming import JudgeSettings, Named
-from defectaug.metrics.pixel_scores import PixelCounts, blurred
+from defectaug.metrics.images import ImageStore, read_images
+from defectaug.metrics.localisation import PixelCounts, blurred
+from defectaug.metrics.naming import Hits, NamingSettings, Predictions, skill
 from defectaug.reporting.api import evaluate
 from defectaug.synthesis.api import synthesize
 
-QUICK = JudgeSettings(folds=2, steps=60, batch_size=24, image_size=64)
+QUICK = NamingSettings(folds=2, steps=60, batch_size=24, image_size=64)
 
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -42,7 +42,7 @@ def test_the_wrong_defect_is_named_and_the_right_one_is_not(tmp_path: Path) -> N
         (tmp_path / "bad/A/spot").mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / "bad/A/spot" / path.name)
     result = evaluate(
-        root, [good, tmp_path / "bad"], only=["memorisation", "correctness"], judge=QUICK, cache=tmp_path / "cache"
+        root, [good, tmp_path / "bad"], only=["memorisation", "correctness"], naming=QUICK, cache=tmp_path / "cache"
     )
     right, wrong = (dict(s.numbers)["cells"]["A/spot"] for s in result.sections if s.title.startswith("Right defect"))
     assert right["right defect"].value > 0.8
@@ -53,11 +53,11 @@ def test_the_wrong_defect_is_named_and_the_right_one_is_not(tmp_path: Path) -> N
     said = {s.title: " ".join(s.lines) for s in result.sections}
     assert "WRONG DEFECT" in said[f"Right defect, right product: {tmp_path / 'bad'}"]
     assert "WRONG DEFECT" not in said[f"Right defect, right product: {good}"]
-    again = evaluate(root, [good, tmp_path / "bad"], only=["correctness"], judge=QUICK, cache=tmp_path / "cache")
+    again = evaluate(root, [good, tmp_path / "bad"], only=["correctness"], naming=QUICK, cache=tmp_path / "cache")
     assert dict(again.sections[0].numbers)["cells"]["A/spot"] == right
 
 
-def test_no_real_image_is_judged_by_a_classifier_that_has_seen_it(
+def test_no_real_image_is_named_by_a_classifier_that_has_seen_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = real(tmp_path / "data", {"A/normal": 6, "A/scratch": 5, "B/normal": 4, "B/spot": 1}, masks=False)
@@ -72,37 +72,38 @@ def test_no_real_image_is_judged_by_a_classifier_that_has_seen_it(
     def tell(classifier: object, images: torch.Tensor, compute: object) -> torch.Tensor:
         return torch.tensor([[float(image.numpy().tobytes() in seen)] * 4 for image in images]).reshape(-1, 4)
 
-    monkeypatch.setattr(judging, "fit", learn)
-    monkeypatch.setattr(judging, "predict", tell)
+    monkeypatch.setattr(naming, "fit", learn)
+    monkeypatch.setattr(naming, "predict", tell)
     index = index_folder(root)
-    images = look_at_all("data", records_of(index), print)
+    images = read_images("data", records_of(index), ImageStore(), print)
     samples = {sample.path: sample for sample in index.samples}
     index = replace(index, samples=tuple(samples[picture.path] for picture in images.records))
-    found = judging.judge(Scene(index, images, ()), JudgeSettings(2, 1, 4, 32), choose("cpu")).real
+    found = naming.name_images(EvaluationContext(index, images, ()), NamingSettings(2, 1, 4, 32), choose("cpu")).real
     spots = [picture.defect == "spot" for picture in images.records]
-    assert found.judged.tolist() == [not spot for spot in spots]
-    assert not found.shares[found.judged].any()
+    assert found.known.tolist() == [not spot for spot in spots]
+    assert not found.shares[found.known].any()
 
 
 def test_named_defect_is_the_likeliest_over_all_products() -> None:
-    cells = (("A", "normal"), ("A", "scratch"), ("B", "scratch"))
+    categories = (Category("A", "normal"), Category("A", "scratch"), Category("B", "scratch"))
     shares = np.array([[0.4, 0.3, 0.3], [0.6, 0.2, 0.2], [np.nan] * 3], np.float32)
-    named = Named(cells, shares)
+    named = Predictions(categories, shares)
     assert named.names(1)[:2] == ["scratch", "normal"]
     assert named.names(0)[:2] == ["A", "A"]
-    assert named.judged.tolist() == [True, True, False]
+    assert named.known.tolist() == [True, True, False]
 
 
 def test_a_classifier_that_fails_on_real_defects_calls_nothing_wrong(tmp_path: Path) -> None:
-    found = {("A", "normal"): (9, 9, 9), ("A", "scratch"): (1, 4, 4), ("B", "scratch"): (3, 4, 4)}
+    normal, defects = Category("A", "normal"), (Category("A", "scratch"), Category("B", "scratch"))
+    found = {normal: Hits(9, 9, 9), defects[0]: Hits(1, 4, 4), defects[1]: Hits(3, 4, 4)}
     assert skill(found, "normal") == 0.5
-    assert skill({("A", "normal"): (9, 9, 9), ("A", "scratch"): (0, 0, 0)}, "normal") is None
+    assert skill({normal: Hits(9, 9, 9), defects[0]: Hits(0, 0, 0)}, "normal") is None
     root = real(tmp_path / "data")
     for path in sorted((root / "A/normal").glob("*.png")):
         (tmp_path / "bad/A/spot").mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / "bad/A/spot" / path.name)
-    untrained = JudgeSettings(folds=2, steps=1, batch_size=4, image_size=32)
-    section = evaluate(root, tmp_path / "bad", only=["correctness"], judge=untrained).sections[0]
+    untrained = NamingSettings(folds=2, steps=1, batch_size=4, image_size=32)
+    section = evaluate(root, tmp_path / "bad", only=["correctness"], naming=untrained).sections[0]
     assert section.numbers["skill"] < 0.75
     assert "WRONG DEFECT" not in " ".join(section.lines)
     assert any("poor judge" in line for line in section.warnings)
@@ -142,7 +143,7 @@ def test_background_and_masks_against_what_changed(tmp_path: Path) -> None:
     root = data(tmp_path / "data")
     out = tmp_path / "out"
     synthesize(model=FakeModel(info(root)), n=6, masks=True, out=out)
-    result = evaluate(root, out, only=["correctness"], judge=JudgeSettings(2, 4, 4, 32), model=FakeModel(info(root)))
+    result = evaluate(root, out, only=["correctness"], naming=NamingSettings(2, 4, 4, 32), model=FakeModel(info(root)))
     kept = next(s for s in result.sections if s.title.startswith("Background kept"))
     masks = dict(kept.numbers)["masks"]["all"]
     assert masks.auroc > 0.9  # masks are of the smoothed change: those of sharp blocks lack the corners
@@ -168,7 +169,7 @@ def test_everything_at_once(tmp_path: Path) -> None:
     root = real(tmp_path / "data", {"A/normal": 12, "A/scratch": 9, "A/spot": 9})
     quick = StudySettings(image_size=32, steps=4, batch_size=8, checks=1)
     places = {"json": tmp_path / "r.json", "report": tmp_path / "r.html"}
-    options = {"seeds": 2, "judge": JudgeSettings(2, 4, 8, 32), "study": quick, **places}
+    options = {"seeds": 2, "naming": NamingSettings(2, 4, 8, 32), "study": quick, **places}
     result = evaluate(root, synthetic(tmp_path / "out", root), **options)  # type: ignore[arg-type]
     titles = [section.title for section in result.sections]
     assert [title.split(":")[0].split(" /")[0] for title in titles] == [

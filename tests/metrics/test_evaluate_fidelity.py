@@ -10,17 +10,17 @@ import pytest
 import torch
 from evaluation_data import part, real, save, synthetic
 
+from defectaug.data.sample import Category
 from defectaug.errors import ConfigError
-from defectaug.metrics.array_cache import Cache
+from defectaug.metrics.context import ArrayCache
 from defectaug.metrics.distances import Kernels, frechet, inside, pair_mean, resampled, share_interval
-from defectaug.metrics.extractors import Filters, Inception, Lpips
-from defectaug.metrics.features import FeatureStore
+from defectaug.metrics.features import FeatureCache, Filters, Inception, Lpips
 from defectaug.metrics.fidelity import chosen_pairs, groups_of
 from defectaug.metrics.folders import read_real
-from defectaug.metrics.image_statistics import look_at_all
+from defectaug.metrics.images import ImageStore, read_images
 from defectaug.nn import weights
 from defectaug.reporting.api import evaluate
-from defectaug.reporting.fidelity import Measured, lines
+from defectaug.reporting.fidelity import Fidelity, lines
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -134,16 +134,17 @@ def test_pairs_are_chosen_once_each() -> None:
 
 
 def test_groups_are_cells_products_defects_and_all() -> None:
-    real_cells = {("A", "normal"): [0], ("A", "scratch"): [1, 2], ("B", "scratch"): [3], ("B", "spot"): [4]}
-    made = {("A", "scratch"): [0], ("B", "scratch"): [1], ("C", "scratch"): [2]}
-    groups = groups_of(real_cells, made, "normal")
+    named = ("A/normal", [0]), ("A/scratch", [1, 2]), ("B/scratch", [3]), ("B/spot", [4])
+    real_categories = {Category(*name.split("/")): numbers for name, numbers in named}
+    made = {Category("A", "scratch"): [0], Category("B", "scratch"): [1], Category("C", "scratch"): [2]}
+    groups = groups_of(real_categories, made, "normal")
     assert [group.name for group in groups] == ["A/scratch", "B/scratch", "defect scratch"]
     assert groups[-1].real == (1, 2, 3)
 
 
 def test_the_words_are_of_all_cells_together() -> None:
-    few = Measured(4, 9, frechet_even=3.0, frechet_real=1.0, even=2)
-    whole = Measured(8, 18, frechet_even=1.2, frechet_real=1.0, even=4)
+    few = Fidelity(4, 9, frechet_even=3.0, frechet_real=1.0, even=2)
+    whole = Fidelity(8, 18, frechet_even=1.2, frechet_real=1.0, even=4)
     for name in ("defect spot", "product A", "all"):
         (line,) = lines({"A/spot": few, "B/spot": few, name: whole}, Filters(), None)
         assert line.startswith("At 4 images each, the synthetic images are 1.2 times")
@@ -153,18 +154,18 @@ def test_features_are_taken_once_and_kept(tmp_path: Path) -> None:
     root = real(tmp_path / "data", {"A/normal": 3, "A/spot": 2}, masks=False)
     save(root / "A/spot/larger.png", np.kron(part(5, "spot")[0], np.ones((2, 2), np.uint8)))
     save(root / "A/spot/colour.png", np.repeat(part(6, "spot")[0][..., None], 3, axis=2))
-    images = look_at_all("data", read_real(root), print)
-    first = FeatureStore(Filters(), Cache(tmp_path / "cache")).of(images)
+    images = read_images("data", read_real(root), ImageStore(), print)
+    first = FeatureCache(Filters(), ArrayCache(tmp_path / "cache")).of(images)
     assert first.shape == (7, Filters().size)
 
     class Never(Filters):
         def __call__(self, images: torch.Tensor) -> np.ndarray:
             raise AssertionError("computed twice")
 
-    np.testing.assert_array_equal(FeatureStore(Never(), Cache(tmp_path / "cache")).of(images), first)
+    np.testing.assert_array_equal(FeatureCache(Never(), ArrayCache(tmp_path / "cache")).of(images), first)
     for path in (tmp_path / "cache").rglob("*.npz"):
         path.write_bytes(b"damaged")
-    np.testing.assert_array_equal(FeatureStore(Filters(), Cache(tmp_path / "cache")).of(images), first)
+    np.testing.assert_array_equal(FeatureCache(Filters(), ArrayCache(tmp_path / "cache")).of(images), first)
 
 
 def test_filters_do_not_care_for_the_format_but_for_defects() -> None:

@@ -17,7 +17,7 @@ from defectaug.benchmark.settings import StudySettings
 from defectaug.errors import ConfigError, DataError, DefectaugError, OutputError
 from defectaug.io.images import read_image
 from defectaug.io.masks import read_mask
-from defectaug.metrics.counts import repeats, shared
+from defectaug.metrics.changes import repeats, shared
 from defectaug.reporting import api
 from defectaug.reporting.api import EvaluationResult, chosen_parts
 from defectaug.synthesis.api import synthesize
@@ -255,7 +255,7 @@ def test_an_interrupted_evaluation_tells_the_way_on(
     said: list[str] = []
 
     def interrupted(stage: str) -> Callable[[int, int], None]:
-        if stage.startswith("judging"):
+        if stage.startswith("naming"):
             raise KeyboardInterrupt
         return lambda done, total: None
 

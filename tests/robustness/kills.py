@@ -55,7 +55,7 @@ import defectaug.synthesis.transfer
 import defectaug.training.api
 from defectaug.benchmark.settings import StudySettings
 from defectaug.cli.main import main
-from defectaug.metrics.naming import JudgeSettings
+from defectaug.metrics.naming import NamingSettings
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 NEEDS = {"train": (), "synthesize": ("train",), "transfer": ("train",), "evaluate": ("train", "synthesize")}
@@ -189,7 +189,7 @@ def prepare(place: Path) -> None:
     StudySettings.slim = classmethod(  # type: ignore[method-assign, assignment]
         lambda cls: cls(image_size=32, steps=6, batch_size=8, checks=2)
     )
-    defectaug.reporting.parts.JudgeSettings = lambda: JudgeSettings(2, 6, 8, 32)  # type: ignore[assignment, misc]
+    defectaug.reporting.parts.NamingSettings = lambda: NamingSettings(2, 6, 8, 32)  # type: ignore[assignment, misc]
     defectaug.nn.weights._fetch = lambda kind, target: False
     data(place / "data", COUNTS)
     settings = SMALL | {"run": RHYTHM | {"warmup": 1}}

@@ -10,7 +10,7 @@ from typing import Protocol
 Line = tuple[Path, int, str]
 
 
-class Measured(Protocol):
+class Fidelity(Protocol):
     """What `coverage` has measured."""
 
     def lines(self, filename: str) -> list[int] | None:
@@ -18,7 +18,7 @@ class Measured(Protocol):
         ...
 
 
-def reached(package: Path, measured: Measured) -> tuple[list[Line], list[Line]]:
+def reached(package: Path, measured: Fidelity) -> tuple[list[Line], list[Line]]:
     """The lines with a `raise` in a folder of programs: those that were run, and the others."""
     seen: list[Line] = []
     unseen: list[Line] = []

@@ -12,7 +12,7 @@ from stops import Stop, stop_at
 
 from defectaug.errors import OutputError
 from defectaug.io import atomic as durable
-from defectaug.metrics.naming import JudgeSettings
+from defectaug.metrics.naming import NamingSettings
 from defectaug.reporting.api import evaluate
 from defectaug.reporting.output import Outputs, only_run
 from defectaug.synthesis.api import synthesize
@@ -32,9 +32,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
 
 def evaluated(folders: tuple[Path, Path], out: Path, **options: object) -> dict[str, bytes]:
     """What an evaluation leaves."""
-    judge = JudgeSettings(folds=2, steps=2, batch_size=4, image_size=32)
+    naming = NamingSettings(folds=2, steps=2, batch_size=4, image_size=32)
     files = {"json": out / "numbers.json", "report": out / "report.html", "cache": out / "cache"}
-    evaluate(*folders, **{"only": PARTS, "judge": judge, "device": "cpu", **files, **options})  # type: ignore[arg-type]
+    evaluate(*folders, **{"only": PARTS, "naming": naming, "device": "cpu", **files, **options})  # type: ignore[arg-type]
     return contents(out)
 
 

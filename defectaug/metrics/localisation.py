@@ -1,0 +1,132 @@
+"""Maps of scores against true masks: pixel AUROC, average precision, best IoU. Pixels are counted, not kept, so that
+any number of images fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from defectaug.data.sample import Category
+from defectaug.errors import DataError
+from defectaug.methods.base import DefectModel
+from defectaug.methods.native import restoration_change
+from defectaug.metrics.changes import difference
+from defectaug.metrics.context import EvaluationContext
+from defectaug.metrics.images import ImageSet, ImageStore
+
+BINS = 4096
+TOP = 255.0  # grey levels
+BLUR = 1.5  # deviation in pixels, of the map of what restoring changes
+
+
+@dataclass(frozen=True)
+class MapScore:
+    """How well scores find the masks, over all pixels of all images.
+
+    Args:
+        images: images.
+        auroc: chance that a defective pixel scores higher than a sound one, a tie counting half.
+        precision: average precision: mean precision over the recalls.
+        iou: best intersection over union of the mask and the pixels above a threshold.
+        threshold: that threshold, in grey levels of 255; chosen on these very pixels.
+    """
+
+    images: int
+    auroc: float
+    precision: float
+    iou: float
+    threshold: float
+
+
+class PixelCounts:
+    """Scores of sound and of defective pixels, counted in bins of a sixteenth of a grey level."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self._counts = np.zeros((2, BINS), np.int64)
+
+    def add(self, scores: NDArray[np.floating], mask: NDArray[np.bool_]) -> None:
+        """Adds an image: scores (H, W) in grey levels of 0 to 255, mask (H, W).
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        if scores.shape != mask.shape:
+            raise ValueError(f"scores are {scores.shape}, the mask {mask.shape}")
+        bins = np.minimum(scores * (BINS / (TOP + 1)), BINS - 1).astype(np.int64)
+        for kind, chosen in enumerate((~mask, mask)):
+            self._counts[kind] += np.bincount(bins[chosen], minlength=BINS)
+        self.images += 1
+
+    def __add__(self, other: PixelCounts) -> PixelCounts:
+        both = PixelCounts()
+        both.images = self.images + other.images
+        both._counts = self._counts + other._counts
+        return both
+
+    def score(self) -> MapScore | None:
+        """None where the masks hold one kind of pixel only."""
+        if not self._counts.any(axis=1).all():
+            return None
+        # A bin of each kind stands for all its pixels
+        labels, bins, weights = np.repeat([0, 1], BINS), np.tile(np.arange(BINS), 2), self._counts.ravel()
+        sound, defective = self._counts[:, ::-1].cumsum(axis=1).astype(np.float64)  # above each threshold
+        iou = defective / (defective[-1] + sound)
+        best = int(iou.argmax())
+        return MapScore(
+            images=self.images,
+            auroc=float(roc_auc_score(labels, bins, sample_weight=weights)),
+            precision=float(average_precision_score(labels, bins, sample_weight=weights)),
+            iou=float(iou[best]),
+            threshold=(BINS - 1 - best) * (TOP + 1) / BINS,
+        )
+
+
+def scores_of(counts: dict[Category, PixelCounts]) -> dict[str, MapScore | None]:
+    """Scores by category, and of "all" where there are several."""
+    found = {str(category): count.score() for category, count in counts.items() if count.images}
+    return found | ({"all": sum(counts.values(), PixelCounts()).score()} if len(found) > 1 else {})
+
+
+def mask_counts(images: ImageSet, store: ImageStore) -> dict[Category, PixelCounts]:
+    """How strongly images differ from their sources, inside and outside their masks."""
+    return {category: _mask_counts(images.take(members), store) for category, members in images.categories.items()}
+
+
+def _mask_counts(images: ImageSet, store: ImageStore) -> PixelCounts:
+    counts = PixelCounts()
+    for record in images.records:
+        try:
+            found = difference(record, store) if record.mask is not None else None
+        except DataError:
+            continue  # a source that cannot be read any more; the background's part tells how many
+        if found is not None and found.mask is not None:
+            counts.add(found.strength, found.mask)
+    return counts
+
+
+def restoration(
+    context: EvaluationContext, images: ImageSet, numbers: Sequence[int], model: DefectModel
+) -> dict[Category, PixelCounts]:
+    """How well |x - G(x, anchor)| finds the defects of real images: of these numbers, which have masks."""
+    progress = context.stages("restoring")
+    counts = {images.records[n].category: PixelCounts() for n in numbers}
+    for done, n in enumerate(numbers):
+        record = images.records[n]
+        image, mask = context.store.read(record.path), context.store.mask(record.mask) if record.mask else None
+        if mask is not None and mask.shape == image.size:
+            change = np.abs(restoration_change(image, model)) * 255
+            grey = change if change.ndim == 2 else change.mean(axis=2)
+            counts[record.category].add(np.clip(blurred(grey.astype(np.float32), BLUR), 0, 255), mask)
+        progress(done + 1, len(numbers))
+    return counts
+
+
+def blurred(image: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
+    """Gaussian blur of (H, W), mirrored at the border."""
+    return gaussian_filter(image, deviation, mode="mirror", truncate=3.0)
