@@ -32,8 +32,8 @@ FRACTIONS = {"train": 0.7, "test": 0.3}
 
 def tiles(index: DataIndex) -> list[int]:
     """Number of its tile for every sample, in the order of `index.samples`; labels are not looked at."""
-    alike = tuple(replace(sample, defect=index.normal) for sample in index.samples)
-    return near_duplicate_groups(replace(index, samples=alike))
+    relabelled = tuple(replace(sample, defect=index.normal) for sample in index.samples)
+    return near_duplicate_groups(replace(index, samples=relabelled))
 
 
 def split_tiles(index: DataIndex, groups: Sequence[int], seed: int = 0) -> DataIndex:

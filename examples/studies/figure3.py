@@ -90,14 +90,14 @@ def draw(models: Mapping[str, Path], defect: str, test: DataIndex, options: argp
             defectaug.transfer(source, reference, model=painter, defect=defect, out=file, overwrite=True)
         rows.append(row)
     step = SIDE + GAP
-    sheet = Image.new("RGB", (len(pairs) * step - GAP, len(rows) * step - GAP), "white")
+    grid = Image.new("RGB", (len(pairs) * step - GAP, len(rows) * step - GAP), "white")
     modes = set()
     for y, row in enumerate(rows):
         for x, path in enumerate(row):
             with Image.open(path) as image:
                 modes.add(image.mode)
-                sheet.paste(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC), (x * step, y * step))
-    (sheet.convert("L") if modes == {"L"} else sheet).save(options.out / "figure3.png", optimize=True)
+                grid.paste(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC), (x * step, y * step))
+    (grid.convert("L") if modes == {"L"} else grid).save(options.out / "figure3.png", optimize=True)
     return options.out / "figure3.png"
 
 
