@@ -22,7 +22,7 @@ from defectaug.data.layouts import Hints
 from defectaug.errors import DataError, OutputError
 from defectaug.io.images import as_channels, read_image
 from defectaug.io.masks import read_mask
-from defectaug.metrics.crops import around_defect
+from defectaug.metrics.defects import around_defect
 from defectaug.metrics.folders import ImageRecord, read_synthetic, with_masks
 
 WHOLE, CROP = 64, 48  # side of a square before it is enlarged, pixels

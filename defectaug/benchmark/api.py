@@ -25,9 +25,9 @@ from defectaug.data.class_map import ClassMap
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.survey import white_level
 from defectaug.errors import DataError
-from defectaug.metrics.backbones import InitialWeights, find_weights
 from defectaug.metrics.folders import ImageRecord, records_of, refuse_overlap
-from defectaug.metrics.images import Decoded, Form, Log, channels_of, decode
+from defectaug.metrics.images import Decoded, Form, ImageStore, Log, channels_of, decode
+from defectaug.nn.backbones import InitialWeights, find_weights
 
 Progress = Callable[[int, int], None]
 Folders = Mapping[str, Path | Sequence[Path]] | Sequence[Path]
@@ -45,6 +45,7 @@ def run_study(
     models: Sequence[Path] = (),
     class_map: str | Path | ClassMap | None = None,
     normal: str | None = None,
+    store: ImageStore | None = None,
     progress: Progress | None = None,
     say: Log | None = None,
 ) -> StudyResult:
@@ -62,6 +63,7 @@ def run_study(
         split: a split file for `real`, such as an earlier result's JSON.
         models: the bundles that made the synthetic images; tells whether they have seen the test images.
         class_map, normal: as for training.
+        store: decodes the images; None for a new one.
         progress: called with (steps done, steps in all).
         say: takes lines for the user; None sends them to the logger "defectaug".
 
@@ -80,7 +82,9 @@ def run_study(
     made = dict.fromkeys(root for some in sets.values() for root in some)  # two sets may have folders in common
     refuse_overlap([*(folder for folder in (real, test) if isinstance(folder, Path)), *made])
     records = records_of(index)
-    form = Form(settings.image_size, channels_of(records), white_level(index.samples))
+    store = store or ImageStore()
+    white = white_level(index.samples, read=store.read)
+    form = Form(settings.image_size, channels_of(records), white, store)
     division = _divided(index, records, test_index, form, settings, split, say)
     admitted = [admit(name, some, division, index, form, say, models) for name, some in sets.items()]
     for line in (*division.notes, *_set_lines(admitted)):
@@ -166,6 +170,7 @@ def _divided(
         test_share=settings.test,
         seed=settings.split_seed,
         file=split,
+        store=form.store,
     )
 
 

@@ -18,7 +18,6 @@ from defectaug.benchmark.settings import SMALL, StudySettings
 from defectaug.device import Compute
 from defectaug.io.images import write_atomic
 from defectaug.metrics.augmentation import Augment
-from defectaug.metrics.backbones import InitialWeights
 from defectaug.metrics.classifier import (
     RATES,
     CategorySampler,
@@ -31,6 +30,7 @@ from defectaug.metrics.classifier import (
     predict,
 )
 from defectaug.metrics.images import Decoded
+from defectaug.nn.backbones import InitialWeights
 
 VERSION = 1  # of what a training computes; a new one makes kept results void
 

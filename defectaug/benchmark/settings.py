@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from defectaug.errors import ConfigError
 from defectaug.metrics.augmentation import AUGMENTATIONS, Augmentation
-from defectaug.metrics.backbones import SMALL
+from defectaug.nn.backbones import SMALL
 
 Fill = Literal["scarce", "even"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from defectaug.data.index import DataIndex
-from defectaug.data.near_duplicates import near_duplicate_groups
+from defectaug.data.near_duplicates import near_duplicate_groups, thumbnail
 from defectaug.data.sample import Sample
 from defectaug.data.splits import read_split, split
 from defectaug.errors import DataError
-from defectaug.metrics.images import Decoded
+from defectaug.metrics.images import Decoded, ImageStore
 
 RANK = {"train": 0, "val": 1, "test": 2, "out": -1}
 FEW = 10  # test images of a category below which its error rate moves in steps of more than 10 %
@@ -51,6 +51,7 @@ def divide(
     test_share: float,
     seed: int,
     file: Path | None = None,
+    store: ImageStore | None = None,
 ) -> Division:
     """Splits the real images, unless the data set, or a split file, has done so.
 
@@ -64,6 +65,7 @@ def divide(
         validation, test_share: shares of the images held out, of each category.
         seed: fixes the draw.
         file: a split file, as `Division.files` gives.
+        store: decodes the images.
 
     Raises:
         DataError: nothing to train on or to test with is left, or an unusable split file.
@@ -78,7 +80,9 @@ def divide(
         products=tuple(sorted({sample.product for sample in everything})),
         defects=tuple(sorted({sample.defect for sample in everything})),
     )
-    groups = _joined(near_duplicate_groups(joint), [*real.digests, *(test.digests if test else ())])
+    store = store or ImageStore(0)
+    thumbnails = [thumbnail(store.read(sample.path)) for sample in everything]
+    groups = _joined(near_duplicate_groups(joint, thumbnails), [*real.digests, *(test.digests if test else ())])
     if test:
         samples = [replace(sample, split="out") if sample.split == "test" else sample for sample in samples]
     shares = {"train": 1 - validation - (0 if test else test_share), "val": validation}

@@ -127,22 +127,25 @@ def drop_unreadable(index: DataIndex, found: Survey, *, strict: bool = False) ->
     return index.where(lambda sample: sample.path not in lost)
 
 
-def white_level(samples: Sequence[Sample], limit: int = 64) -> int:
+def white_level(
+    samples: Sequence[Sample], limit: int = 64, read: Callable[[Path], NativeImage] = read_image
+) -> int:
     """The value that stands for white: 255, or for 16-bit files the least white of a camera that fits.
 
     Args:
         samples: images, of which up to `limit` are read, evenly spread; those that cannot be read are left out.
         limit: see there.
+        read: decodes them.
     """
     chosen = np.linspace(0, len(samples) - 1, min(len(samples), limit)).round().astype(int)
-    decoded = (image for number in chosen if (image := _decoded(samples[number].path)) is not None)
+    decoded = (image for number in chosen if (image := _decoded(samples[number].path, read)) is not None)
     brightest = max((int(image.pixels.max()) for image in decoded if image.white > 255), default=None)
     return 255 if brightest is None else next(level for level in WHITE_LEVELS if brightest <= level)
 
 
-def _decoded(path: Path) -> NativeImage | None:
+def _decoded(path: Path, read: Callable[[Path], NativeImage]) -> NativeImage | None:
     try:
-        return read_image(path)
+        return read(path)
     except DataError:
         return None
 

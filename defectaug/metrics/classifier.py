@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from defectaug.device import Compute
 from defectaug.metrics.augmentation import Augment
-from defectaug.metrics.backbones import InitialWeights, build_backbone
+from defectaug.nn.backbones import InitialWeights, build_backbone
 
 RATES = {"small": 3e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
 WARMUP = 0.05  # share of the steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -31,7 +31,7 @@ Floats = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 Log = Callable[[str], None]
 THREADS = 4
-MEMORY = 1 << 30
+MEMORY = 1 << 29
 """Bytes of decoded images that are kept."""
 T = TypeVar("T")
 
@@ -193,12 +193,19 @@ def colour_tensor(image: NativeImage, white: int = 255) -> Tensor:
 
 @dataclass(frozen=True)
 class Form:
-    """What a classifier is shown: side of the square that images are squeezed to, 1 or 3 channels, white level of
-    16-bit files."""
+    """What a classifier is shown of an image.
+
+    Args:
+        size: side of the square that images are squeezed to.
+        channels: 1 or 3.
+        white: white level of 16-bit files.
+        store: decodes the images; None for a new one each time, which keeps nothing.
+    """
 
     size: int
     channels: int
     white: int = 255
+    store: ImageStore | None = field(default=None, repr=False, compare=False)
 
     def __call__(self, image: NativeImage) -> NDArray[np.uint8]:
         """(C, S, S) of an image."""
@@ -238,19 +245,18 @@ class Decoded:
         return self.take([number for number, kept in enumerate(keep) if kept])
 
 
-def decode(records: Sequence[ImageRecord], form: Form, log: Log, store: ImageStore | None = None) -> Decoded:
+def decode(records: Sequence[ImageRecord], form: Form, log: Log) -> Decoded:
     """Images for a classifier; those that cannot be read are named, counted and left out.
 
     Args:
         records: the images.
         form: what they are squeezed to.
         log: takes lines for the user.
-        store: decodes them; None for a new one that keeps nothing.
 
     Raises:
         DataError: none of them can be read.
     """
-    found = list((store or ImageStore(0)).each(records, form))
+    found = list((form.store or ImageStore(0)).each(records, form))
     bad = [str(one) for one in found if isinstance(one, DataError)]
     if bad and len(bad) == len(records):
         raise DataError(f"{bad[0]} (the same for all {len(bad)} images)")

@@ -13,11 +13,11 @@ from defectaug.data.sample import Category
 from defectaug.data.splits import split
 from defectaug.device import Compute
 from defectaug.metrics.augmentation import Augment
-from defectaug.metrics.backbones import SMALL
 from defectaug.metrics.classifier import RATES, CategorySampler, Labelled, Recipe, build, fit, predict
 from defectaug.metrics.context import EvaluationContext, digest
 from defectaug.metrics.distances import Interval, share_interval
 from defectaug.metrics.images import Form, ImageSet
+from defectaug.nn.backbones import SMALL
 
 RELIABLE = 0.75  # share of held-out real defects that a classifier must name right, as mean over categories, to call
 # any synthetic ones wrong

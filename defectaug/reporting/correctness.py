@@ -9,7 +9,6 @@ import numpy as np
 
 from defectaug.data.sample import Category
 from defectaug.methods.base import DefectModel
-from defectaug.metrics.backbones import SMALL
 from defectaug.metrics.changes import SourceChange, mean_change
 from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.distances import Interval
@@ -17,6 +16,7 @@ from defectaug.metrics.images import ImageSet, ImageStore
 from defectaug.metrics.localisation import BLUR, MapScore, PixelCounts, mask_counts, restoration, scores_of
 from defectaug.metrics.naming import RELIABLE, CategoryNaming, Naming, NamingSettings
 from defectaug.metrics.neighbours import Neighbour
+from defectaug.nn.backbones import SMALL
 from defectaug.reporting.sections import Finding, PictureRow, Pictures, Section, Table, Value
 
 GRID = 8  # images of a category in the real-against-synthetic grid

@@ -102,7 +102,7 @@ def study_settings(
         ConfigError: an unknown classifier, or a file of weights that is not its own; better now than after an hour.
     """
     from defectaug.benchmark.api import default_settings
-    from defectaug.metrics.backbones import build_backbone, find_weights
+    from defectaug.nn.backbones import build_backbone, find_weights
 
     settings = settings or default_settings(device)
     settings = replace(settings, seeds=tuple(range(seed, seed + seeds)), device=device)
@@ -129,6 +129,7 @@ def _study(
             test=context.test_index,
             cache=None if context.cache.folder is None else context.cache.folder / "study",
             models=[model] if model is not None else [],
+            store=context.store,
             progress=context.stages("study"),
             say=context.log,
         )

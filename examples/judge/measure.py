@@ -27,14 +27,17 @@ from defectaug.device import choose
 from defectaug.errors import DataError
 from defectaug.io.masks import read_mask
 from defectaug.metrics.changes import difference
-from defectaug.metrics.crops import Classify, around_defect, small_classifier, told_from_real
 from defectaug.metrics.defects import (
+    Classify,
     DefectStatistics,
+    around_defect,
     distribution_distance,
     iou,
     map_distances,
     nearest_training_defect,
+    small_classifier,
     squeezed_mask,
+    told_from_real,
 )
 
 NEAR_COPY = 0.25  # share of themselves by which the maps of two defects differ

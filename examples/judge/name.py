@@ -17,8 +17,7 @@ from records import Record, Rows, by_name, ended, parser, records, write
 
 from defectaug.device import choose
 from defectaug.io.images import resize_float
-from defectaug.metrics.crops import anywhere, named, near_defect, small_classifier
-from defectaug.metrics.defects import SIDE
+from defectaug.metrics.defects import SIDE, anywhere, named, near_defect, small_classifier
 
 CROPS = 4  # of every defective image to learn from
 OFFSET = 0.25  # share of a crop's side by which the defect may lie beside its middle

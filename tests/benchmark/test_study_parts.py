@@ -17,7 +17,6 @@ from defectaug.benchmark.settings import StudySettings
 from defectaug.device import Compute
 from defectaug.errors import ConfigError
 from defectaug.metrics.augmentation import Augment, cutmix, cutout, mixup, traditional
-from defectaug.metrics.backbones import find_weights
 from defectaug.metrics.classifier import (
     CategorySampler,
     Recipe,
@@ -28,6 +27,7 @@ from defectaug.metrics.classifier import (
     reversal_strength,
     reverse_gradient,
 )
+from defectaug.nn.backbones import find_weights
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 

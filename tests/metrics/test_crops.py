@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from defectaug.device import Compute
-from defectaug.metrics.crops import (
+from defectaug.metrics.defects import (
     anywhere,
     around_defect,
     crop,

@@ -28,10 +28,10 @@ from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import entries
 from defectaug.io.images import NativeImage, write_png
 from defectaug.io.manifest import read_lines
-from defectaug.metrics.backbones import build_backbone, find_weights
 from defectaug.metrics.distances import share_interval
 from defectaug.metrics.features import find_extractor, find_pair_measure
 from defectaug.metrics.localisation import PixelCounts
+from defectaug.nn.backbones import build_backbone, find_weights
 from defectaug.reporting.api import evaluate
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.transfer import transfer
