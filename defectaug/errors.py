@@ -1,4 +1,9 @@
-"""Errors that the user can mend. The command line prints them as one line and exits with code 2."""
+"""Errors that the user can mend, which the command line prints as one line (exit code 2), and advice for their text."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class DefectaugError(Exception):
@@ -27,3 +32,12 @@ class TrainingError(DefectaugError):
 
 class PeerError(DefectaugError):
     """Another process of a run on several has stopped."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Advice for a name that is not known: the nearest one, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not close:  # upper and lower case are a frequent mistake, and far apart for difflib
+        close = [other for other in known if other.casefold() == name.casefold()]
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from defectaug.errors import ConfigError
+from defectaug.errors import ConfigError, nearest
 from defectaug.io.files import nfc
 from defectaug.io.yaml import BRIEF, PlainLoader, load_yaml
 
@@ -80,15 +79,6 @@ def read_class_map(path: Path) -> ClassMap:
     if normal is not None and not isinstance(normal, str):
         raise ConfigError(f"{path}: 'normal' must be the name of one folder")
     return ClassMap(normal, _renames(content, "defects", path), _renames(content, "products", path), origin=str(path))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Advice for a name that is not known: the nearest one, or all of them."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not close:  # upper and lower case are a frequent mistake, and far apart for difflib
-        close = [other for other in known if other.casefold() == name.casefold()]
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"
 
 
 def check_folder_name(name: str) -> str | None:

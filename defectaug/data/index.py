@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from defectaug.data.class_map import MAP_NAME, ClassMap, nearest, read_class_map
+from defectaug.data.class_map import MAP_NAME, ClassMap, read_class_map
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Category, Sample
-from defectaug.errors import ConfigError, DataError
+from defectaug.errors import ConfigError, DataError, nearest
 from defectaug.io.files import expanded, nfc
 
 

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from defectaug.data.class_map import nearest
-from defectaug.errors import ConfigError
+from defectaug.errors import ConfigError, nearest
 from defectaug.nn.weights import MissingWeights, Published, WeightsFile, in_given, require
 
 SMALL = "small"  # our own network; every other name is torchvision's

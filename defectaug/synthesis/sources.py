@@ -9,11 +9,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectaug.data.class_map import check_folder_name, nearest
+from defectaug.data.class_map import check_folder_name
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Category, Sample
-from defectaug.errors import ConfigError, DataError
+from defectaug.errors import ConfigError, DataError, nearest
 from defectaug.io.files import has_own_images, images_with_masks, nfc, real
 from defectaug.io.images import probe
 from defectaug.io.skipped import log_skipped

@@ -55,5 +55,5 @@ def test_what_does_not_fit_into_the_memory_is_decoded_again(tmp_path: Path, deco
         *found, bad = store.each(records, lambda image: int(image.pixels[0, 0]))
         assert found == [0, 1, 2] and isinstance(bad, DataError)
     assert sum(decoded.values()) > 3
-    with pytest.raises(DataError, match="bad.png"):
+    with pytest.raises(DataError, match=r"bad\.png"):
         store.all(records, lambda image: image.size)
