@@ -66,7 +66,7 @@ def test_a_folder_without_masks_ends_in_one_line(tiny: Path) -> None:
 
 @pytest.mark.parametrize("crop", [(), ("--crop", 64)])
 def test_naming_of_a_tiny_folder(tiny: Path, crop: tuple) -> None:
-    steps = ("--seeds", 1, "--steps", 60, "--json", tiny / "numbers.json")
+    steps = ("--seeds", 1, "--steps", 25, "--json", tiny / "numbers.json")
     result = run_example("judge/name.py", tiny / "out", tiny / "real", "--learn", tiny / "real", *steps, *crop)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[0] == "|  | P/spot | P/normal |"

@@ -1,12 +1,15 @@
-"""Commands, in this process and in another one."""
+"""Commands, and scripts of the examples, in this process."""
 
 from __future__ import annotations
 
-import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -25,7 +28,18 @@ def run_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[in
 
 
 def run_example(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """A script of `examples` in another process, with this package."""
-    command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    """A script of `examples` as the main program, in this process: imports of torch are paid once."""
+    path, code = ROOT / "examples" / script, 0
+    command = [str(path), *map(str, arguments)]
+    with (
+        patch.object(sys, "argv", command),
+        patch.object(sys, "path", [str(path.parent), *sys.path]),
+        redirect_stdout(StringIO()) as out,
+        redirect_stderr(StringIO()) as err,
+    ):
+        try:
+            runpy.run_path(str(path), run_name="__main__")
+        except SystemExit as left:
+            code = left.code if isinstance(left.code, int) else int(left.code is not None)
+            err.write(left.code if isinstance(left.code, str) else "")
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
