@@ -145,13 +145,13 @@ def _trained_on_test(name: str, model: Path, division: Division, form: Form) -> 
     from defectaug.bundle import read_config
 
     trained = read_config(model)[1]
-    places = [Path(trained.root), model / trained.root] if trained.root else []
-    root = next((place for place in places if place.is_dir()), None)
-    if root is None:
+    root = model / trained.root if trained.root else None  # a relative root starts at the bundle's folder
+    if root is None or not root.is_dir():
         return f"{name}: the data {model} was trained on are not here, so whether it has seen test images is not known"
-    maps = [Path(trained.class_map), model / trained.class_map] if trained.class_map else []
+    class_map = model / trained.class_map if trained.class_map else None
+    class_map = class_map if class_map is not None and class_map.is_file() else None
     try:
-        seen = index_folder(root, class_map=next(filter(Path.is_file, maps), None), normal=trained.normal).training()
+        seen = index_folder(root, class_map=class_map, normal=trained.normal).training()
         known = set(decode(records_of(seen), form, lambda line: None).digests)
     except (DataError, ConfigError) as error:
         return f"{name}: whether {model} was trained on test images is not known ({error})"

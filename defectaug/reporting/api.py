@@ -135,8 +135,9 @@ def evaluate(
         OutputError: a file cannot be written, or is there and is not ours; another run writes to it or to the cache.
     """
     parts = chosen_parts(only, skip)
-    if seeds < 1:
-        raise ConfigError(f"--seeds {seeds}: must be 1 or more")
+    for option, value, least in (("--seeds", seeds, 1), ("--seed", seed, 0)):
+        if value < least:
+            raise ConfigError(f"{option} {value}: must be {least} or more")
     outputs = check_outputs(json, report)
     notes: list[str] = []
     tell = _noted(say or log.info, notes)
@@ -145,6 +146,7 @@ def evaluate(
     held = None if test is None else Path(test)
     pretrained = None if weights is None else Path(weights)
     check_weights(pretrained)
+    check_inputs(parts, bool(made), model is not None, asked=bool(tuple(only)), log=tell)
     refuse_overlap([Path(real), *([held] if held else []), *made])
     from defectaug.reporting.parts import measure, study_settings
 
@@ -202,6 +204,22 @@ def chosen_parts(only: Iterable[str], skip: Iterable[str]) -> tuple[str, ...]:
     if not parts:
         raise ConfigError("--skip: leaves no part to do")
     return parts
+
+
+def check_inputs(parts: Sequence[str], synthetic: bool, model: bool, *, asked: bool, log: Say) -> None:
+    """Refuses an evaluation none of whose parts has what it measures; names such parts where they were asked for.
+
+    Raises:
+        ConfigError: there is nothing to measure.
+    """
+    lacking = {"fidelity": "synthetic images", "study": "synthetic images"} if not synthetic else {}
+    if not (synthetic or model):
+        lacking["correctness"] = "synthetic images or a --model"
+    lines = [f"{part}: nothing to measure without {lacking[part]}" for part in parts if part in lacking]
+    if len(lines) == len(parts):
+        raise ConfigError(f"{lines[0]}; name their folder after that of the real images")
+    for line in lines if asked else ():
+        log(line)
 
 
 def _noted(say: Say, notes: list[str]) -> Say:

@@ -222,6 +222,18 @@ def test_a_bundle_trained_on_the_test_images_is_said(real: Path, test: Path, mad
     assert "may have been trained on the test images" in run_study(real, [made], QUICK).warnings[0]
 
 
+def test_a_relative_data_root_starts_at_the_bundle(
+    real: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The current folder may hold other data under the same name."""
+    folder(tmp_path / "here/data", dict.fromkeys(REAL, 3), stream=5)
+    real.rename(tmp_path / "data")
+    model = bundle(tmp_path / "model", Path("../data"), sum(REAL.values()))
+    (tmp_path / "here/models").mkdir()
+    monkeypatch.chdir(tmp_path / "here/models")
+    assert "LEAK" in run_study(tmp_path / "data", [made], QUICK, models=[model]).warnings[0]
+
+
 def test_classes_that_one_folder_lacks(real: Path, test: Path, tmp_path: Path) -> None:
     made, said = folder(tmp_path / "made", {"A/spot": 3, "C/spot": 4, "A/scratch": 2}, stream=3), []
     shutil.rmtree(test / "B/spot")

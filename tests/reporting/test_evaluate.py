@@ -288,3 +288,23 @@ def test_command_line(root: Path, out: Path, tmp_path: Path, run: Run) -> None:
         code, text, said = run("evaluate", root, out, *options)
         assert (code, text) == (2, "")
         assert wrong in said.splitlines()[-1]
+
+
+def test_a_seed_below_zero_is_one_line_for_the_user(root: Path, out: Path, run: Run) -> None:
+    code, printed, told = run("evaluate", root, out, "--only", "counts,study", "--seed", -1)
+    assert (code, printed) == (2, "")
+    assert "--seed -1: must be 0 or more" in told.splitlines()[-1]
+
+
+@pytest.mark.parametrize("part", ["study", "fidelity", "correctness"])
+def test_a_part_alone_without_what_it_needs_names_what_is_missing(root: Path, part: str, run: Run) -> None:
+    code, printed, told = run("evaluate", root, "--only", part)
+    assert (code, printed, len(told.splitlines())) == (2, "", 1), told
+    assert f"{part}: nothing to measure without synthetic images" in told
+
+
+def test_a_part_that_is_asked_for_in_vain_is_said(root: Path) -> None:
+    told: list[str] = []
+    result = evaluate(root, only=["counts", "study"], say=told.append)
+    assert any(line.startswith("study: nothing to measure without synthetic images") for line in told)
+    assert [section.title for section in result.sections] == ["Images"]
