@@ -33,7 +33,7 @@ class Augment:
     def __call__(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images (B, C, S, S) uint8 to float32 in [0, 1], and their targets (B, T).
 
-        All draws come from `generator`, on the CPU, so that devices do not differ.
+        All random numbers come from `generator`, on the CPU, so that devices do not differ.
         """
         if self.kind == "none":
             return images.float() / 255, targets

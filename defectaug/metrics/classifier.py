@@ -25,8 +25,8 @@ Steps = Callable[[int], object]
 class Classifier(nn.Module):
     """A backbone, a linear layer for the classes, and if wanted one that tells real from synthetic.
 
-    The second layer lies behind a gradient reversal layer (Ganin and Lempitsky, 2015; section 4.2 of the paper): it
-    learns to tell the two apart while the backbone unlearns what it does so by.
+    The second layer lies behind a gradient reversal layer (Ganin and Lempitsky, 2015; section 4.2 of the paper): it is
+    trained to tell the two apart, the backbone not to leave any difference.
     """
 
     def __init__(self, backbone: nn.Module, features: int, classes: int, *, auxiliary: bool = False) -> None:
@@ -123,12 +123,12 @@ class CategorySampler:
         self._batch, self._seed = batch, seed
         weights = np.zeros(len(categories))
         for category in np.unique(categories):
-            real, made = (categories == category) & ~synthetic, (categories == category) & synthetic
-            share = real.sum() / (real.sum() + made.sum())
-            share = max(share, real_share) if real.any() and made.any() else share
-            size = 1.0 if oversample else float(real.sum() + made.sum())
+            real, added = (categories == category) & ~synthetic, (categories == category) & synthetic
+            share = real.sum() / (real.sum() + added.sum())
+            share = max(share, real_share) if real.any() and added.any() else share
+            size = 1.0 if oversample else float(real.sum() + added.sum())
             weights[real] = size * share / max(1, real.sum())
-            weights[made] = size * (1 - share) / max(1, made.sum())
+            weights[added] = size * (1 - share) / max(1, added.sum())
         self._edges = np.cumsum(weights / weights.sum())
 
     def __call__(self, step: int) -> NDArray[np.int64]:
@@ -184,7 +184,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Check:
-    """A look at the validation images after so many steps: weighted error rate and cross-entropy."""
+    """Error rate and cross-entropy on the validation images after so many steps, weighted."""
 
     step: int
     error: float
@@ -222,7 +222,7 @@ def fit(
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images, targets = data.images.to(device), data.targets.to(device)
     optimiser = torch.optim.AdamW(classifier.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
-    looks = {round(recipe.steps * (n + 1) / recipe.checks) for n in range(recipe.checks)} if validation else set()
+    checked = {round(recipe.steps * (n + 1) / recipe.checks) for n in range(recipe.checks)} if validation else set()
     checks: list[Check] = []
     best: dict[str, Tensor] = {}
     generator = torch.Generator().manual_seed(seed)
@@ -233,7 +233,7 @@ def fit(
             chosen = torch.from_numpy(sampler(step)).to(device)
             batch, wanted = augment(images[chosen], targets[chosen], generator)
             _step(classifier, optimiser, batch, wanted, step, recipe, compute)
-            if validation is not None and step + 1 in looks:
+            if validation is not None and step + 1 in checked:
                 checks.append(_check(classifier, validation, step + 1, compute))
                 if checks[-1] == min(checks, key=lambda check: (check.error, check.loss)):
                     best = {name: value.clone() for name, value in classifier.state_dict().items()}

@@ -115,13 +115,13 @@ def resampled(
     """The value with a 95 % bootstrap interval: both sets are drawn again with replacement, `resamples` times.
 
     Drawing again adds to such distances the bias that drawing the sets has added once already. So the interval shows
-    the spread of the draws laid around the value, not their level.
+    the spread of the resamples laid around the value, not their level.
 
     Args:
         value: of the sets as they are.
         measure: the value from how often each row of the two sets counts.
         sizes: rows of the two sets.
-        seed: of the draws.
+        seed: of the resampling.
         resamples: their number.
         floor: what the value cannot be below.
     """

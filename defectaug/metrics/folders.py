@@ -19,7 +19,7 @@ from defectaug.io.masks import mask_folder
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ImageRecord:
         synthetic: False for real images, also for those that a balanced folder holds.
         source: the real image that was painted on, where that is known.
         mask: mask of the defect: the true one of a real image, or what was painted.
-        model: sha256 of the weights that made it, where that is known.
+        model: sha256 of the weights that it was made with, where that is known.
         reference: the real image whose defect was taken, where there is one.
     """
 
@@ -62,11 +62,11 @@ def read_real(
 
 
 def records_of(index: DataIndex) -> list[ImageRecord]:
-    """The samples of an index as real records, with their true masks where the data set brings them."""
+    """The samples of an index as real images, with their true masks where the data set brings them."""
     return [ImageRecord(one.path, one.product, one.defect, False, mask=one.mask) for one in index.samples]
 
 
-def read_synthetic(root: Path, say: Say = lambda line: None) -> list[ImageRecord]:
+def read_synthetic(root: Path, log: Log = lambda line: None) -> list[ImageRecord]:
     """The images of a folder that synthesis has left; of any other folder all images, as synthetic ones.
 
     Raises:
@@ -79,14 +79,14 @@ def read_synthetic(root: Path, say: Say = lambda line: None) -> list[ImageRecord
     if not lines and (root / manifest.NAME).exists():
         raise DataError(
             f"{root / manifest.NAME}: no line of it can be read as synthesis writes them; mend it, or remove it to "
-            "take the images for what their folders say"
+            "take the images for what their folders tell"
         )
     if not lines:
-        say(f"{root}: no {manifest.NAME}, so sources, masks and what made the images are unknown")
+        log(f"{root}: no {manifest.NAME}, so sources, masks and what made the images are unknown")
         return _by_folders(root)
     for line in lines:
         _check_line(root, line)
-    records = sorted((_picture(root, line) for line in lines), key=lambda record: record.path)
+    records = sorted((_record(root, line) for line in lines), key=lambda record: record.path)
     missing = [record.path for record in records if not record.path.is_file()]
     if missing:
         raise DataError(
@@ -96,12 +96,12 @@ def read_synthetic(root: Path, say: Say = lambda line: None) -> list[ImageRecord
     listed = {record.path for record in records}
     others = [path for path in image_files(root) if path not in listed]
     if others:
-        say(f"{root}: {len(others)} images are not in {manifest.NAME} and are left out, first {others[0]}")
+        log(f"{root}: {len(others)} images are not in {manifest.NAME} and are left out, first {others[0]}")
     return records
 
 
 def with_masks(records: Sequence[ImageRecord], root: Path, masks: Path) -> list[ImageRecord]:
-    """The records with the masks of another folder, found by their place below `root`, then by category and name."""
+    """The images with the masks of another folder, found by their place below `root`, then by category and name."""
     known = masks_by_stem(masks)
     found = []
     for record in records:
@@ -124,13 +124,13 @@ def refuse_overlap(folders: Sequence[Path]) -> None:
 
 
 def without_shared(
-    records: Sequence[ImageRecord], known: Sequence[ImageRecord], root: Path, say: Say
+    records: Sequence[ImageRecord], known: Sequence[ImageRecord], root: Path, log: Log
 ) -> list[ImageRecord]:
-    """The synthetic records that are not, by a link, the very files of `known`; how many were left out is said."""
+    """The synthetic images that are not, by a link, the very files of `known`; how many were left out is logged."""
     taken = {_identity(record.path) for record in known}
     kept = [record for record in records if not record.synthetic or _identity(record.path) not in taken]
     if len(kept) < len(records):
-        say(f"{root}: {len(records) - len(kept)} files are links to real images and are left out")
+        log(f"{root}: {len(records) - len(kept)} files are links to real images and are left out")
     return kept
 
 
@@ -153,7 +153,7 @@ def _check_line(root: Path, line: dict[str, Any]) -> None:
         )
 
 
-def _picture(root: Path, line: dict[str, Any]) -> ImageRecord:
+def _record(root: Path, line: dict[str, Any]) -> ImageRecord:
     source = line.get("source") if line.get("synthetic") else None
     mask = (mask_folder(root) / line["file"]).with_suffix(".png")
     return ImageRecord(

@@ -95,7 +95,7 @@ class Family:
     """Networks that come from one place.
 
     Args:
-        names: theirs.
+        names: all of them.
         build: a new network by name, number of image channels and the weights to start with.
         published: the ImageNet weights of a network, and what they are called; None where there are none.
     """

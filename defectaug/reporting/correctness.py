@@ -105,7 +105,7 @@ def _naming_warnings(
         known_of = "cannot be tested on held-out defects"
         if skill is not None:
             known_of = f"names only {100 * skill:.0f} % of held-out real defects right (mean of the categories)"
-        warnings.append(f"The classifier {known_of}: it is a poor judge, and so are the shares below.")
+        warnings.append(f"The classifier {known_of}: it is unreliable, and so are the shares below.")
     return warnings
 
 

@@ -1,35 +1,15 @@
-"""Parts of the downstream study: statistics, draws, augmentations, networks, settings."""
+"""Parts of the downstream study: statistics, conditions and sampling budgets, settings."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from defectaug.benchmark.conditions import Arm, arms, portions
 from defectaug.benchmark.intervals import Difference, paired_difference, t_cdf, t_quantile, verdict
 from defectaug.benchmark.settings import StudySettings
-from defectaug.device import Compute
 from defectaug.errors import ConfigError
-from defectaug.metrics.augmentation import Augment, cutmix, cutout, mixup, traditional
-from defectaug.metrics.classifier import (
-    CategorySampler,
-    Recipe,
-    build,
-    origin_loss,
-    predict,
-    rate_of,
-    reversal_strength,
-    reverse_gradient,
-)
-from defectaug.nn.backbones import find_weights
-
-CPU = Compute(torch.device("cpu"), bf16=False)
 
 
 # Student's t as scipy.stats.t.ppf and .cdf give it
@@ -61,57 +41,6 @@ def test_verdict_follows_the_rule() -> None:
         paired_difference([], [])
 
 
-def test_gradient_is_reversed_and_the_value_kept() -> None:
-    features = torch.tensor([[1.0, -2.0]], requires_grad=True)
-    reversed_ = reverse_gradient(features, 0.5)
-    assert torch.equal(reversed_, features)
-    reversed_.sum().backward()
-    assert torch.equal(features.grad, torch.tensor([[-0.5, -0.5]]))
-
-
-def test_auxiliary_layer_learns_what_the_backbone_unlearns() -> None:
-    classifier = build("small", 3, auxiliary=True)
-    images, wanted = torch.rand(8, 1, 32, 32), torch.eye(2)[[0, 1] * 4]
-    parameter = classifier.backbone.layers[1].weight
-    gradients = []
-    for strength in (1.0, -1.0):  # -1 undoes the reversal
-        classifier.zero_grad()
-        _, logits = classifier.with_auxiliary(images, strength)
-        origin_loss(logits, wanted).backward()
-        gradients.append((parameter.grad.clone(), classifier.auxiliary.weight.grad.clone()))
-    assert torch.allclose(gradients[0][0], -gradients[1][0], atol=1e-7) and gradients[0][0].abs().max() > 0
-    assert torch.allclose(gradients[0][1], gradients[1][1])
-
-
-def test_images_without_an_origin_do_not_count() -> None:
-    logits = torch.randn(3, 2)
-    targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    expected = nn.functional.cross_entropy(logits[:2], torch.tensor([0, 1]))
-    assert origin_loss(logits, targets).item() == pytest.approx(expected.item(), rel=1e-6)
-    assert origin_loss(logits, torch.zeros(3, 2)).item() == 0
-
-
-def test_schedules() -> None:
-    recipe = Recipe(steps=100, rate=1.0)
-    assert rate_of(0, recipe) == 0.2 and rate_of(4, recipe) == 1 and rate_of(99, recipe) < 0.001
-    assert reversal_strength(0, 100) == 0 and 0.99 < reversal_strength(100, 100) < 1
-
-
-def test_sampler_treats_categories_alike_and_keep_real_images() -> None:
-    cells = np.array([0] * 100 + [1] * 2 + [1] * 18)
-    synthetic = np.array([False] * 102 + [True] * 18)
-    sampler = CategorySampler(cells, synthetic, batch=50, seed=3, real_share=0.5)
-    counts = Counter(np.concatenate([sampler(step) for step in range(200)]).tolist())
-    first = sum(counts[n] for n in range(100)) / 10_000
-    real = sum(counts[n] for n in (100, 101)) / 10_000
-    assert first == pytest.approx(0.5, abs=0.01) and real == pytest.approx(0.25, abs=0.01)
-    assert (sampler(7) == CategorySampler(cells, synthetic, batch=50, seed=3)(7)).all()
-    assert (sampler(7) != sampler(8)).any()
-    natural = CategorySampler(cells, synthetic, batch=50, seed=3, real_share=0.0, oversample=False)
-    counts = Counter(np.concatenate([natural(step) for step in range(200)]).tolist())
-    assert sum(counts[n] for n in range(100)) / 10_000 == pytest.approx(100 / 120, abs=0.02)
-
-
 def test_scarce_cells_are_filled_first() -> None:
     real = {("A", "normal"): 50, ("A", "scratch"): 30, ("A", "spot"): 4, ("B", "spot"): 10}
     there = {("A", "scratch"): 40, ("A", "spot"): 40, ("B", "spot"): 3}
@@ -129,94 +58,6 @@ def test_arms() -> None:
     names = [arm.name for arm in arms(settings, ["gan"])]
     assert names == ["none", "cutout", "cutout + gan", "cutout + gan (1 per real)", "cutout + gan (4 per real)"]
     assert arms(settings, []) == (Arm("none"),)
-
-
-def batch(count: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
-    images = torch.arange(count)[:, None, None, None].expand(count, 1, 32, 32) * 15
-    return images.to(torch.uint8), torch.eye(count)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def test_no_augmentation_only_scales() -> None:
-    images, targets = batch()
-    found, kept = Augment("none")(images, targets, seeded())
-    assert torch.equal(found, images.float() / 255) and torch.equal(kept, targets)
-
-
-def test_targets_follow_the_pixels() -> None:
-    images, targets = batch()
-    values = images.float() / 255
-    mixed, shares = cutmix(values, targets, seeded())
-    grey = shares @ values[:, 0, 0, 0]
-    assert torch.allclose(mixed.mean((1, 2, 3)), grey, atol=1e-5)
-    assert not torch.equal(mixed, values) and torch.allclose(shares.sum(1), torch.ones(16))
-    mixed, shares = mixup(values, targets, seeded())
-    assert torch.allclose(mixed[:, 0, 0, 0], shares @ values[:, 0, 0, 0], atol=1e-5)
-    assert not torch.equal(mixed, values)
-
-
-def test_cutout_makes_a_hole() -> None:
-    images = torch.rand(64, 1, 32, 32)
-    changed = (cutout(images, seeded()) != images).float().mean((1, 2, 3))
-    assert changed.min() > 0.01 and changed.max() <= 0.0626 + 0.01
-
-
-def test_traditional_flips_only_where_allowed() -> None:
-    ramp = torch.arange(32, dtype=torch.uint8)[None, None, None, :].expand(64, 1, 32, 32) * 8
-    for flips, some in (("none", False), ("v", False), ("h", True)):
-        found = traditional(ramp, seeded(), flips)
-        falling = found[..., 4:28].mean(2)[:, 0].diff(dim=1).mean(1) < 0
-        assert falling.any().item() == some and not falling.all()
-    assert found.min() >= 0 and found.max() <= 1
-    assert torch.equal(found, traditional(ramp, seeded(), "h"))
-
-
-def test_classifiers_of_torchvision() -> None:
-    images = torch.randint(0, 255, (3, 1, 32, 32), dtype=torch.uint8)
-    for name in ("small", "resnet18"):
-        classifier = build(name, 4, seed=1, auxiliary=True)
-        shares = predict(classifier, images, CPU)
-        assert shares.shape == (3, 4) and torch.allclose(shares.sum(1), torch.ones(3), atol=1e-5)
-        assert torch.equal(shares, predict(build(name, 4, seed=1, auxiliary=True), images, CPU))
-
-
-def test_weights_from_a_file(tmp_path: Path) -> None:
-    from torchvision import models
-
-    torch.manual_seed(5)
-    network = models.resnet18(weights=None)
-    torch.save(network.state_dict(), tmp_path / "resnet18.pth")
-    found = find_weights("resnet18", str(tmp_path), print)
-    assert found.origin.endswith("resnet18.pth") and len(found.sha256 or "") == 64
-    classifier = build("resnet18", 2, weights=found)
-    assert torch.equal(classifier.backbone.network.conv1.weight, network.conv1.weight)
-    (tmp_path / "resnet50.pth").write_bytes(b"nothing")
-    for name, place, said in (
-        ("resnet50", tmp_path, "cannot be read"),
-        ("resnet50", tmp_path / "none.pth", "no such file"),
-        ("vgg11", tmp_path, "no file vgg11"),
-        ("resnet999", tmp_path, "none of that name"),
-    ):
-        with pytest.raises(ConfigError, match=said):
-            find_weights(name, str(place), print)
-    with pytest.raises(ConfigError, match="not the weights of resnet34"):
-        build("resnet34", 2, weights=found)
-
-
-def test_a_missing_network_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **options: object) -> None:
-        raise OSError("no route")
-
-    monkeypatch.setattr("defectaug.nn.weights.get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr("defectaug.nn.weights.download_url_to_file", refuse)
-    said: list[str] = []
-    assert "from scratch" in find_weights("resnet18", "auto", said.append).origin
-    assert len(said) == 1 and "no route" in said[0]
-    with pytest.raises(ConfigError, match="ImageNet weights cannot be had"):
-        find_weights("resnet18", "imagenet", said.append)
 
 
 @pytest.mark.parametrize(

@@ -63,12 +63,12 @@ def test_agreement_with_torch_fidelity_on_features() -> None:
     from torch_fidelity.metric_prc import prc_features_to_metric
 
     a, b = (torch.from_numpy(rows(count, 5, mean).astype(np.float32)) for count, mean in ((60, 0.0), (50, 0.3)))
-    theirs = fid_statistics_to_metric(fid_features_to_statistics(a), fid_features_to_statistics(b), False)
-    assert frechet(a.numpy(), b.numpy()) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
+    expected = fid_statistics_to_metric(fid_features_to_statistics(a), fid_features_to_statistics(b), False)
+    assert frechet(a.numpy(), b.numpy()) == pytest.approx(expected["frechet_inception_distance"], rel=1e-3)
     half = b[:50]
     kid = kid_features_to_metric(half, a[:50], kid_subsets=1, kid_subset_size=50, verbose=False)
-    ours = Kernels.of(half.numpy(), a[:50].numpy()).distance()
-    assert ours == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-3)
+    found = Kernels.of(half.numpy(), a[:50].numpy()).distance()
+    assert found == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-3)
     prc = prc_features_to_metric(b, a, verbose=False)  # first the synthetic ones
     assert inside(b.numpy(), a.numpy()).mean() == pytest.approx(prc["precision"], rel=1e-3)
     assert inside(a.numpy(), b.numpy()).mean() == pytest.approx(prc["recall"], rel=1e-3)
@@ -81,12 +81,12 @@ def test_agreement_with_torch_fidelity_on_images(tmp_path: Path, monkeypatch: py
         patch.setattr(library, "load_state_dict_from_url", lambda *args, **options: {})
         patch.setattr(library.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
         torch.manual_seed(0)
-        theirs = library.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
-    torch.save(theirs.state_dict(), tmp_path / "random.pth")
+        expected = library.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    torch.save(expected.state_dict(), tmp_path / "random.pth")
     found = weights.find(weights.inception(), tmp_path / "random.pth")
     assert found is not None
     images = torch.from_numpy(np.stack([part(seed)[0] for seed in range(2)]))[:, None].repeat(1, 3, 1, 1)
-    np.testing.assert_allclose(Inception(found)(images), theirs(images)[0].numpy(), rtol=1e-4)
+    np.testing.assert_allclose(Inception(found)(images), expected(images)[0].numpy(), rtol=1e-4)
 
 
 def test_agreement_with_torchmetrics_lpips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,11 +98,11 @@ def test_agreement_with_torchmetrics_lpips(tmp_path: Path, monkeypatch: pytest.M
     network = alexnet(weights=None).features
     torch.save({f"features.{key}": value for key, value in network.state_dict().items()}, tmp_path / "alexnet.pth")
     monkeypatch.setattr(library, "_get_tv_model_features", lambda net, pretrained=False: network)
-    theirs = LearnedPerceptualImagePatchSimilarity("alex", reduction="mean", normalize=True)
-    ours = Lpips(hashed(tmp_path / "alexnet.pth"))
+    expected = LearnedPerceptualImagePatchSimilarity("alex", reduction="mean", normalize=True)
+    found = Lpips(hashed(tmp_path / "alexnet.pth"))
     a, b = (torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8) for _ in range(2))
-    assert ours(a, b).mean() == pytest.approx(float(theirs(a.float() / 255, b.float() / 255)), rel=1e-3)
-    assert ours(a, a) == pytest.approx(np.zeros(3), abs=1e-7)
+    assert found(a, b).mean() == pytest.approx(float(expected(a.float() / 255, b.float() / 255)), rel=1e-3)
+    assert found(a, a) == pytest.approx(np.zeros(3), abs=1e-7)
 
 
 def test_kernel_distance_pairs_no_row_with_itself_when_drawn_twice() -> None:
