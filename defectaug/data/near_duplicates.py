@@ -1,4 +1,4 @@
-"""Near-duplicates: exact copies by a hash of the pixels, others by correlation, also shifted or mirrored. No torch.
+"""Near-duplicates, found by correlation, also shifted or mirrored. No torch.
 
 Images of one product are alike by nature. So the product's mean image and slow changes of brightness are taken away,
 and what is left is compared by correlation.
@@ -6,7 +6,6 @@ and what is left is compared by correlation.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -80,12 +79,6 @@ class Gallery:
     def of(thumbnails: Sequence[Floats], mean: Floats) -> Gallery:
         """From thumbnails and a :func:`mean_image`, (S, S) each."""
         return Gallery(details(thumbnails) - details([mean]), details([mean])[0])
-
-
-def pixel_hash(image: NativeImage) -> str:
-    """Hash of the decoded pixels, their size and depth: equal for equal images in whatever file format."""
-    head = f"{image.pixels.shape}{image.pixels.dtype}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(image.pixels).tobytes()).hexdigest()
 
 
 def thumbnail(image: NativeImage) -> Floats:

@@ -14,10 +14,9 @@ import numpy as np
 from defectaug.data.header_cache import Headers, edges_digest
 from defectaug.data.index import DataIndex
 from defectaug.data.layouts import Hints
-from defectaug.data.near_duplicates import pixel_hash
 from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
-from defectaug.io.images import Header, NativeImage, read_image
+from defectaug.io.images import Header, NativeImage, pixel_hash, read_image
 
 ADVISED_IMAGES = 8
 WHITE_LEVELS = (1023, 4095, 16383, 65535)  # cameras of 10, 12, 14 and 16 bits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import stat
 import struct
@@ -144,6 +145,12 @@ def write_png(path: Path, image: NativeImage) -> None:
         pixels = np.dstack([pixels, image.alpha])
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     write_atomic(path, lambda file: picture.save(file, format="PNG", compress_level=COMPRESSION))
+
+
+def pixel_hash(image: NativeImage) -> str:
+    """Hash of the decoded pixels, their size and depth: equal for equal images in whatever file format."""
+    head = f"{image.pixels.shape}{image.pixels.dtype}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(image.pixels).tobytes()).hexdigest()
 
 
 def to_model(pixels: NDArray, size: int, channels: int, white: int) -> NDArray[np.float32]:

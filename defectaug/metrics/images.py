@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectaug.data.near_duplicates import pixel_hash, thumbnail
+from defectaug.data.near_duplicates import thumbnail
 from defectaug.data.sample import Category
 from defectaug.data.stores import white_of
 from defectaug.data.survey import WHITE_LEVELS
 from defectaug.errors import DataError
-from defectaug.io.images import NativeImage, as_channels, probe, quantise, read_image, to_model
+from defectaug.io.images import NativeImage, as_channels, pixel_hash, probe, quantise, read_image, to_model
 from defectaug.io.masks import as_mask
 from defectaug.io.recent import Recent
 from defectaug.io.skipped import log_skipped
