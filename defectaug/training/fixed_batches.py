@@ -1,53 +1,53 @@
-"""Fixed batches for sample sheets and scores."""
+"""Fixed batches for sample grids and scores."""
 
 from __future__ import annotations
 
-from itertools import product as pairs
+from collections import defaultdict
 
 import numpy as np
 import torch
 
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.data.index import DataIndex
+from defectaug.data.sample import Category
 from defectaug.data.stores import Store
 
-SHEET = 12
-VALIDATION = 48
+GRID_COLUMNS = 12
+VALIDATION_IMAGES = 48
 
 
-def example_batch(index: DataIndex, store: Store, count: int = SHEET) -> Batch:
-    """Normal sources of the products in turn, and references of the defects in turn, for sample sheets."""
-    numbers: dict[tuple[str, str], list[int]] = {}
+def example_batch(index: DataIndex, store: Store, count: int = GRID_COLUMNS) -> Batch:
+    """The columns of a sample grid: references of the categories in turn, and for each a normal source of its product;
+    where that product has no normal images, of the other products in turn."""
+    members: defaultdict[Category, list[int]] = defaultdict(list)  # sample numbers
     for number, sample in enumerate(index.samples):
-        numbers.setdefault((sample.product, sample.defect), []).append(number)
-    cells = [c for c in pairs(index.defects[1:], index.products) if (c[1], c[0]) in numbers]
-    normals = [p for p in index.products if (p, index.normal) in numbers] or [index.samples[0].product]
+        members[sample.category].append(number)
+    categories = [c for d in index.defects[1:] for p in index.products if (c := Category(p, d)) in members]
+    normals = {p: found for p in index.products if (found := members.get(Category(p, index.normal)))}
+    others = list(normals.values()) or [list(range(len(index.samples)))]
     sources, references = [], []
     for column in range(count):
-        defect, product = cells[column % len(cells)]
-        product_source = product if product in normals else normals[column % len(normals)]
-        rows = numbers.get((product_source, index.normal)) or list(range(len(index.samples)))
-        sources.append(rows[column // len(cells) % len(rows)])
-        mine = numbers[product, defect]
-        references.append(mine[column // len(cells) % len(mine)])
+        turn, place = divmod(column, len(categories))
+        category = categories[place]
+        normal = normals.get(category.product, others[column % len(others)])
+        sources.append(normal[turn % len(normal)])
+        references.append(members[category][turn % len(members[category])])
+    defect = torch.tensor([index.defects.index(sample.defect) for sample in index.samples])
+    product = torch.tensor([index.products.index(sample.product) for sample in index.samples])
     rng = np.random.default_rng(0)
-
-    def labels(rows: list[int], names: tuple[str, ...], kind: str) -> torch.Tensor:
-        return torch.tensor([names.index(getattr(index.samples[row], kind)) for row in rows])
-
     return Batch(
-        image=torch.stack([store.get(row, rng) for row in sources]),
-        defect=labels(sources, index.defects, "defect"),
-        product=labels(sources, index.products, "product"),
+        image=torch.stack([store.get(number, rng) for number in sources]),
+        defect=defect[sources],
+        product=product[sources],
         index=torch.tensor(sources),
-        target=labels(references, index.defects, "defect"),
-        reference=torch.stack([store.get(row, rng) for row in references]),
-        reference_product=labels(references, index.products, "product"),
+        target=defect[references],
+        reference=torch.stack([store.get(number, rng) for number in references]),
+        reference_product=product[references],
         reference_index=torch.tensor(references),
     )
 
 
-def validation_batch(index: DataIndex, store: Store, count: int = VALIDATION) -> Batch:
+def validation_batch(index: DataIndex, store: Store, count: int = VALIDATION_IMAGES) -> Batch:
     """Sources and real defective images to compare with.
 
     CHOICE: from the training images: of tens of defects none is spared for choosing a checkpoint.

@@ -46,7 +46,7 @@ class Loop:
     Args:
         method: what is trained.
         batches: training batches, a pure function of the step.
-        examples: fixed images for sample sheets.
+        examples: fixed images for sample grids.
         validation: fixed images for scores.
         folder: the model folder.
         run: rhythm of the run.
@@ -80,10 +80,9 @@ class Loop:
             self.team.copy_from_first(module.state_dict().values())
         self.log(f"resuming at step {self.at.step}")
 
-    def done(self) -> float:
+    def fraction(self) -> float:
         """Share of the run that is over, 0 to 1; by time where minutes were given."""
-        share = self.at.step / self.run.steps
-        return min(1.0, self.at.seconds / (60 * self.minutes)) if self.minutes else min(1.0, share)
+        return min(1.0, self.at.seconds / (60 * self.minutes) if self.minutes else self.at.step / self.run.steps)
 
     def go(self) -> None:
         """Trains to the end. On Ctrl-C or SIGTERM saves and raises KeyboardInterrupt.
@@ -98,7 +97,7 @@ class Loop:
         try:
             with termination_as_interrupt(repeats=self.team.size > 1) as interrupted:
                 stopped = self._stopped(interrupted)
-                while self.done() < 1 and not stopped:
+                while self.fraction() < 1 and not stopped:
                     self._step(log)
                     stopped = self._stopped(interrupted)
                 self._save()  # a signal that comes now waits for it
@@ -120,7 +119,7 @@ class Loop:
         at, run = self.at, self.run
         if at.step == run.warmup:
             self.method.begin_validation()
-        values = self.method.step(self._batch(), at.step, self.done())
+        values = self.method.step(self._batch(), at.step, self.fraction())
         at.step += 1
         took = time.monotonic() - start
         at.seconds += took
@@ -154,14 +153,14 @@ class Loop:
         return self.at.step + int(max(0.0, 60 * self.minutes - self.at.seconds) / self.pace)
 
     def _sample(self) -> None:
-        write_sheet(self.folder / "samples" / f"step_{self.at.step:06d}.png", self.method.grid(self.examples))
+        write_grid(self.folder / "samples" / f"step_{self.at.step:06d}.png", self.method.grid(self.examples))
 
     def _validate(self, log: MetricLog) -> None:
         scores = self.method.score(self.validation)
         log.write(self.at.step, scores)
         score = scores.get("score")  # none where no class has two images to compare: the last weights are kept then
         # Averages lag behind, and rates decay at the end: only the last third of a run competes.
-        if score is not None and score < self.at.best and self.done() >= 2 / 3:
+        if score is not None and score < self.at.best and self.fraction() >= 2 / 3:
             self.at.best, self.at.best_step = score, self.at.step
             write_weights(self.folder, self.method.weights())
 
@@ -207,13 +206,13 @@ def termination_as_interrupt(repeats: bool = False) -> Iterator[threading.Event]
             signal.signal(number, handler)
 
 
-def write_sheet(path: Path, sheet: Tensor) -> None:
-    """Writes (C, H, W) in [-1, 1] as PNG.
+def write_grid(path: Path, grid: Tensor) -> None:
+    """Writes a sample grid (C, H, W) in [-1, 1] as PNG.
 
     Raises:
         OutputError: it cannot be written.
     """
-    pixels = ((sheet + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    pixels = ((grid + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
     fresh = path.with_suffix(".part")
     try:

@@ -39,7 +39,7 @@ from defectaug.synthesis.write import copy_file
 from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.fixed_batches import example_batch, validation_batch
 from defectaug.training.log import MetricLog
-from defectaug.training.loop import Loop, termination_as_interrupt, write_sheet
+from defectaug.training.loop import Loop, termination_as_interrupt, write_grid
 
 Act = Callable[[Path], object]
 CPU = torch.device("cpu")
@@ -253,10 +253,10 @@ def test_metrics_that_cannot_be_read_or_written(tmp_path: Path) -> None:
         log.close()
 
 
-def test_a_sheet_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_sample_grid_that_cannot_be_written(tmp_path: Path) -> None:
     file_in_the_way(tmp_path / "samples")
     with pytest.raises(OutputError, match="cannot be written"):
-        write_sheet(tmp_path / "samples/step_000001.png", torch.zeros(1, 4, 4))
+        write_grid(tmp_path / "samples/step_000001.png", torch.zeros(1, 4, 4))
 
 
 def test_a_state_whose_numbers_are_none(tmp_path: Path) -> None:

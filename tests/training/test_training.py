@@ -112,6 +112,22 @@ def test_metrics_of_a_resumed_run_are_written_once(tmp_path: Path) -> None:
     ]
 
 
+# Fixed batches
+
+
+def test_columns_of_a_sample_grid(tmp_path: Path) -> None:
+    index = index_folder(native(tmp_path / "data", {"A/normal": 2, "A/scratch": 1, "B/scratch": 2, "C/spot": 3}))
+    batch = example_batch(index, ImageStore(index.samples, 32, 1), 7)
+    pairs = zip(batch.reference_product, batch.target, strict=True)
+    classes = [(index.products[product], index.defects[defect]) for product, defect in pairs]
+    in_turn = [("A", "scratch"), ("B", "scratch"), ("C", "spot")]
+    assert classes == [*in_turn, *in_turn, in_turn[0]]
+    files = [index.samples[number].path.stem for number in batch.reference_index]
+    assert files == ["000", "000", "000", "000", "001", "001", "000"]
+    assert batch.index.tolist() == [0, 0, 0, 1, 1, 1, 0]  # B and C have no normal images: A's
+    assert batch.defect.eq(0).all() and batch.product.eq(0).all()
+
+
 # State
 
 
