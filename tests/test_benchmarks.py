@@ -12,7 +12,7 @@ from benchmarks.__main__ import main
 from benchmarks.plain import PlainMethod
 from small_networks import CPU, small_config, small_method, training_batch
 
-from defectaug.methods.dtgan import codes
+from defectaug.methods.layered import codes
 
 
 @pytest.mark.parametrize("recipe", ["tiny", "paper", "ablation_a"])

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 class Method(Protocol):
     """Networks, optimisers and one step; everything that changes is in ``modules`` and ``optimizers``."""
 
-    modules: Mapping[str, nn.Module]
-    optimizers: Mapping[str, Optimizer]
+    @property
+    def modules(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]: ...
 
     def step(self, batch: Batch, step: int, fraction: float) -> dict[str, float]:
         """One step of all phases; returns the values to be logged.

@@ -11,7 +11,7 @@ PATIENCE = 1_000  # steps
 NOTHING = 1e-5  # mean opacity: less than a pixel in an image
 
 
-class Watch(nn.Module):
+class CollapseMonitor(nn.Module):
     """Counts the steps without any paint. A module, so that the count is saved with the rest of a run."""
 
     dead_steps: Tensor
@@ -20,7 +20,7 @@ class Watch(nn.Module):
         super().__init__()
         self.register_buffer("dead_steps", torch.zeros((), dtype=torch.long))
 
-    def notice(self, painted: float, step: int) -> None:
+    def update(self, painted: float, step: int) -> None:
         """Takes the mean opacity of a step's defects.
 
         Raises:

@@ -7,36 +7,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from defectaug.nn.rows import Rows
 
-
-def differentiable_augment(
-    x: Tensor, generator: torch.Generator, shift: float = 0.125, rows: Rows | None = None
-) -> Tensor:
+def differentiable_augment(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
     """Random mirror images, a shift of at most ``shift`` of the side, brightness and contrast, per image.
 
     Args:
         x: (N, C, S, S) in [-1, 1].
         generator: on the CPU.
-        rows: the set that x is this process's part of; None for all of it.
 
     CHOICE: no cut-out: it would hide the defects.
     """
-    rows = rows or Rows.split(len(x))
-    x = mirror_and_shift(x, generator, shift, rows)
-    draw = rows.take(torch.rand(rows.count, 2, generator=generator)).to(x.device)[:, :, None, None, None]
+    x = mirror_and_shift(x, generator, shift)
+    draw = torch.rand(len(x), 2, generator=generator).to(x.device)[:, :, None, None, None]
     brightness, contrast = (draw[:, 0] - 0.5) * 0.4, 0.75 + 0.5 * draw[:, 1]
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     return (x - mean) * contrast + mean + brightness
 
 
-def mirror_and_shift(
-    x: Tensor, generator: torch.Generator, shift: float = 0.125, rows: Rows | None = None
-) -> Tensor:
+def mirror_and_shift(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
     """Random mirror images both ways and shifts; reflections fill what they uncover."""
-    rows, reach = rows or Rows.split(len(x)), int(x.shape[-1] * shift)
-    coins = rows.take(torch.rand(rows.count, 2, generator=generator)).to(x.device) < 0.5
-    offsets = rows.take(torch.randint(0, 2 * reach + 1, (rows.count, 2), generator=generator)).to(x.device)
+    reach = int(x.shape[-1] * shift)
+    coins = torch.rand(len(x), 2, generator=generator).to(x.device) < 0.5
+    offsets = torch.randint(0, 2 * reach + 1, (len(x), 2), generator=generator).to(x.device)
     x = torch.where(coins[:, :1, None, None], x.flip(3), x)
     x = torch.where(coins[:, 1:, None, None], x.flip(2), x)
     return _window(F.pad(x, (reach, reach, reach, reach), mode="reflect"), offsets, x.shape[-1])

@@ -59,7 +59,7 @@ class Branches(nn.Module):
         for number in domain.unique().tolist():
             where = (domain == number).nonzero().flatten()
             padded = torch.cat([where, where[:1].expand(-len(where) % PAD)])
-            mine = [[t[padded] for t in r] if isinstance(r, list) else r[padded] for r in rows]
-            parts.append(self.branches[number](*mine)[: len(where)])
+            inputs = [[t[padded] for t in r] if isinstance(r, list) else r[padded] for r in rows]
+            parts.append(self.branches[number](*inputs)[: len(where)])
             order.append(where)
         return torch.cat(parts)[torch.cat(order).argsort()]

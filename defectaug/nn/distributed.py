@@ -1,15 +1,13 @@
-"""Several processes that train one model, as `torchrun` starts them: who they are, and what they tell each other.
+"""Several processes that train one model, as `torchrun` starts them.
 
-Every process holds the whole model and its own rows of the batch (see :mod:`defectaug.nn.rows`). Gradients are added up
-in one flat all-reduce an optimiser step; nothing else that is large is sent. The first process alone writes and speaks.
+Every process holds the whole model and computes the means of its own part of the batch; gradients are averaged in one
+flat all-reduce an optimiser step. Without a launcher every function here is free.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -18,119 +16,23 @@ from torch import Tensor
 
 from defectaug.errors import ConfigError, PeerError
 from defectaug.io.launcher import launched_as
-from defectaug.nn.rows import Rows
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Team:
-    """The processes of a run; by default this one alone, for which every method is free.
-
-    Args:
-        rank: number of this process, from 0.
-        size: how many there are.
-    """
-
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
-
-    def parts(self, count: int, share: float = 0.5) -> tuple[Rows, Rows]:
-        """A batch of ``count`` rows in two parts, the first with ``share`` of them; this process holds its rows of the
-        one, then of the other.
-
-        Raises:
-            ConfigError: fewer rows than processes in a part that is not empty.
-        """
-        first = int(count * share)
-        if self.size > 1 and min(first or count, count - first) < self.size:
-            raise ConfigError(
-                f"run.batch_size is {count}; {self.size} processes need at least one row each that is painted by a "
-                "reference, and where run.latent_share is not 0 one by a latent: make it larger."
-            )
-        return Rows.split(first, self.rank, self.size), Rows.split(count - first, self.rank, self.size)
-
-    def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Adds up the gradients of all processes, in place; a parameter without one anywhere keeps none."""
-        if self.size == 1:
-            return
-        there = [p.new_tensor(float(p.grad is not None)).flatten() for p in parameters]
-        own = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
-        flat = torch.cat([*own, *there])
-        dist.all_reduce(flat)
-        sums = flat[: -len(there)].split([p.numel() for p in parameters])
-        for parameter, total, found in zip(parameters, sums, flat[-len(there) :].tolist(), strict=True):
-            if found:
-                if parameter.grad is None:
-                    parameter.grad = torch.empty_like(parameter)
-                parameter.grad.copy_(total.view(parameter.shape))
-
-    def sum_values(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """What the processes contribute to some numbers, added up; the names are the same in all of them."""
-        if self.size == 1:
-            return {name: float(value.detach()) for name, value in values.items()}
-        stacked = torch.stack([value.detach().double() for value in values.values()]).cpu()
-        dist.all_reduce(stacked)
-        return dict(zip(values, stacked.tolist(), strict=True))
-
-    def agree(self, stop: bool, seconds: float) -> tuple[bool, float]:
-        """Whether any process wants to stop, and the first one's clock."""
-        if self.size == 1:
-            return stop, seconds
-        said = torch.tensor([float(stop), seconds if self.first else 0.0], dtype=torch.float64)
-        dist.all_reduce(said)
-        return bool(said[0] > 0), float(said[1])
-
-    def from_first(self, make: Callable[[], T]) -> T:
-        """What ``make`` gives the first process, for all of them.
-
-        Raises:
-            PeerError: it failed there; the first process raises the error itself.
-        """
-        if self.size == 1:
-            return make()
-        box: list[T | None] = [None]
-        failed: list[bool] = [True]
-        try:
-            if self.first:
-                box, failed = [make()], [False]
-        finally:
-            dist.broadcast_object_list(failed, 0, device=torch.device("cpu"))
-        if failed[0]:
-            raise PeerError("stopped because the first process did; its own message says why")
-        dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
-        return box[0]  # type: ignore[return-value]
-
-    def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrites tensors with those of the first process."""
-        if self.size > 1:
-            for tensor in tensors:
-                dense = tensor.detach().contiguous()
-                dist.broadcast(dense, 0)
-                tensor.detach().copy_(dense)
+def processes() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-ALONE = Team()
-_current = ALONE
-
-
-def current_team() -> Team:
-    """The processes that this one has joined."""
-    return _current
-
-
-def local_rank() -> int:
-    """Number of this process on its machine, and so of its GPU; 0 where no launcher says otherwise."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+def rank() -> int:
+    """Number of this process, from 0; the first one alone writes and prints."""
+    return dist.get_rank() if processes() > 1 else 0
 
 
 @contextmanager
-def team_of(device: torch.device) -> Iterator[Team]:
-    """Joins the processes that the launcher has started; alone without one.
+def joined(device: torch.device) -> Iterator[None]:
+    """Joins the processes that the launcher has started; does nothing without one.
 
     Args:
         device: where this process computes; CUDA tensors travel by NCCL, all others by gloo.
@@ -138,27 +40,121 @@ def team_of(device: torch.device) -> Iterator[Team]:
     Raises:
         PeerError: another process has stopped.
     """
-    rank, size = launched_as()
-    if size == 1:
-        yield ALONE
+    if launched_as()[1] == 1:
+        yield
         return
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
-    global _current
-    _current = Team(rank, size)
     try:
-        yield _current
+        yield
     except RuntimeError as error:
         if not _is_of_peer(error):
             raise
         raise PeerError("stopped because another process of this run did; its own message says why") from error
     finally:
-        _current = ALONE
         dist.destroy_process_group()
 
 
 def _is_of_peer(error: RuntimeError) -> bool:
     """Whether a collective failed, which it does when a process at its other end has gone."""
     return isinstance(error, dist.DistError) or "gloo" in str(error) or "onnection" in str(error)
+
+
+def local_rows(batch_size: int, latent_share: float) -> list[int]:
+    """Rows of the batch that this process computes: of K processes each takes every K-th, and so its part of those that
+    latents and of those that references guide.
+
+    Raises:
+        ConfigError: the batch has no equal parts, or some process would have no row of a kind.
+    """
+    count, guided = processes(), int(batch_size * latent_share)
+    if count > 1 and (batch_size % count or min(guided or count, batch_size - guided) < count):
+        raise ConfigError(
+            f"run.batch_size is {batch_size}; {count} processes need equal parts of it with at least one row each that "
+            "is painted by a reference, and where run.latent_share is not 0 one by a latent: make it a larger multiple."
+        )
+    return list(range(rank(), batch_size, count))
+
+
+def local_guided(count: int, latent_share: float) -> int:
+    """How many of this process's ``count`` rows are guided by latents, its first ones."""
+    return len(range(rank(), int(count * processes() * latent_share), processes()))
+
+
+def average_gradients(parameters: Sequence[Tensor]) -> None:
+    """Averages the gradients over all processes, in place. A parameter without a gradient in some process counts as one
+    with zeros there; without one in any, it keeps none."""
+    if processes() == 1:
+        return
+    present = [p.new_tensor([float(p.grad is not None)]) for p in parameters]
+    own = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
+    flat = torch.cat([*own, *present])
+    dist.all_reduce(flat)
+    sums = flat[: -len(present)].split([p.numel() for p in parameters])
+    for parameter, total, found in zip(parameters, sums, flat[-len(present) :].tolist(), strict=True):
+        if found:
+            if parameter.grad is None:
+                parameter.grad = torch.empty_like(parameter)
+            parameter.grad.copy_(total.view(parameter.shape) / processes())
+
+
+def average_values(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Scalars by name, averaged over all processes, in one transfer from the device. All have the same names."""
+    if not values:
+        return {}
+    stacked = torch.stack([value.detach().double() for value in values.values()]).cpu()
+    if processes() > 1:
+        dist.all_reduce(stacked)
+        stacked /= processes()
+    return dict(zip(values, stacked.tolist(), strict=True))
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """The whole batch (K n, ...) in its order from the rows (n, ...) of each of K processes; without a gradient."""
+    if processes() == 1:
+        return x
+    parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(processes())]
+    dist.all_gather(parts, x.contiguous())
+    return torch.stack(parts, dim=1).flatten(0, 1)  # row i of process k is row i K + k, as in local_rows
+
+
+def agree(stop: bool, seconds: float) -> tuple[bool, float]:
+    """Whether any process wants to stop, and the first one's clock."""
+    if processes() == 1:
+        return stop, seconds
+    shared = torch.tensor([float(stop), 0.0 if rank() else seconds], dtype=torch.float64)
+    dist.all_reduce(shared)
+    return bool(shared[0] > 0), float(shared[1])
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What ``make`` returns in the first process, for all of them.
+
+    Raises:
+        PeerError: it failed there; the first process raises the error itself.
+    """
+    if processes() == 1:
+        return make()
+    box: list[T | None] = [None]
+    failed = [True]
+    try:
+        if rank() == 0:
+            box, failed = [make()], [False]
+    finally:
+        dist.broadcast_object_list(failed, 0, device=torch.device("cpu"))
+    if failed[0]:
+        raise PeerError("stopped because the first process did; its own message says why")
+    dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
+    return box[0]  # type: ignore[return-value]
+
+
+def copy_from_first(tensors: Iterable[Tensor]) -> None:
+    """Overwrites tensors with those of the first process."""
+    if processes() == 1:
+        return
+    for tensor in tensors:
+        dense = tensor.detach().contiguous()
+        dist.broadcast(dense, 0)
+        tensor.detach().copy_(dense)

@@ -28,5 +28,5 @@ class Average(Generic[M]):
         shadow: list[Tensor] = list(self.shadow.parameters())
         live: list[Tensor] = list(self.live.parameters())
         torch._foreach_lerp_(shadow, live, 1 - decay)
-        for ours, theirs in zip(self.shadow.buffers(), self.live.buffers(), strict=True):
-            ours.copy_(theirs)
+        for kept, current in zip(self.shadow.buffers(), self.live.buffers(), strict=True):
+            kept.copy_(current)

@@ -1,4 +1,4 @@
-"""A module applied as it is: gradients pass through it to its inputs, none reaches its weights."""
+"""A module applied with its weights as constants: gradients reach its inputs, none its weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from torch import nn
 from torch.func import functional_call
 
 
-def held(module: nn.Module, *inputs: Any) -> Any:
-    """``module(*inputs)`` with its parameters cut from the graph."""
+def frozen(module: nn.Module, *inputs: Any) -> Any:
+    """``module(*inputs)`` with its parameters detached from the graph."""
     return functional_call(module, {name: weight.detach() for name, weight in module.named_parameters()}, inputs)

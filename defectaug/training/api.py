@@ -14,7 +14,7 @@ from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import real
 from defectaug.io.lock import Lock
 from defectaug.methods.base import check_method
-from defectaug.nn.distributed import team_of
+from defectaug.nn.distributed import from_first, joined, processes, rank
 from defectaug.training.fixed_batches import example_batch, validation_batch
 from defectaug.training.loop import STATE, Loop
 from defectaug.training.plan import describe_data, describe_plan
@@ -87,21 +87,22 @@ def train(
     check_method(settings.method)
     compute = devices.choose(device, precision)
     folder = Path(out) if out is not None else STORE / (real(options.root).name or "model")
-    with team_of(compute.device) as team:
-        log, progress = (log or logger.info, progress) if team.first else (_silent, None)
-        ready = prepare(options, folder, settings, compute, dry_run, log, team)
+    with joined(compute.device):
+        first = rank() == 0
+        log, progress = (log or logger.info, progress) if first else (_silent, None)
+        ready = prepare(options, folder, settings, compute, dry_run, log)
         if dry_run:
             for line in [*describe_data(ready.index, ready.found), *describe_plan(ready, minutes)]:
-                if team.first:
+                if first:
                     print(line)
             return None
-        team.from_first(lambda: _check(folder, options.root, ready, resume, log))
-        with _only_run(folder) if team.first else nullcontext():
+        from_first(lambda: _check(folder, options.root, ready, resume, log))
+        with _only_run(folder) if first else nullcontext():
             loop = _loop(folder, ready, minutes, log, progress)
             if resume:
                 loop.resume()
             loop.go()
-        return folder if team.first else None
+        return folder if first else None
 
 
 def _silent(line: str) -> None:
@@ -112,10 +113,10 @@ def _loop(
     folder: Path, ready: Prepared, minutes: float | None, log: Log, progress: Callable[[int, int], None] | None
 ) -> Loop:
     """The run, its settings written beside the model to be."""
-    if ready.team.first:
+    if rank() == 0:
         write_config(folder, ready.config, ready.trained_on)
-    processes = f" in {ready.team.size} processes" if ready.team.size > 1 else ""
-    log(f"recipe {ready.config.recipe}, {ready.compute.describe()}{processes}; writing to {folder}")
+    together = f" in {processes()} processes" if processes() > 1 else ""
+    log(f"recipe {ready.config.recipe}, {ready.compute.describe()}{together}; writing to {folder}")
     return Loop(
         ready.method(),
         ready.batches(),
@@ -126,7 +127,6 @@ def _loop(
         minutes,
         log,
         progress,
-        team=ready.team,
     )
 
 

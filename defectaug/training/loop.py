@@ -20,7 +20,7 @@ from defectaug.config.schema import RunConfig
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.errors import DataError, OutputError
 from defectaug.methods.base import Method
-from defectaug.nn.distributed import ALONE, Team
+from defectaug.nn.distributed import agree, copy_from_first, processes, rank
 from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.log import MetricLog
 
@@ -41,7 +41,7 @@ class Position:
 
 @dataclass
 class Loop:
-    """One run.
+    """One run; of several processes that train together the first alone logs, scores and saves.
 
     Args:
         method: what is trained.
@@ -52,7 +52,6 @@ class Loop:
         run: rhythm of the run.
         minutes: end after so many minutes instead of ``run.steps``.
         log, progress: lines for the user, and (step, steps) for a progress bar.
-        team: the processes that train together; the first alone logs, scores and saves.
     """
 
     method: Method
@@ -66,7 +65,6 @@ class Loop:
     progress: Progress | None = None
     at: Position = field(default_factory=Position)
     pace: float = 0.0  # seconds a step, of late
-    team: Team = ALONE
 
     def resume(self) -> None:
         """Takes up a saved run.
@@ -77,7 +75,7 @@ class Loop:
         numbers = load_state(self.folder / STATE, self.method.modules, self.method.optimizers)
         self.at = Position(**{k: numbers[k] for k in vars(self.at)})
         for module in self.method.modules.values():
-            self.team.copy_from_first(module.state_dict().values())
+            copy_from_first(module.state_dict().values())
         self.log(f"resuming at step {self.at.step}")
 
     def fraction(self) -> float:
@@ -93,9 +91,9 @@ class Loop:
             DataError: images that were there cannot be read any more; the state is saved.
             KeyboardInterrupt: interrupted; the state is saved.
         """
-        log = MetricLog(self.folder, self.at.step) if self.team.first else None
+        log = MetricLog(self.folder, self.at.step) if rank() == 0 else None
         try:
-            with termination_as_interrupt(repeats=self.team.size > 1) as interrupted:
+            with termination_as_interrupt(repeats=processes() > 1) as interrupted:
                 stopped = self._stopped(interrupted)
                 while self.fraction() < 1 and not stopped:
                     self._step(log)
@@ -111,7 +109,7 @@ class Loop:
 
     def _stopped(self, interrupted: threading.Event) -> bool:
         """Whether to stop here: a signal may reach the processes of a run at different steps."""
-        stop, self.at.seconds = self.team.agree(interrupted.is_set(), self.at.seconds)
+        stop, self.at.seconds = agree(interrupted.is_set(), self.at.seconds)
         return stop
 
     def _step(self, log: MetricLog | None) -> None:
@@ -141,7 +139,7 @@ class Loop:
         try:
             return self.batches.batch(self.at.step)
         except DataError as error:
-            if not self.team.first:
+            if rank():
                 raise
             self._save()
             raise DataError(f"{error}; the state of step {self.at.step} is saved, go on with --resume") from error
@@ -165,7 +163,7 @@ class Loop:
             write_weights(self.folder, self.method.weights())
 
     def _save(self) -> None:
-        if not self.team.first:
+        if rank():
             return
         save_state(self.folder / STATE, self.method.modules, self.method.optimizers, vars(self.at))
         if not self.at.best_step:

@@ -17,7 +17,7 @@ from defectaug.device import Compute
 from defectaug.errors import DataError
 from defectaug.io.files import real
 from defectaug.methods.base import Method, method_spec
-from defectaug.nn.distributed import ALONE, Team
+from defectaug.nn.distributed import from_first, local_rows
 
 Log = Callable[[str], None]
 
@@ -66,16 +66,14 @@ class Prepared:
     store: Store
     trained_on: TrainedOn
     compute: Compute
-    team: Team = ALONE
 
     def batches(self) -> BalancedBatches:
-        """Training batches of this run; of a team's, what this process holds.
+        """Training batches of this run; of several processes' the part that this one computes.
 
         Raises:
-            ConfigError: fewer images in a batch than the team's processes need.
+            ConfigError: the processes need a larger batch, or another multiple.
         """
         c = self.config
-        guided, referred = self.team.parts(c.run.batch_size, c.run.latent_share)
         return BalancedBatches(
             self.index,
             self.store,
@@ -83,7 +81,7 @@ class Prepared:
             c.run.seed,
             flips=c.data.flips,
             normal_target=c.data.normal_target,
-            local=(guided + referred).mine.tolist(),
+            local=local_rows(c.run.batch_size, c.run.latent_share),
         )
 
     def method(self) -> Method:
@@ -94,14 +92,14 @@ class Prepared:
 
 
 def prepare(
-    options: DataOptions, folder: Path, settings: Config, compute: Compute, decode: bool, log: Log, team: Team
+    options: DataOptions, folder: Path, settings: Config, compute: Compute, decode: bool, log: Log
 ) -> Prepared:
     """Reads the data folder, once for all processes: a million headers need not be read by every one.
 
     Raises:
         DataError: as :meth:`DataOptions.read`.
     """
-    index, found, white = team.from_first(lambda: options.read(settings, decode, log))
+    index, found, white = from_first(lambda: options.read(settings, decode, log))
     config = replace(settings, network=replace(settings.network, channels=found.channels))
     trained_on = TrainedOn(
         products=index.products,
@@ -113,7 +111,7 @@ def prepare(
         class_map=None if options.class_map is None else _portable(options.class_map, folder),
         normal=options.normal,
     )
-    return Prepared(config, index, found, _store(index, config, white, log), trained_on, compute, team)
+    return Prepared(config, index, found, _store(index, config, white, log), trained_on, compute)
 
 
 def _portable(path: Path, folder: Path) -> str:

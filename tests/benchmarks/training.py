@@ -11,9 +11,8 @@ from defectaug.config.resolve import resolve
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
-from defectaug.methods.dtgan.method import DTGANMethod
 
-from .plain import PlainMethod
+from .plain import PlainMethod, trained
 from .timing import Seconds, ceiling, flops, in_turns, peak_memory
 
 DOMAINS, PRODUCTS = 3, 3
@@ -85,7 +84,7 @@ def benchmark(
     config = resolve(recipe, flags=flags)
     prepare_training()  # for both
     rows, every = random_batch(config), config.run.r1_every
-    ours = DTGANMethod(config, DOMAINS, PRODUCTS, compute, seed=0)
+    ours = trained(config, DOMAINS, PRODUCTS, compute, seed=0)
     theirs = PlainMethod(config, DOMAINS, PRODUCTS, compute.device, seed=0)
     works = {
         "with R1": lambda: ours.step(rows, every, 0.0),

@@ -1,5 +1,5 @@
 """One process of several that take training steps together: `python distributed_worker.py OUT CASE...`, started with a
-launcher's environment, or alone. The first writes what came of each case to OUT/CASE.pt."""
+launcher's environment, or alone. Each writes what came of a case to OUT/CASE.RANK.pt."""
 
 from __future__ import annotations
 
@@ -9,55 +9,57 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from small_networks import CPU, small_config, training_batch
+from small_networks import small_config, small_method, training_batch
 
 from defectaug.data.batches import Batch
-from defectaug.methods.dtgan.method import DTGANMethod
-from defectaug.nn.distributed import Team, team_of
+from defectaug.nn.distributed import joined, local_rows, rank
 
 STEPS = 3
-IMAGES = 10  # halves of 5: two processes hold unlike numbers of rows
-CASES: dict[str, tuple[str, dict[str, Any], float]] = {
-    "layered": ("tiny", {}, 0.2),
-    "layered_warmup": ("tiny", {"run": {"warmup": 9}}, 0.0),
-    "drawn": ("tiny", {"network": {"mapping": "network"}, "run": {"latent_share": 0.5}, "loss": {"diversity": 1}}, 0.2),
-    "decoded": ("paper", {"run": {"augment": True}, "loss": {"direct": 1}}, 0.2),
-    "decoded_warmup": ("paper", {"run": {"warmup": 9}}, 0.0),
-    "stargan": ("ablation_a", {}, 0.0),
+IMAGES = 8
+QUIET = {"latent_share": 0.0, "augment": False}  # no random numbers
+EXACT: dict[str, tuple[str, dict[str, Any]]] = {
+    "references": ("tiny", {"run": QUIET}),
+    "layered_warmup": ("tiny", {"run": QUIET | {"warmup": 9}}),
+    "decoded_warmup": ("paper", {"run": {"augment": False, "warmup": 9}}),
+}
+"""Cases in which K processes take the steps of one; in the others each draws its own random numbers."""
+CASES = EXACT | {
+    "layered": ("tiny", {}),
+    "drawn": ("tiny", {"network": {"mapping": "network"}, "run": {"latent_share": 0.5}, "loss": {"diversity": 1}}),
+    "decoded": ("paper", {"run": {"augment": True}, "loss": {"direct": 1}}),
+    "stargan": ("ablation_a", {}),
 }
 
 
 def batch_of(step: int) -> Batch:
-    """Batches whose defective targets (at step 1) and normal sources (at step 2) lie on one process alone."""
+    """Batches whose two parts hold equally many defective sources; at step 1 one part has no normal one."""
     batch = training_batch(IMAGES, seed=step)
-    batch.target[0] = 0 if step == 1 else 1  # else the diversity term has a row on each process
-    if step == 2:
-        batch.defect[:] = 1
-        batch.defect[[0, 2]] = 0
+    batch.defect[:] = torch.tensor([0, 0, 1, 1, 2, 2, 0, 0]) if step != 1 else torch.tensor([0, 1] * 4)
     return batch
 
 
-def part_of(batch: Batch, team: Team, share: float) -> Batch:
-    guided, referred = team.parts(IMAGES, share)
-    mine = (guided + referred).mine
-    return Batch(**{field.name: getattr(batch, field.name)[mine] for field in fields(Batch)})
+def part_of(batch: Batch, rows: list[int]) -> Batch:
+    return Batch(**{field.name: getattr(batch, field.name)[rows] for field in fields(Batch)})
 
 
-def take_steps(case: str, team: Team) -> dict[str, Any]:
+def take_steps(case: str, steps: int = STEPS) -> dict[str, Any]:
     """Values of every step, and all weights and averaged gradients in the end."""
-    recipe, changes, done = CASES[case]
+    recipe, changes = CASES[case]
     run = {"batch_size": IMAGES, "r1_every": 2} | changes.get("run", {})
-    method = DTGANMethod(small_config(recipe, changes | {"run": run}), 3, 2, CPU, 0, team)
-    for optimizer in method.optimizers.values():
-        for group in optimizer.param_groups:
+    # Without a rate D stays as it is, so that the gradients of the first step of M, E and G are of one D.
+    optimizer = {"discriminator_rate": 1e-3 if case in EXACT else 0.0, "weight_decay": 0.0}
+    method = small_method(small_config(recipe, changes | {"run": run, "optimizer": optimizer}))
+    for adam in method.optimizers.values():
+        for group in adam.param_groups:
             group["eps"] = 1e-2  # else Adam makes whole steps of rounding errors, where a gradient is 0
-    share = method.config.run.latent_share
-    values = [method.step(part_of(batch_of(step), team, share), step, done) for step in range(STEPS)]
+    rows = local_rows(IMAGES, method.config.run.latent_share)
+    numbers = [step for step in range(steps) if step != 1 or case not in EXACT]
+    values = [method.step(part_of(batch_of(step), rows), step, 0.2) for step in numbers]
     weights = {f"{n}.{k}": v for n, m in method.modules.items() for k, v in m.state_dict().items()}
     return {"values": values, "weights": weights, "gradients": gradients_of(method)}
 
 
-def gradients_of(method: DTGANMethod) -> dict[str, torch.Tensor]:
+def gradients_of(method: Any) -> dict[str, torch.Tensor]:
     """Averages of the gradients, by optimiser and parameter; those that had none are left out."""
     found = {}
     for name, optimizer in method.optimizers.items():
@@ -70,11 +72,9 @@ def gradients_of(method: DTGANMethod) -> dict[str, torch.Tensor]:
 
 def main() -> None:
     out, *cases = sys.argv[1:]
-    with team_of(torch.device("cpu")) as team:
+    with joined(torch.device("cpu")):
         for case in cases:
-            result = take_steps(case, team)
-            if team.first:
-                torch.save(result, Path(out) / f"{case}.pt")
+            torch.save({"first": take_steps(case, 1), "all": take_steps(case)}, Path(out) / f"{case}.{rank()}.pt")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,13 @@ from defectaug.config.resolve import overlay, resolve
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
-from defectaug.methods.dtgan.codes import Codes, code_form
+from defectaug.methods.adversarial import Networks
+from defectaug.methods.base import BundleInfo, method_spec
+from defectaug.methods.dtgan.codes import Codes
 from defectaug.methods.dtgan.method import DTGANMethod
-from defectaug.methods.dtgan.model import DTGAN
-from defectaug.methods.layered.shape_bank import ShapeMemory
+from defectaug.methods.layered.method import LayeredMethod
+from defectaug.methods.layered.model import LayeredGAN
+from defectaug.methods.layered.shape_bank import ShapeBank
 
 torch.set_num_threads(1)
 
@@ -58,15 +61,23 @@ def train_small(root: Path, out: Path, settings: Mapping[str, Any] | Path | None
     return defectaug.train(root, out=out, **(fixed | options))
 
 
-def small_model(recipe: str = "tiny", domains: int = 3, products: int = 2, **network: Any) -> DTGAN:
-    """Freshly initialised networks, the same every time."""
+def small_model(recipe: str = "tiny", domains: int = 3, products: int = 2, **network: Any) -> Any:
+    """Freshly initialised networks of the recipe's method, the same every time."""
     torch.manual_seed(0)
-    return DTGAN(small_config(recipe, {"network": network}).network, domains, products)
+    config = small_config(recipe, {"network": network})
+    return method_spec(config.method).networks(config, domains, products)
 
 
-def small_method(config: Config, domains: int = 3, products: int = 2) -> DTGANMethod:
+def small_method(config: Config, domains: int = 3, products: int = 2) -> DTGANMethod | LayeredMethod:
     """The networks with their optimisers."""
-    return DTGANMethod(config, domains, products, CPU, seed=0)
+    method = LayeredMethod if config.method == "layered" else DTGANMethod
+    return method(config, domains, products, CPU, seed=0)
+
+
+def small_inference(recipe: str, info: BundleInfo) -> Any:
+    """:func:`small_model` as synthesis uses it."""
+    config = small_config(recipe)
+    return method_spec(config.method).load(config, info, small_model(recipe).state_dict(), CPU)
 
 
 def images(count: int, seed: int = 0, size: int = SIZE, channels: int = 1) -> Tensor:
@@ -74,22 +85,22 @@ def images(count: int, seed: int = 0, size: int = SIZE, channels: int = 1) -> Te
     return torch.rand(count, channels, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def codes_like(model: DTGAN, defect: Tensor, seed: int = 0) -> Codes:
+def codes_like(model: Networks, defect: Tensor, seed: int = 0) -> Codes:
     """Random codes of classes (N,), large enough to show."""
     generator = torch.Generator().manual_seed(seed)
-    count, form = len(defect), code_form(model.net)
-    c = form.read(torch.randn(count, form.channels, form.size, form.size, generator=generator))
+    count, form = len(defect), model.encoder.form
+    c = form.activate(torch.randn(count, form.channels, form.size, form.size, generator=generator))
     return Codes(c, torch.randn(count, model.net.style_dim, generator=generator), defect)
 
 
-def remembering(model: DTGAN) -> DTGAN:
+def with_shapes(model: LayeredGAN) -> LayeredGAN:
     """A model whose M has shapes to draw from: squares of some sizes."""
-    assert isinstance(model.mapping, ShapeMemory)
+    assert isinstance(model.mapping, ShapeBank)
     for number, defect in enumerate([1, 2] * 3):
         codes = codes_like(model, torch.tensor([min(defect, model.domains - 1)]), seed=number)
         square = torch.zeros_like(codes.c)
         square[:, number % 2, 8 : 14 + number, 9:20] = 0.9
-        model.mapping.remember(Codes(square, codes.s, codes.defect), torch.tensor([0]), torch.tensor([number]))
+        model.mapping.store(Codes(square, codes.s, codes.defect), torch.tensor([0]), torch.tensor([number]))
     return model
 
 

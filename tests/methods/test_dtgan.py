@@ -6,18 +6,22 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_networks import codes_like, images, remembering, small_config, small_method, small_model, training_batch
+from small_networks import codes_like, images, small_config, small_method, small_model, training_batch, with_shapes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from defectaug.config.resolve import recipe_names
-from defectaug.methods.dtgan.anchor import NORMAL, anchor_like
+from defectaug.methods.adversarial import NORMAL, Networks
+from defectaug.methods.dtgan.anchor import anchor_like
 from defectaug.methods.dtgan.codes import Codes
-from defectaug.methods.dtgan.encoder import CoarseShape, FineShape
+from defectaug.methods.dtgan.encoder import CoarseShape
 from defectaug.methods.dtgan.guides import LatentGuide, ReferenceGuide
 from defectaug.methods.dtgan.mapping import MappingNetwork
 from defectaug.methods.dtgan.model import DTGAN
+from defectaug.methods.layered.codes import union
+from defectaug.methods.layered.encoder import FineShape
 from defectaug.methods.layered.generator import RIM, LayeredGenerator
+from defectaug.methods.layered.model import LayeredGAN
 from defectaug.nn.blocks import dilated
 
 RECIPES = recipe_names()
@@ -25,8 +29,8 @@ CLASSES = torch.tensor([0, 1, 2, 1])
 PRODUCTS = 2  # of small_model
 
 
-def painting(model: DTGAN) -> DTGAN:
-    """A layered model whose fresh networks read and remove: with some opacity in most places."""
+def painting(model: LayeredGAN) -> LayeredGAN:
+    """The model with fresh networks that find defects: with some opacity in most places."""
     assert isinstance(model.generator, LayeredGenerator) and isinstance(model.encoder.shape, FineShape)
     with torch.no_grad():
         model.generator.cut.weight.mul_(30)
@@ -34,7 +38,7 @@ def painting(model: DTGAN) -> DTGAN:
     return model
 
 
-def latent_codes(model: DTGAN, defect: Tensor, first: int = 0) -> Codes:
+def latent_codes(model: Networks, defect: Tensor, first: int = 0) -> Codes:
     return model.mapping(model.mapping.draw_seeded(range(first, first + len(defect))), defect)
 
 
@@ -58,13 +62,11 @@ def test_background_has_no_gradient_from_the_style(recipe: str, without: list[st
     parts = {name: watch(getattr(model.generator, name)) for name in (*without, with_style)}
     codes = codes_like(model, CLASSES)
     codes.s.requires_grad_(True)
-    background = model.generator.background(images(4))
-    made = model.generator.render(background, codes)
+    made = model.generator(images(4), codes)
     for name in without:
         assert parts[name] and not any(out.requires_grad for out in parts[name]), name
-    assert not any(t is not None and t.requires_grad for t in vars(background).values())
     assert parts[with_style][0].requires_grad
-    made.image.sum().backward()
+    made.sum().backward()
     assert codes.s.grad is not None and codes.s.grad.abs().sum() > 0
 
 
@@ -74,12 +76,11 @@ def test_style_does_not_reach_pixels_without_opacity() -> None:
     codes.c[..., :, codes.c.shape[-1] // 2 :] = 0  # no defect on the right
     codes.s.requires_grad_(True)
     made = painting(model).generator(images(4), codes)
-    assert made.opacity is not None
-    bare = made.opacity.detach().eq(0).expand_as(made.image)
+    bare = union(codes.c).detach().eq(0).expand_as(made)
     assert 0.05 < bare.float().mean() < 0.95
-    (gradient,) = torch.autograd.grad(made.image[bare].sum(), codes.s, retain_graph=True)
+    (gradient,) = torch.autograd.grad(made[bare].sum(), codes.s, retain_graph=True)
     assert gradient.eq(0).all()
-    (gradient,) = torch.autograd.grad(made.image[~bare].sum(), codes.s)
+    (gradient,) = torch.autograd.grad(made[~bare].sum(), codes.s)
     assert gradient.abs().sum() > 0
 
 
@@ -88,9 +89,9 @@ def test_style_does_not_reach_pixels_without_opacity() -> None:
 
 @pytest.mark.parametrize("recipe", ["tiny", "paper"])
 def test_normal_has_the_zero_map_from_both_guides(recipe: str) -> None:
-    model = remembering(painting(small_model(recipe))) if recipe == "tiny" else small_model(recipe)
+    model = with_shapes(painting(small_model(recipe))) if recipe == "tiny" else small_model(recipe)
     for guide in (
-        LatentGuide(model.mapping, model.mapping.draw_seeded(range(4))),
+        LatentGuide(model.mapping, model.mapping.draw_seeded(range(4)), CLASSES % PRODUCTS),
         ReferenceGuide(model.encoder, images(4)),
     ):
         codes = guide.codes(CLASSES)
@@ -110,36 +111,24 @@ def test_zero_map_paints_nothing_at_all() -> None:
     model = painting(small_model())
     codes = codes_like(model, CLASSES)
     background = model.generator.background(images(4))
-    made = model.generator.render(background, anchor_like(codes))
-    assert made.opacity is not None and background.clean is not None
-    assert made.opacity.eq(0).all()
-    assert torch.equal(made.image, background.clean)
-    assert not torch.equal(model.generator.render(background, codes).image, background.clean)
+    layers = model.generator.layers(background.canvas, anchor_like(codes))
+    assert layers.opacity.eq(0).all()
+    assert torch.equal(layers.over(background.clean), background.clean)
+    assert not torch.equal(model.generator.render(background.canvas, codes), background.clean)
 
 
 def test_what_is_not_removed_is_the_source_itself() -> None:
     model, x = painting(small_model()), images(4)
     background = model.generator.background(x)
-    assert background.removed is not None and background.clean is not None
     kept = dilated(background.removed, RIM).eq(0)
     assert kept.any()
     assert torch.equal(background.clean[kept], x[kept])
 
 
-def test_layers_are_painted_again_on_another_background() -> None:
-    model = painting(small_model())
-    codes = codes_like(model, CLASSES)
-    first, second = (model.generator.background(images(4, seed)) for seed in (0, 1))
-    made = model.generator.render(first, codes)
-    again = model.generator.repaint(second, codes, made)
-    assert again.opacity is made.opacity and again.paint is made.paint
-    assert torch.equal(model.generator.repaint(first, codes, made).image, made.image)
-
-
-def test_reference_codes_are_held_unless_asked() -> None:
+def test_reference_codes_are_cut_from_the_graph() -> None:
     model = small_model()
+    assert model.encoder(images(4), CLASSES).c.requires_grad
     assert not ReferenceGuide(model.encoder, images(4)).codes(CLASSES).c.requires_grad
-    assert ReferenceGuide(model.encoder, images(4), held=False).codes(CLASSES).c.requires_grad
 
 
 # Domains
@@ -197,7 +186,7 @@ def test_each_product_has_branches_of_its_own_where_the_recipe_says_so() -> None
 
 @torch.no_grad()
 def test_batch_of_one_equals_batch_of_four() -> None:
-    model, x = remembering(painting(small_model())).eval(), images(4)
+    model, x = with_shapes(painting(small_model())).eval(), images(4)
     together = latent_codes(model, CLASSES)
     read = model.encoder(x, CLASSES)
     made = model.generator(x, together)
@@ -209,7 +198,7 @@ def test_batch_of_one_equals_batch_of_four() -> None:
         for codes, batch in zip(singles, (together, read), strict=True):
             assert torch.allclose(codes.c, batch.c[one], atol=1e-5)
             assert torch.allclose(codes.s, batch.s[one], atol=1e-5)
-        assert torch.allclose(model.generator(x[one], alone).image, made.image[one], atol=1e-4)
+        assert torch.allclose(model.generator(x[one], alone), made[one], atol=1e-4)
         assert torch.allclose(model.discriminator(x[one]).real, verdict.real[one], atol=1e-4)
 
 
@@ -225,7 +214,7 @@ def test_latents_of_seeds_are_independent_of_the_batch(recipe: str) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("recipe", ["tiny", "paper"])
 def test_noise_alone_changes_a_shape_and_never_the_style(recipe: str) -> None:
-    model = remembering(small_model(recipe)) if recipe == "tiny" else small_model(recipe)
+    model = with_shapes(small_model(recipe)) if recipe == "tiny" else small_model(recipe)
     mapping, defect = model.mapping, torch.tensor([1, 1])
     latent = mapping.draw_seeded([3, 4])
     latent.z[1] = latent.z[0]
@@ -241,8 +230,16 @@ def test_sizes_that_are_no_power_of_two(size: int) -> None:
         model = small_model(recipe, image_size=size)
         made = model.generator(images(4, size=size), latent_codes(model, CLASSES))
         read = model.encoder(images(4, size=size), CLASSES)
-        assert made.image.shape == (4, 1, size, size)
+        assert made.shape == (4, 1, size, size)
         assert read.c.shape == latent_codes(model, CLASSES).c.shape
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "paper", "ablation_a", "ablation_c"])
+@pytest.mark.parametrize("fold", [1, 2, 3, 4, 6])
+@torch.no_grad()
+def test_images_are_as_large_as_their_sources_whatever_the_fold(recipe: str, fold: int) -> None:
+    model, x = small_model(recipe, fold=fold, image_size=96), images(2, size=96)
+    assert model.generator(x, codes_like(model, CLASSES[1:3])).shape == x.shape
 
 
 def test_no_product_classifier_for_one_product() -> None:
@@ -259,7 +256,7 @@ def test_no_product_classifier_for_one_product() -> None:
 PLAYERS = ("mapping", "encoder", "generator")
 
 
-def snapshot(model: DTGAN) -> dict[str, Tensor]:
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
@@ -296,7 +293,7 @@ def test_a_phase_changes_its_own_modules_alone(recipe: str, warmup: int) -> None
 def without_gradient(recipe: str, steps: int = 3) -> list[str]:
     """Parameters that no phase of a few steps gives a gradient to."""
     method = small_method(small_config(recipe))
-    if method.config.network.generator == "layered":
+    if method.config.method == "layered":
         painting(method.model)
     missing = dict(method.model.named_parameters())
 
@@ -365,7 +362,7 @@ def test_batches_of_normal_or_of_defective_images_alone(normal: int) -> None:
 def test_normal_targets_have_no_diversity() -> None:
     batch = training_batch()
     batch.target[:] = NORMAL
-    assert "diversity" not in small_method(small_config("paper")).step(batch, 0, 0.0)
+    assert small_method(small_config("paper")).step(batch, 0, 0.0)["diversity"] == 0
 
 
 # Learning

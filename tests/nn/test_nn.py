@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from small_networks import images
 from torch import Tensor, nn
 
-from defectaug.methods.dtgan.codes import LEAK, THRESHOLD, FeatureForm, LayerForm, soft_threshold
+from defectaug.methods.dtgan.codes import FeatureForm
 from defectaug.methods.dtgan.mapping import map_sizes
-from defectaug.methods.layered.generator import FineConv, union
+from defectaug.methods.layered.codes import LEAK, THRESHOLD, LayerForm, soft_threshold, union
+from defectaug.methods.layered.generator import FineConv
 from defectaug.nn.augment import differentiable_augment, mirror_and_shift
 from defectaug.nn.blocks import AdaIN, NoiseInjection, Resample, ResBlock, Trunk, blur3, dilated, pool_max_mean
 from defectaug.nn.branches import PAD, BranchedConv1x1, BranchedLinear, Branches, pick
@@ -141,14 +142,14 @@ def test_a_layered_code_is_its_opacities_as_large_as_the_image() -> None:
     form = LayerForm(layers=2, fold=2, size=8)
     response = torch.full((1, form.channels, 8, 8), -1.0)
     response[:, 4:] = 9.0  # the second layer's four
-    c = form.read(response)
+    c = form.activate(response)
     assert c.shape == (1, 2, 16, 16)
     assert c[:, 0].eq(0).all() and torch.allclose(c[:, 1], torch.ones(()), atol=1e-3)
 
 
 def test_a_decoded_code_is_features() -> None:
     response = features(2, 5)
-    assert torch.equal(FeatureForm(5, 8).read(response), response.tanh())
+    assert torch.equal(FeatureForm(5, 8).activate(response), response.tanh())
 
 
 def test_union_of_layers() -> None:

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 from fake_model import FakeModel, data, info
-from small_networks import CPU, codes_like, images, small_model
+from small_networks import codes_like, images, small_inference
 
 import defectaug
-from defectaug.methods.dtgan.inference import InferenceModel
 from defectaug.synthesis.feature_cache import FeatureCache
 
 
@@ -53,28 +52,27 @@ def test_synthesis_reads_each_source_once(tmp_path: Path) -> None:
 
 def test_painting_on_what_was_read_is_painting() -> None:
     for recipe in ("tiny", "paper"):
-        model = small_model(recipe).eval()
-        painter = InferenceModel(info(), model, CPU)
+        model = small_inference(recipe, info())
         x, defect = images(3), torch.tensor([1, 2, 1])
-        codes = codes_like(model, defect)
-        whole = painter.paint(x, codes)
-        rows = painter.source_features(x[[2, 0, 1]])
-        apart = painter.paint_on([rows[1], rows[2], rows[0]], codes)
+        codes = codes_like(model.networks, defect)
+        whole = model.paint(x, codes)
+        rows = model.source_features(x[[2, 0, 1]])
+        apart = model.paint_on([rows[1], rows[2], rows[0]], codes)
         assert torch.allclose(whole.delta, apart.delta, atol=1e-5)
 
 
 @pytest.mark.parametrize("recipe", [*(f"ablation_{letter}" for letter in "abcde"), "paper", "tiny"])
 def test_every_form_of_g_changes_what_it_paints_on(recipe: str) -> None:
-    painter = InferenceModel(info(), small_model(recipe).eval(), CPU)
+    model = small_inference(recipe, info())
     x, defect = images(2), torch.tensor([1, 2])
-    delta = painter.paint(x, codes_like(painter.networks, defect)).delta
+    delta = model.paint(x, codes_like(model.networks, defect)).delta
     assert (delta.abs().amax((1, 2, 3)) > 0).all()
 
 
 @pytest.mark.parametrize("recipe", [f"ablation_{letter}" for letter in "bcde"])
 def test_what_is_read_of_a_normal_image_changes_nothing(recipe: str) -> None:
-    painter = InferenceModel(info(), small_model(recipe).eval(), CPU)
+    model = small_inference(recipe, info())
     x = images(2)
-    codes = painter.networks.encoder(x, torch.tensor([0, 0]))
+    codes = model.networks.encoder(x, torch.tensor([0, 0]))
     assert codes.c.any() == (recipe != "ablation_e")
-    assert painter.paint(x, codes).delta.abs().max() < 1e-5
+    assert model.paint(x, codes).delta.abs().max() < 1e-5

@@ -24,7 +24,7 @@ from defectaug.data.index import index_folder
 from defectaug.data.stores import ImageStore
 from defectaug.errors import BundleError, ConfigError, TrainingError
 from defectaug.nn.ema import Average
-from defectaug.nn.schedules import cooling, ema_decay, rising, step_seed
+from defectaug.nn.schedules import ema_decay, learning_rate_decay, ramp, step_seed
 from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.fixed_batches import example_batch, validation_batch
 from defectaug.training.log import MetricLog
@@ -78,8 +78,8 @@ def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 
 def test_schedules() -> None:
-    assert [cooling(done, 0.5) for done in (0.0, 0.5, 0.75, 1.0)] == [1, 1, 0.5, 0]
-    assert [rising(done, 1, 4) for done in (0.0, 0.4, 0.7, 1.0)] == pytest.approx([1, 1, 2.5, 4])
+    assert [learning_rate_decay(done, 0.5) for done in (0.0, 0.5, 0.75, 1.0)] == [1, 1, 0.5, 0]
+    assert [ramp(done, 1, 4) for done in (0.0, 0.4, 0.7, 1.0)] == pytest.approx([1, 1, 2.5, 4])
     assert [ema_decay(step, 0.5) for step in (0, 2, 1000)] == [0.1, 0.25, 0.5]
     assert len({step_seed(seed, step) for seed in range(20) for step in range(50)}) == 1000
 
@@ -145,8 +145,8 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Pa
     assert {name.split("/")[0] for name in whole} == {
         "model",
         "average",
-        "judge",
-        "watch",
+        "validation_features",
+        *(["collapse_monitor"] if recipe == "tiny" else []),
         "generator_optimizer",
         "discriminator_optimizer",
     }
@@ -257,8 +257,8 @@ def test_collapse_is_noticed() -> None:
     with torch.no_grad():
         method.model.encoder.shape.out.conv.weight.zero_()  # type: ignore[union-attr, operator]
     method.step(training_batch(), 0, 0.0)
-    assert method.modules["watch"].dead_steps == 1  # it is saved with the run
-    method.watch.dead_steps.fill_(999)
+    assert method.modules["collapse_monitor"].dead_steps == 1  # it is saved with the run
+    method.monitor.dead_steps.fill_(999)
     with torch.no_grad():
         method.model.encoder.shape.out.conv.weight.zero_()  # type: ignore[union-attr, operator]
     with pytest.raises(TrainingError, match=r"painted nothing for 1,000 steps; try a smaller loss\.area"):

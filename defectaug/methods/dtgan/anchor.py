@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from defectaug.methods.adversarial import NORMAL
 from defectaug.methods.dtgan.codes import Codes
-
-NORMAL = 0
-"""Number of the normal class; class lists put it first."""
 
 
 def anchored(codes: Codes) -> Codes:
     """Sets c to zero in rows of the normal class, whether it came from M or from E."""
-    defective = (codes.defect != NORMAL).to(codes.c.dtype)[:, None, None, None]
+    defective = is_defective(codes.defect).to(codes.c.dtype)[:, None, None, None]
     return Codes(codes.c * defective, codes.s, codes.defect)
 
 

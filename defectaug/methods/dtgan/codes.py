@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from defectaug.config.schema import NetworkConfig
-from defectaug.nn.blocks import blur3
-
-THRESHOLD = 0.1  # CHOICE: a weaker response is none at all, so that most pixels are exactly untouched
-LEAK = 0.1  # CHOICE: see SoftThreshold
-LAYERS = 2  # CHOICE: a scratch is a bright core and a dark burr, a pit has a rim
 
 
 def normalised(style: Tensor) -> Tensor:
@@ -24,28 +18,16 @@ def normalised(style: Tensor) -> Tensor:
     return style * torch.rsqrt(style.square().mean(1, keepdim=True) + 1e-6)
 
 
-class SoftThreshold(torch.autograd.Function):
-    """relu(tanh(response) - THRESHOLD), stretched to reach 1: under a weaker layer a ghost of a removed defect is left.
-    Below the threshold only the wish for more passes back, scaled by LEAK: a plain relu never wakes a dead place, a
-    leaky one lets the area penalty bury it ever deeper. Near 1 LEAK passes back at least: a young G that has covered
-    everything finds the way back."""
+class CodeForm(Protocol):
+    """What c is: M and E end in responses (N, channels, size, size), which ``activate`` makes a shape map."""
 
-    @staticmethod
-    def forward(ctx: Any, response: Tensor) -> Tensor:
-        squashed = torch.tanh(response)
-        ctx.save_for_backward(squashed)
-        return F.relu(squashed - THRESHOLD) / (1 - THRESHOLD)
+    @property
+    def channels(self) -> int: ...
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (squashed,), (wish,) = ctx.saved_tensors, grads
-        slope = (1 - squashed.square()).clamp(min=LEAK) / (1 - THRESHOLD)
-        return torch.where(squashed > THRESHOLD, wish * slope, LEAK * wish.clamp(max=0))
+    @property
+    def size(self) -> int: ...
 
-
-def soft_threshold(response: Tensor) -> Tensor:
-    """Response of any shape to [0, 1): exactly 0 unless it is clear."""
-    return SoftThreshold.apply(response)
+    def activate(self, response: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -55,41 +37,14 @@ class FeatureForm:
     channels: int
     size: int
 
-    def read(self, response: Tensor) -> Tensor:
+    def activate(self, response: Tensor) -> Tensor:
         """Response to c."""
         return torch.tanh(response.float())
 
 
-@dataclass(frozen=True)
-class LayerForm:
-    """The layered G's: c is the opacities of its layers themselves, (N, layers, S, S) in [0, 1).
-
-    Not in the paper, whose decoders turn features into pixels. The anchor says that no defect is a zero map; here the
-    same holds of every pixel, so that E learns shapes as a segmentation network does, and M has shapes alone to draw.
-    """
-
-    layers: int
-    fold: int
-    size: int
-
-    @property
-    def channels(self) -> int:
-        return self.layers * self.fold**2
-
-    def read(self, response: Tensor) -> Tensor:
-        """Response (N, channels, size, size) to c."""
-        return soft_threshold(blur3(F.pixel_shuffle(response, self.fold)).float())
-
-
-CodeForm = FeatureForm | LayerForm
-
-
-def code_form(net: NetworkConfig) -> CodeForm:
-    """What c is in the form of G that the recipe names."""
-    fine = net.image_size // net.fold
-    if net.generator == "layered":
-        return LayerForm(LAYERS, net.fold, fine)
-    return FeatureForm(net.code_channels, fine // 2 ** (len(net.generator_widths) - 1))
+def feature_form(net: NetworkConfig) -> FeatureForm:
+    """Features of the bottleneck's size."""
+    return FeatureForm(net.code_channels, net.image_size // net.fold // 2 ** (len(net.generator_widths) - 1))
 
 
 @dataclass(frozen=True)

@@ -13,22 +13,22 @@ from defectaug.nn.branches import pick
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What D says of a batch: ``real`` (N, B, K) a logit per domain, by product (B = P) or for all (B = 1);
+class Predictions:
+    """D's outputs for a batch: ``real`` (N, B, K) a logit per domain, by product (B = P) or for all (B = 1);
     ``defect`` (N, K) and ``product`` (N, P) class logits, or None where the recipe has no such classifier."""
 
     real: Tensor
     defect: Tensor | None
     product: Tensor | None
 
-    def __getitem__(self, rows: slice | Tensor) -> Verdict:
+    def __getitem__(self, rows: slice | Tensor) -> Predictions:
         defect, product = (part if part is None else part[rows] for part in (self.defect, self.product))
-        return Verdict(self.real[rows], defect, product)
+        return Predictions(self.real[rows], defect, product)
 
     def of(self, domain: Tensor, product: Tensor) -> Tensor:
         """Logits (N,) of the branches of the given domains and products."""
-        mine = pick(self.real, product) if self.real.shape[1] > 1 else self.real[:, 0]
-        return pick(mine, domain)
+        by_domain = pick(self.real, product) if self.real.shape[1] > 1 else self.real[:, 0]
+        return pick(by_domain, domain)
 
 
 class PooledHead(nn.Module):
@@ -52,7 +52,7 @@ class Discriminator(nn.Module):
     normalisation it gets there in a third of the steps. The adversarial branches read both that level and the
     deepest: the one sees stripes and edges, the other shapes and how many there are. With ``product_branches`` there is
     one for each domain of each product (not in the paper): a scratch that is dark on one product and bright on another
-    is else judged alike on both.
+    else has one branch for both looks.
     """
 
     LEVEL = 1
@@ -73,11 +73,11 @@ class Discriminator(nn.Module):
             else None
         )
 
-    def forward(self, x: Tensor) -> Verdict:
-        """Images (N, C, S, S) to verdicts."""
+    def forward(self, x: Tensor) -> Predictions:
+        """Images (N, C, S, S) to predictions."""
         levels = self.trunk.levels(x)
         deep = self.deep(levels[-1])
-        return Verdict(
+        return Predictions(
             (self.real(deep) + self.real_fine(levels[self.LEVEL])).float().unflatten(1, self.branches),
             self.defect(levels[self.LEVEL]).float() if self.defect else None,
             self.product(deep).float() if self.product else None,

@@ -1,59 +1,79 @@
-"""G: what its forms share, and the choice among them.
+"""G: the whole image is decoded from a bottleneck (section 3.1), and the ablations of Figure 3.
 
-Every form reads a source once (:meth:`Generator.background`) and then paints any number of defects on it
+A source is encoded once (:meth:`Generator.background`); any number of defects is then painted on it
 (:meth:`Generator.render`), so that several renders of one source share the work.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from itertools import pairwise
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from defectaug.config.schema import NetworkConfig
 from defectaug.methods.dtgan.codes import Codes
+from defectaug.nn.blocks import ResBlock, StyledResBlock, Trunk
 
 
 @dataclass(frozen=True)
 class Background:
-    """What G takes from a source image.
+    """The depth-wise split of G's bottleneck: ``features`` (N, B, h, w) of the background, and ``code``, the
+    defect part that is cut away, FG_G(x), in the form of c."""
 
-    Attributes:
-        source: the image x (N, C, S, S).
-        features: background part of the bottleneck (N, B, h, w).
-        code: the defect part that is cut away, FG_G(x), in the form of c.
-        removed: layered form: opacity of the source's own defect (N, 1, S, S), else None.
-        clean: layered form: the source without its defect (N, C, S, S), else None.
-        fill: layered form: what the background decoder puts in its place (N, C, S, S), else None.
-    """
-
-    source: Tensor
     features: Tensor
     code: Tensor
-    removed: Tensor | None = None
-    clean: Tensor | None = None
-    fill: Tensor | None = None
 
     def __getitem__(self, rows: slice | Tensor) -> Background:
-        picked: dict[str, Any] = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            picked[f.name] = None if value is None else value[rows]
-        return Background(**picked)
+        return Background(self.features[rows], self.code[rows])
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """An image with a defect painted: ``image`` (N, C, S, S) in [-1, 1], and in the layered form the
-    ``opacity`` (N, 1, S, S) in [0, 1) of the defect and its ``paint`` (N, C, S, S), colours times opacities."""
+def small_start(conv: nn.Conv2d) -> nn.Conv2d:
+    """Small initial weights, so that tanh starts in its linear part."""
+    nn.init.normal_(conv.weight, std=0.02)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
 
-    image: Tensor
-    opacity: Tensor | None = None
-    paint: Tensor | None = None
+
+class PlainDecoder(nn.Module):
+    """Background decoder: residual blocks, doubling once per level, no style."""
+
+    def __init__(self, c_in: int, net: NetworkConfig) -> None:
+        super().__init__()
+        widths = net.generator_widths[::-1]
+        self.blocks = nn.ModuleList([ResBlock(c_in, widths[0], norm=True)])
+        self.blocks.extend(ResBlock(a, b, "up", norm=True) for a, b in pairwise(widths))
+
+    def forward(self, h: Tensor) -> Tensor:
+        for block in self.blocks:
+            h = block(h)
+        return h
+
+
+class StyleDecoder(nn.Module):
+    """Decoder modulated by the style through AdaIN in every block."""
+
+    def __init__(self, c_in: int, net: NetworkConfig) -> None:
+        super().__init__()
+        widths = net.generator_widths[::-1]
+        self.blocks = nn.ModuleList([StyledResBlock(c_in, widths[0], net.style_dim)])
+        self.blocks.extend(StyledResBlock(a, b, net.style_dim, "up") for a, b in pairwise(widths))
+
+    def forward(self, h: Tensor, s: Tensor) -> Tensor:
+        for block in self.blocks:
+            h = block(h, s)
+        return h
 
 
 class Generator(nn.Module):
-    """Base of the forms of G.
+    """Base of the paper's G and its ablations: the way to the bottleneck, and from decoded features to pixels.
+
+    Args:
+        net: dimensions.
+        cut: channels of the bottleneck that the depth-wise split cuts away as FG_G(x).
 
     Attributes:
         splits: whether defect and background are apart in it; if not, the code decides on all of the image.
@@ -61,18 +81,86 @@ class Generator(nn.Module):
 
     splits = True
 
+    def __init__(self, net: NetworkConfig, cut: int) -> None:
+        super().__init__()
+        self.fold = net.fold
+        self.parts = (net.generator_widths[-1] - cut, cut)
+        self.trunk = Trunk(
+            net.channels, net.generator_widths, fold=net.fold, blocks=net.generator_blocks, norm=True
+        )
+        self._make_decoder(net)
+        self.image = small_start(nn.Conv2d(net.generator_widths[0], net.channels, 1))
+
+    def _make_decoder(self, net: NetworkConfig) -> None:
+        raise NotImplementedError
+
+    def decode(self, features: Tensor, codes: Codes) -> Tensor:
+        """Background features and codes to features (N, generator_widths[0], S / fold, S / fold)."""
+        raise NotImplementedError
+
     def background(self, x: Tensor) -> Background:
-        """Reads the source (N, C, S, S)."""
-        raise NotImplementedError
+        """Encodes the source (N, C, S, S) and splits its bottleneck."""
+        return Background(*self.trunk(x).split(self.parts, dim=1))
 
-    def render(self, background: Background, codes: Codes) -> Rendered:
-        """Paints the defects on the sources."""
-        raise NotImplementedError
+    def render(self, background: Background, codes: Codes) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] with the defects painted."""
+        h = self.decode(background.features, codes)
+        if self.fold > 1:
+            h = F.interpolate(h, scale_factor=float(self.fold), mode="nearest")
+        return torch.tanh(self.image(h).float())
 
-    def repaint(self, background: Background, codes: Codes, rendered: Rendered) -> Rendered:
-        """Paints what ``rendered`` shows (made from ``codes``) on other backgrounds; layers are used again."""
-        return self.render(background, codes)
-
-    def forward(self, x: Tensor, codes: Codes) -> Rendered:
+    def forward(self, x: Tensor, codes: Codes) -> Tensor:
         """G(x, c, s)."""
         return self.render(self.background(x), codes)
+
+
+class SeparateGenerator(Generator):
+    """The paper's (Figure 3 d, e): c and background are decoded apart, only c with the style, then joined by a 1x1
+    convolution."""
+
+    def __init__(self, net: NetworkConfig) -> None:
+        super().__init__(net, net.code_channels)
+
+    def _make_decoder(self, net: NetworkConfig) -> None:
+        out = net.generator_widths[0]
+        self.back = PlainDecoder(self.parts[0], net)
+        self.front = StyleDecoder(net.code_channels, net)
+        self.join = nn.Conv2d(2 * out, out, 1)
+
+    def background(self, x: Tensor) -> Background:
+        split = super().background(x)
+        return Background(self.back(split.features), split.code)
+
+    def decode(self, features: Tensor, codes: Codes) -> Tensor:
+        return self.join(torch.cat([features, self.front(codes.c, codes.s)], dim=1))
+
+
+class JointGenerator(Generator):
+    """Figure 3 b, c: both through one styled decoder."""
+
+    def __init__(self, net: NetworkConfig) -> None:
+        super().__init__(net, net.code_channels)
+
+    def _make_decoder(self, net: NetworkConfig) -> None:
+        self.front = StyleDecoder(net.generator_widths[-1], net)
+
+    def decode(self, features: Tensor, codes: Codes) -> Tensor:
+        return self.front(torch.cat([features, codes.c], dim=1), codes.s)
+
+
+class StyledGenerator(Generator):
+    """Figure 3 a, StarGAN v2: no split, the style alone."""
+
+    splits = False
+
+    def __init__(self, net: NetworkConfig) -> None:
+        super().__init__(net, 0)
+
+    def _make_decoder(self, net: NetworkConfig) -> None:
+        self.front = StyleDecoder(net.generator_widths[-1], net)
+
+    def decode(self, features: Tensor, codes: Codes) -> Tensor:
+        return self.front(features, codes.s)
+
+
+GENERATORS = {"separate": SeparateGenerator, "joint": JointGenerator, "styled": StyledGenerator}

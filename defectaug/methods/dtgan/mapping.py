@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
 from defectaug.methods.dtgan.anchor import anchored
-from defectaug.methods.dtgan.codes import CodeForm, Codes, code_form, normalised
+from defectaug.methods.dtgan.codes import CodeForm, Codes, normalised
 from defectaug.nn.blocks import AdaIN, NoiseInjection, activate, conv3, linear
 from defectaug.nn.branches import BranchedLinear, Branches
 
@@ -69,13 +69,19 @@ class ShapeHead(nn.Module):
             if self.noises:
                 h = self.noises[level](h, noise[level])
             h = activate(norm(h, w))
-        return self.form.read(self.out(h))
+        return self.form.activate(self.out(h))
 
 
 class MappingNetwork(nn.Module):
-    """(c, s) = M_y(z): a shared MLP, a style head and a shape head per domain."""
+    """(c, s) = M_y(z): a shared MLP, a style head and a shape head per domain.
 
-    def __init__(self, net: NetworkConfig, domains: int) -> None:
+    Args:
+        net: dimensions.
+        form: of c.
+        domains: number of defect classes, the normal one included.
+    """
+
+    def __init__(self, net: NetworkConfig, form: CodeForm, domains: int) -> None:
         super().__init__()
         self.net = net
         layers: list[nn.Module] = []
@@ -85,8 +91,8 @@ class MappingNetwork(nn.Module):
             size = net.mapping_width
         self.shared = nn.Sequential(*layers)
         self.style = BranchedLinear(net.mapping_width, net.style_dim, domains)
-        self.form = code_form(net)
-        self.shape = Branches(lambda: ShapeHead(net, self.form), domains)
+        self.form = form
+        self.shape = Branches(lambda: ShapeHead(net, form), domains)
 
     def noise_sizes(self) -> list[int]:
         """Heights of the noise maps, coarse to fine."""

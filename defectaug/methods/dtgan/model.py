@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor
 
 from defectaug.config.schema import NetworkConfig
-from defectaug.methods.dtgan.codes import LayerForm, code_form
-from defectaug.methods.dtgan.decoded import DecodedGenerator
+from defectaug.methods.adversarial import Networks, TrainingBatch
+from defectaug.methods.dtgan.codes import feature_form
 from defectaug.methods.dtgan.discriminator import Discriminator
 from defectaug.methods.dtgan.encoder import Encoder
-from defectaug.methods.dtgan.generator import Generator
+from defectaug.methods.dtgan.generator import GENERATORS, Generator
 from defectaug.methods.dtgan.mapping import MappingNetwork
-from defectaug.methods.layered.generator import LayeredGenerator
-from defectaug.methods.layered.shape_bank import ShapeMemory
 
 
-def make_generator(net: NetworkConfig) -> Generator:
-    """The form of G that the recipe names."""
-    return LayeredGenerator(net) if net.generator == "layered" else DecodedGenerator(net)
-
-
-def make_mapping(net: NetworkConfig, domains: int) -> MappingNetwork | ShapeMemory:
-    """The kind of M that the recipe names."""
-    form = code_form(net)
-    if net.mapping == "memory" and isinstance(form, LayerForm):
-        return ShapeMemory(net, form, domains)
-    return MappingNetwork(net, domains)
-
-
-class DTGAN(nn.Module):
+class DTGAN(Networks):
     """M, E and G (trained together), and D.
 
     Args:
@@ -37,10 +23,20 @@ class DTGAN(nn.Module):
         products: number of products.
     """
 
+    mapping: MappingNetwork
+    encoder: Encoder
+    generator: Generator
+    discriminator: Discriminator
+
     def __init__(self, net: NetworkConfig, domains: int, products: int) -> None:
         super().__init__()
         self.net, self.domains, self.products = net, domains, products
-        self.mapping = make_mapping(net, domains)
-        self.encoder = Encoder(net, domains)
-        self.generator = make_generator(net)
+        form = feature_form(net)
+        self.mapping = MappingNetwork(net, form, domains)
+        self.encoder = Encoder(net, form, domains)
+        self.generator = GENERATORS[net.generator](net)
         self.discriminator = Discriminator(net, domains, products)
+
+    def sample(self, batch: TrainingBatch, rng: torch.Generator) -> Tensor:
+        latent = self.mapping.draw(len(batch), rng, batch.image.device)
+        return self.generator(batch.image, self.mapping(latent, batch.target, batch.product))

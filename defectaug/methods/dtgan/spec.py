@@ -1,4 +1,4 @@
-"""How this method is trained, loaded and checked."""
+"""How DT-GAN is trained, loaded and checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load(config: Config, info: BundleInfo, weights: Mapping[str, Tensor], comput
     Raises:
         RuntimeError: the weights do not fit.
     """
-    return InferenceModel.build(config.network, info, weights, compute)
+    return InferenceModel.build(networks(config, len(info.defects), len(info.products)), info, weights, compute)
 
 
 SPEC = MethodSpec(DTGANMethod, load, networks)

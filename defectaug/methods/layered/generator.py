@@ -10,6 +10,7 @@ the opacity a and fill R that G reads from the source's own code FG_G(x):
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -17,17 +18,59 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
-from defectaug.methods.dtgan.codes import LAYERS, Codes, code_form
-from defectaug.methods.dtgan.generator import Background, Generator, Rendered
+from defectaug.methods.dtgan.codes import Codes
+from defectaug.methods.layered.codes import LAYERS, layer_form, union
 from defectaug.nn.blocks import Detail, ResBlock, StyledResBlock, Trunk, activate, conv3, dilated, unfold_alike
 
 COLOUR_CELL = 8  # CHOICE: pixels
 RIM = 1  # CHOICE: pixels by which more than the opacity is taken away: the soft rim of a defect goes with it
 
 
-def union(opacities: Tensor) -> Tensor:
-    """Opacity (N, 1, S, S) of layers (N, L, S, S) that lie on each other."""
-    return 1 - (1 - opacities).prod(1, keepdim=True)
+@dataclass(frozen=True)
+class Canvas:
+    """What defects are painted on: the sources without their own, ``clean`` (N, C, S, S), and ``features`` (N, B, h, w)
+    of the bottleneck."""
+
+    clean: Tensor
+    features: Tensor
+
+    def __getitem__(self, rows: slice | Tensor) -> Canvas:
+        return Canvas(self.clean[rows], self.features[rows])
+
+
+@dataclass(frozen=True)
+class Background:
+    """What G computes from source images.
+
+    Attributes:
+        canvas: what is painted on.
+        code: the defect part that is cut away, FG_G(x), in the form of c.
+        removed: opacity of the source's own defect (N, 1, S, S).
+        fill: what the background decoder puts in its place (N, C, S, S).
+    """
+
+    canvas: Canvas
+    code: Tensor
+    removed: Tensor
+    fill: Tensor
+
+    @property
+    def clean(self) -> Tensor:
+        """The sources without their own defects (N, C, S, S)."""
+        return self.canvas.clean
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A painted defect: its ``opacity`` (N, 1, S, S) in [0, 1), and its ``paint`` (N, C, S, S), colours times
+    opacities."""
+
+    opacity: Tensor
+    paint: Tensor
+
+    def over(self, clean: Tensor) -> Tensor:
+        """Images (N, C, S, S) with the layers over them."""
+        return clean * (1 - self.opacity) + self.paint
 
 
 class FineConv(nn.Module):
@@ -68,10 +111,10 @@ class ColourDecoder(nn.Module):
         with torch.no_grad():  # a bright layer and a dark one: alike, they would stay so
             self.out.bias.copy_(torch.linspace(0.5, -0.5, LAYERS).repeat_interleave(net.channels))
 
-    def forward(self, codes: Codes, background: Background) -> Tensor:
-        """To colours (N, LAYERS, C, S, S) in (-1, 1)."""
+    def forward(self, codes: Codes, features: Tensor) -> Tensor:
+        """Codes and features of the bottleneck (N, B, h, w) to colours (N, LAYERS, C, S, S) in (-1, 1)."""
         seen = [F.adaptive_max_pool2d(codes.c, self.grid), F.adaptive_avg_pool2d(codes.c, self.grid)]
-        seen.append(F.adaptive_avg_pool2d(self.context(background.features), self.grid))
+        seen.append(F.adaptive_avg_pool2d(self.context(features), self.grid))
         h = self.first(torch.cat(seen, dim=1))
         for block in self.blocks:
             h = block(h, codes.s)
@@ -110,7 +153,7 @@ class FillDecoder(nn.Module):
         return torch.tanh(self.out(activate(self.merge(torch.cat([h, seen], dim=1)))).float())
 
 
-class LayeredGenerator(Generator):
+class LayeredGenerator(nn.Module):
     """G with a depth-wise split whose two decoders make layers instead of one image."""
 
     def __init__(self, net: NetworkConfig) -> None:
@@ -119,7 +162,7 @@ class LayeredGenerator(Generator):
         self.trunk = Trunk(
             net.channels, net.generator_widths, fold=net.fold, blocks=net.generator_blocks, norm=net.norm
         )
-        self.form = code_form(net)
+        self.form = layer_form(net)
         self.features = nn.Conv2d(width, width, 1)
         self.detail = Detail(net.generator_widths)
         self.cut = conv3(net.generator_widths[0], self.form.channels)
@@ -129,27 +172,28 @@ class LayeredGenerator(Generator):
         self.colour = ColourDecoder(net)
 
     def background(self, x: Tensor) -> Background:
+        """Encodes the source (N, C, S, S) and takes its own defect away."""
         levels = self.trunk.levels(x)
         features = self.features(levels[-1])
-        code = self.form.read(self.cut(self.detail(levels)))
+        code = self.form.activate(self.cut(self.detail(levels)))
         removed = union(code)
         fill = self.fill(levels, features, x, removed)
         clean = x + dilated(removed, RIM) * (fill - x)
-        return Background(x, features, code, removed, clean, fill)
+        return Background(Canvas(clean, features), code, removed, fill)
 
-    def render(self, background: Background, codes: Codes) -> Rendered:
+    def layers(self, canvas: Canvas, codes: Codes) -> Layers:
+        """The defects in the colours that they have on this canvas."""
         paint = torch.zeros((), device=codes.c.device)
         for opacity, colour in zip(
-            codes.c[:, :, None].unbind(1), self.colour(codes, background).unbind(1), strict=True
+            codes.c[:, :, None].unbind(1), self.colour(codes, canvas.features).unbind(1), strict=True
         ):
             paint = paint * (1 - opacity) + colour * opacity
-        return self._paint(background, union(codes.c), paint)
+        return Layers(union(codes.c), paint)
 
-    def repaint(self, background: Background, codes: Codes, rendered: Rendered) -> Rendered:
-        assert rendered.opacity is not None and rendered.paint is not None
-        return self._paint(background, rendered.opacity, rendered.paint)
+    def render(self, canvas: Canvas, codes: Codes) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] with the defects painted."""
+        return self.layers(canvas, codes).over(canvas.clean)
 
-    @staticmethod
-    def _paint(background: Background, opacity: Tensor, paint: Tensor) -> Rendered:
-        assert background.clean is not None
-        return Rendered(background.clean * (1 - opacity) + paint, opacity, paint)
+    def forward(self, x: Tensor, codes: Codes) -> Tensor:
+        """G(x, c, s)."""
+        return self.render(self.background(x).canvas, codes)

@@ -1,9 +1,9 @@
-"""M of the layered form: it remembers the shapes that E reads, and draws new ones by bending them.
+"""M of the layered form: a bank of the shapes that E finds in references, and new ones drawn by warping them.
 
 Not in the paper, whose M learns to draw from noise (:mod:`defectaug.methods.dtgan.mapping`). Tens of shapes are too
 few for that: networks in this place, taught by D, by a critic or as a decoder of a variational autoencoder,
-collapsed, or drew blurred fragments. Here a latent says which of the remembered shapes is taken, how it is turned,
-stretched and bent, how strong it is, where it lies, and which style of its class it leans to.
+collapsed, or drew blurred fragments. Here a latent decides which of the stored shapes is taken, how it is turned,
+stretched and warped, how strong it is, where it lies, and which style of its class it leans to.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
-from defectaug.methods.dtgan.anchor import NORMAL
-from defectaug.methods.dtgan.codes import Codes, LayerForm, normalised
+from defectaug.methods.adversarial import NORMAL
+from defectaug.methods.dtgan.codes import Codes, normalised
 from defectaug.methods.dtgan.mapping import Latent
+from defectaug.methods.layered.codes import LayerForm
 from defectaug.nn.augment import moved
 from defectaug.nn.blocks import dilated
 
-RIM = 4  # CHOICE: pixels at the image's edge that no shape is read from: padding shows there
+EDGE = 4  # CHOICE: pixels at the image's edge that no shape is taken from: padding shows there
 NEAR = 8  # CHOICE: pixels from a clear part of a defect within which faint parts belong to it
 NUMBERS = 12  # of which a latent is made
 TURN, SIZE, STRETCH = math.radians(12), 0.15, 0.12  # CHOICE: standard deviations; of the logarithms of the last two
-BEND, KNOTS = 0.03, 4  # CHOICE: of half the side, at so many places along it
+WARP, KNOTS = 0.03, 4  # CHOICE: of half the side, at so many places along it
 STRENGTH = 0.12  # CHOICE
 OWN = 0.75  # CHOICE: how often a shape of the product itself is taken, where there is one; others make for variety
 FAINTEST = 0.6  # CHOICE: opacity that the clearest part of a shape has at least, or nobody would see the defect
 SHARPEN = 1.05  # CHOICE: what interpolation takes from a thin stroke
 
 
-class ShapeMemory(nn.Module):
-    """(c, s) = M_y(z): remembered shapes of the class y, bent as z says. It has buffers alone, no weights.
+class ShapeBank(nn.Module):
+    """(c, s) = M_y(z): stored shapes of the class y, warped by z. It has buffers alone, no weights.
 
     Args:
         net: dimensions; ``net.memory`` shapes are kept, an even share of them for every class.
@@ -59,29 +60,39 @@ class ShapeMemory(nn.Module):
         self.register_buffer("products", torch.full((slots,), -1))
         self.register_buffer("keys", torch.full((slots,), -1))
 
-    # --- remembering -----------------------------------------------------------------------------------------
+    # --- storing ---------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def remember(self, codes: Codes, products: Tensor, keys: Tensor) -> None:
-        """Keeps codes of E, moved to the middle, and the products (N,) that show them; ``keys`` (N,) name their images,
+    def store(self, codes: Codes, products: Tensor, keys: Tensor) -> None:
+        """Keeps codes of E, moved to the middle, and the products (N,) of their images; ``keys`` (N,) name the images,
         so that each is kept once."""
-        c = tidied(codes.c)
+        c = clean_mask(codes.c)
         at = centres(c)
-        c = moved(c, -(at * c.shape[-1]).round().long())
-        for row, (defect, key) in enumerate(zip(codes.defect.tolist(), keys.tolist(), strict=True)):
-            if defect != NORMAL and bool(c[row].any()):
-                slot = self._slot(defect, key)
-                self.shapes[slot] = (255 * c[row]).round().to(torch.uint8)
-                self.styles[slot], self.centres[slot] = codes.s[row].float(), at[row]
-                self.products[slot], self.keys[slot] = products[row], key
+        shapes = (255 * moved(c, -(at * c.shape[-1]).round().long())).round().to(torch.uint8)
+        shown = (codes.defect != NORMAL) & (c > 0).flatten(1).any(1)
+        kept = self.keys.tolist()
+        rows: list[int] = []
+        slots: list[int] = []
+        for row, (defect, key, has) in enumerate(torch.stack([codes.defect, keys, shown], dim=1).tolist()):
+            if has:
+                slot = self._slot(kept, defect, key)
+                kept[slot] = key
+                if slot in slots:  # the last of a slot stays
+                    del rows[slots.index(slot)], slots[slots.index(slot)]
+                rows.append(row)
+                slots.append(slot)
+        if not rows:
+            return
+        self.shapes[slots], self.styles[slots] = shapes[rows], codes.s[rows].float()
+        self.centres[slots], self.products[slots], self.keys[slots] = at[rows], products[rows], keys[rows]
 
-    def _slot(self, defect: int, key: int) -> int:
-        """That of the image if it has one, else a free one, else one that its key falls on."""
-        kept = self.keys[self._of(defect)].tolist()
-        first = self._of(defect).start
-        if key in kept:
-            return first + kept.index(key)
-        return first + (kept.index(-1) if -1 in kept else key % self.share)
+    def _slot(self, kept: list[int], defect: int, key: int) -> int:
+        """That of the image if it has one, else a free one, else one by its key."""
+        slots = self._of(defect)
+        keys = kept[slots]
+        if key in keys:
+            return slots.start + keys.index(key)
+        return slots.start + (keys.index(-1) if -1 in keys else key % self.share)
 
     def _of(self, defect: int) -> slice:
         """The slots of a class; the normal one has none."""
@@ -100,7 +111,7 @@ class ShapeMemory(nn.Module):
 
     @torch.no_grad()
     def forward(self, latent: Latent, defect: Tensor, product: Tensor | None = None) -> Codes:
-        """Codes of the given target classes (N,); zero maps where nothing of a class is remembered.
+        """Codes of the given target classes (N,); zero maps where nothing of a class is stored.
 
         Args:
             product: numbers (N,) of the products that they are for, -1 for one that is not known.
@@ -108,43 +119,38 @@ class ShapeMemory(nn.Module):
         even = 0.5 + 0.5 * torch.erf(latent.z / math.sqrt(2))  # evenly distributed in [0, 1]
         wanted = torch.full_like(defect, -1) if product is None else product
         own = wanted.where(even[:, 11] < OWN, -1)
-        slots, others = (self._pick(even[:, n], defect, own) for n in (0, 1))
+        slots, others, low, high = self._choose(even[:, :2], defect, own)
         c = self.shapes[slots].float() / 255 * (slots >= 0)[:, None, None, None]
         styles = self.styles[slots].lerp(self.styles[others], even[:, 2:3] / 2)
-        c = bent(c, latent, self._places(even[:, 3:5], defect))
+        c = warped(c, latent, torch.lerp(low, high, even[:, 3:5]))
         strength = SHARPEN * (1 + STRENGTH * latent.z[:, 5].clamp(-2, 1))
         strength = torch.maximum(strength, FAINTEST / c.amax((1, 2, 3)).clamp(min=0.05))
         return Codes((c * strength[:, None, None, None]).clamp(max=0.99), normalised(styles), defect)
 
-    def _known(self, defect: int) -> Tensor:
-        """Slots in which something of a class is remembered."""
-        return self._of(defect).start + (self.keys[self._of(defect)] >= 0).nonzero().flatten()
-
-    def _pick(self, even: Tensor, defect: Tensor, own: Tensor) -> Tensor:
-        """(N,) slots of the classes, chosen by numbers in [0, 1], of the product ``own`` where there are any; -1 where
-        nothing is remembered."""
-        slots = []
-        for share, number, product in zip(even.tolist(), defect.tolist(), own.tolist(), strict=True):
-            all_known = self._known(number)
-            known = all_known[self.products[all_known] == product].tolist() or all_known.tolist()
-            slots.append(known[min(int(share * len(known)), len(known) - 1)] if known else -1)
-        return torch.tensor(slots, dtype=torch.long, device=defect.device)
-
-    def _places(self, even: Tensor, defect: Tensor) -> Tensor:
-        """(N, 2) places within the reach of what is remembered of the classes."""
-        places = torch.zeros_like(even)
-        for row, number in enumerate(defect.tolist()):
-            known = self.centres[self._known(number)]
-            if len(known):
-                places[row] = torch.lerp(known.amin(0), known.amax(0), even[row])
-        return places
+    def _choose(self, even: Tensor, defect: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Two slots (N,) of each class, by numbers (N, 2) in [0, 1], those of the product ``own`` (N,) where there are
+        any, -1 where the class has none; and the reach of the class's centres, (N, 2) each."""
+        keys, products = torch.stack([self.keys, self.products]).tolist()
+        low, high = torch.zeros(2, len(defect), 2, device=even.device).unbind()
+        chosen: list[list[int]] = []
+        classes = defect.tolist()
+        filled = {number: [n for n in range(len(keys))[self._of(number)] if keys[n] >= 0] for number in set(classes)}
+        for numbers, number, product in zip(even.tolist(), classes, own.tolist(), strict=True):
+            known = [slot for slot in filled[number] if products[slot] == product] or filled[number]
+            chosen.append([known[min(int(n * len(known)), len(known) - 1)] if known else -1 for n in numbers])
+        for number, slots in filled.items():
+            if slots:
+                centres = self.centres[slots]
+                low[defect == number], high[defect == number] = centres.amin(0), centres.amax(0)
+        first, second = torch.tensor(chosen, dtype=torch.long, device=defect.device).view(-1, 2).unbind(1)
+        return first, second, low, high
 
 
-def tidied(c: Tensor) -> Tensor:
+def clean_mask(c: Tensor) -> Tensor:
     """Maps (N, L, S, S) without the image's edge, and without faint parts far from the clear ones: of a weave or a ring
     that E has half taken for a defect, nothing is to be painted elsewhere."""
-    inside = c.shape[-1] - 2 * RIM
-    c = c.float() * F.pad(c.new_ones(1, 1, inside, inside), [RIM] * 4)
+    inside = c.shape[-1] - 2 * EDGE
+    c = c.float() * F.pad(c.new_ones(1, 1, inside, inside), [EDGE] * 4)
     covered = c.amax(1, keepdim=True)
     clear = (covered > 0.5 * covered.amax((2, 3), keepdim=True)).to(c.dtype)
     return c * dilated(clear, NEAR)
@@ -158,8 +164,8 @@ def centres(c: Tensor) -> Tensor:
     return torch.stack([weights.sum(2) @ axis, weights.sum(1) @ axis], dim=1)
 
 
-def bent(c: Tensor, latent: Latent, place: Tensor) -> Tensor:
-    """Maps (N, L, S, S), in the middle, turned, stretched, mirrored and bent as the latents say, and put at places
+def warped(c: Tensor, latent: Latent, place: Tensor) -> Tensor:
+    """Maps (N, L, S, S), in the middle, turned, stretched, mirrored and warped by the latents, and put at places
     (N, 2), shares of the side from the middle."""
     z = latent.z
     angle, size = TURN * z[:, 6], torch.exp(SIZE * z[:, 7].clamp(-2, 1.5))
@@ -170,7 +176,7 @@ def bent(c: Tensor, latent: Latent, place: Tensor) -> Tensor:
     turn = torch.stack([torch.stack([across * cos, -across * sin], 1), torch.stack([down * sin, down * cos], 1)], 1)
     moved_by = -(turn @ (2 * place.flip(1))[:, :, None])
     grid = F.affine_grid(torch.cat([turn, moved_by], dim=2), list(c.shape), align_corners=False)
-    field = F.interpolate(BEND * latent.noise[0], size=c.shape[-2:], mode="bicubic", align_corners=False)
+    field = F.interpolate(WARP * latent.noise[0], size=c.shape[-2:], mode="bicubic", align_corners=False)
     with torch.autocast(c.device.type, enabled=False):
         shown = F.grid_sample(c, grid + field.permute(0, 2, 3, 1), mode="bicubic", align_corners=False)
     return shown.clamp(min=0)

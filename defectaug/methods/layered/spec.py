@@ -1,4 +1,4 @@
-"""How this method is trained, loaded and checked."""
+"""How the layered form is trained, loaded and checked."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import Tensor
 from defectaug.config.schema import Config
 from defectaug.device import Compute
 from defectaug.methods.base import BundleInfo, MethodSpec
-from defectaug.methods.dtgan.inference import InferenceModel
-from defectaug.methods.dtgan.method import DTGANMethod
-from defectaug.methods.dtgan.model import DTGAN
+from defectaug.methods.layered.inference import LayeredInferenceModel
+from defectaug.methods.layered.method import LayeredMethod
+from defectaug.methods.layered.model import LayeredGAN
 
 
-def networks(config: Config, defects: int, products: int) -> DTGAN:
+def networks(config: Config, defects: int, products: int) -> LayeredGAN:
     """The networks of the given settings, freshly initialised."""
-    return DTGAN(config.network, defects, products)
+    return LayeredGAN(config.network, defects, products)
 
 
-def load(config: Config, info: BundleInfo, weights: Mapping[str, Tensor], compute: Compute) -> InferenceModel:
+def load(config: Config, info: BundleInfo, weights: Mapping[str, Tensor], compute: Compute) -> LayeredInferenceModel:
     """The trained model.
 
     Raises:
         RuntimeError: the weights do not fit.
     """
-    return InferenceModel.build(config.network, info, weights, compute)
+    return LayeredInferenceModel.build(networks(config, len(info.defects), len(info.products)), info, weights, compute)
 
 
-SPEC = MethodSpec(DTGANMethod, load, networks)
+SPEC = MethodSpec(LayeredMethod, load, networks)
