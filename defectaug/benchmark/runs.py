@@ -14,12 +14,11 @@ import numpy as np
 import torch
 
 from defectaug.benchmark.conditions import Arm
-from defectaug.benchmark.settings import SMALL, StudySettings
+from defectaug.benchmark.settings import StudySettings
 from defectaug.device import Compute
 from defectaug.io.images import write_atomic
 from defectaug.metrics.augmentation import Augment
 from defectaug.metrics.classifier import (
-    RATES,
     CategorySampler,
     Check,
     Labelled,
@@ -28,6 +27,7 @@ from defectaug.metrics.classifier import (
     build,
     fit,
     predict,
+    usual_rate,
 )
 from defectaug.metrics.images import Decoded
 from defectaug.nn.backbones import InitialWeights
@@ -77,11 +77,10 @@ class Unit:
     @property
     def recipe(self) -> Recipe:
         """How it is trained."""
-        settings, pretrained = self.settings, self.weights.file is not None
-        usual = RATES["small" if settings.classifier == SMALL else "pretrained" if pretrained else "scratch"]
+        settings = self.settings
         return Recipe(
             steps=settings.steps,
-            rate=settings.rate or usual,
+            rate=settings.rate or usual_rate(settings.classifier, self.weights),
             weight_decay=settings.weight_decay,
             checks=settings.checks,
             reversal=settings.reversal if self.synthetic is not None else 0.0,

@@ -39,31 +39,12 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One synthetic image and its source.
-
-    Args:
-        everywhere, outside, defect_share: as of :class:`Change`.
-        visible: (H, W), where the difference can be seen, a common change of brightness aside.
-        strength: (H, W), the absolute difference in grey levels of 255.
-        mask: (H, W); None without one of the image's size.
-    """
-
-    everywhere: float
-    outside: float | None
-    defect_share: float | None
-    visible: NDArray[np.bool_]
-    strength: Floats
-    mask: NDArray[np.bool_] | None
-
-
-@dataclass(frozen=True)
 class SourceChange:
-    """What is kept of a :class:`Difference`.
+    """How far one synthetic image is from its source.
 
     Args:
         everywhere, outside, defect_share: as of :class:`Change`.
-        visible: share of the pixels where the difference can be seen.
+        visible: share of the pixels where the difference can be seen, a common change of brightness aside.
         region: (S, S) at the size of thumbnails, where that is, a little widened.
     """
 
@@ -72,6 +53,19 @@ class SourceChange:
     defect_share: float | None
     visible: float
     region: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Difference(SourceChange):
+    """The same with every pixel.
+
+    Args:
+        strength: (H, W), the absolute difference in grey levels of 255.
+        mask: (H, W); None without one of the image's size.
+    """
+
+    strength: Floats
+    mask: NDArray[np.bool_] | None
 
 
 def difference(record: ImageRecord, store: ImageStore | None = None) -> Difference | None:
@@ -95,7 +89,9 @@ def difference(record: ImageRecord, store: ImageStore | None = None) -> Differen
         mask = None
     outside = float(strength[~mask].mean()) if mask is not None and not mask.all() else None
     share = None if mask is None else float(mask.mean())
-    return Difference(float(strength.mean()), outside, share, visible_change(signed), strength, mask)
+    visible = visible_change(signed)
+    seen = float(visible.mean()), dilated(visible)
+    return Difference(float(strength.mean()), outside, share, *seen, strength, mask)
 
 
 def source_change(record: ImageRecord, store: ImageStore) -> SourceChange | None:
@@ -104,10 +100,7 @@ def source_change(record: ImageRecord, store: ImageStore) -> SourceChange | None
         found = difference(record, store)
     except DataError:
         return None
-    if found is None:
-        return None
-    visible = found.visible
-    return SourceChange(found.everywhere, found.outside, found.defect_share, float(visible.mean()), dilated(visible))
+    return found and SourceChange(found.everywhere, found.outside, found.defect_share, found.visible, found.region)
 
 
 def source_changes(images: ImageSet, store: ImageStore, progress: Progress) -> list[SourceChange | None]:

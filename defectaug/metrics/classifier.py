@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,11 +14,16 @@ from torch.nn import functional as F
 
 from defectaug.device import Compute
 from defectaug.metrics.augmentation import Augment
-from defectaug.nn.backbones import InitialWeights, build_backbone
+from defectaug.nn.backbones import SMALL, InitialWeights, build_backbone
 
 RATES = {"small": 3e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
 WARMUP = 0.05  # share of the steps
 Steps = Callable[[int], object]
+
+
+def usual_rate(name: str, weights: InitialWeights) -> float:
+    """Learning rate of a backbone, by name and by what it starts with."""
+    return RATES[SMALL if name == SMALL else "scratch" if weights.file is None else "pretrained"]
 
 
 class Classifier(nn.Module):
@@ -88,14 +92,6 @@ class _Reversal(torch.autograd.Function):
 def reverse_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
     """The features as they are; their gradient times minus `strength`."""
     return _Reversal.apply(features, strength)
-
-
-class Sampler(Protocol):
-    """Which images make up a batch."""
-
-    def __call__(self, step: int) -> NDArray:
-        """Numbers of the images of a step's batch (B,), the same whenever it is asked."""
-        ...
 
 
 class CategorySampler:
@@ -194,7 +190,7 @@ class Check:
 def fit(
     classifier: Classifier,
     data: Labelled,
-    sampler: Sampler,
+    sampler: Callable[[int], NDArray],
     recipe: Recipe,
     compute: Compute,
     *,
@@ -208,7 +204,7 @@ def fit(
     Args:
         classifier: moved to the device.
         data: the training images.
-        sampler: the batches.
+        sampler: numbers (B,) of the images of a step's batch.
         recipe, compute: how, and where.
         augment: what is done to a batch.
         validation: validation images.

@@ -13,11 +13,11 @@ from defectaug.data.sample import Category
 from defectaug.data.splits import split
 from defectaug.device import Compute
 from defectaug.metrics.augmentation import Augment
-from defectaug.metrics.classifier import RATES, CategorySampler, Labelled, Recipe, build, fit, predict
+from defectaug.metrics.classifier import CategorySampler, Labelled, Recipe, build, fit, predict, usual_rate
 from defectaug.metrics.context import EvaluationContext, digest
 from defectaug.metrics.distances import Interval, share_interval
 from defectaug.metrics.images import Form, ImageSet
-from defectaug.nn.backbones import SMALL
+from defectaug.nn.backbones import SMALL, find_weights
 
 RELIABLE = 0.75  # share of held-out real defects that a classifier must name right, as mean over categories, to call
 # any synthetic ones wrong
@@ -26,13 +26,19 @@ Shares = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class NamingSettings:
-    """How the classifier is trained: once for each of `folds` parts of the real images, on the other parts."""
+    """How the classifier is trained: once for each of `folds` parts of the real images, on the other parts.
+
+    Args:
+        classifier, weights: name of the backbone and what it starts with, as of `nn.backbones.find_weights`.
+    """
 
     folds: int = 3
     steps: int = 300
     batch_size: int = 48
     image_size: int = 128
     flips: str = "h"
+    classifier: str = SMALL
+    weights: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -67,15 +73,9 @@ class Hits:
     product: int
     images: int
 
-    @property
-    def share(self) -> Interval | None:
-        """Of the defects named right; None without images."""
-        return share_interval(self.defect, self.images) if self.images else None
-
-    @property
-    def product_share(self) -> Interval | None:
-        """The same of the products."""
-        return share_interval(self.product, self.images) if self.images else None
+    def share(self, part: str = "defect") -> Interval | None:
+        """Of the defects, or products, named right; None without images."""
+        return share_interval(getattr(self, part), self.images) if self.images else None
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class CategoryNaming:
     @property
     def is_wrong(self) -> bool:
         """Whether the interval lies wholly below that of real images; without any, below one half."""
-        share, beside = self.hits.share, None if self.real is None else self.real.share
+        share, beside = self.hits.share(), None if self.real is None else self.real.share()
         return share is not None and share.high < (0.5 if beside is None else beside.low)
 
 
@@ -106,10 +106,6 @@ class Naming:
     synthetic: tuple[Predictions, ...]
     real: Predictions
     baseline: ImageSet
-
-    def skill(self, normal: str) -> float | None:
-        """Mean share of real images named right over the defective categories; None where none could be named."""
-        return skill(hits_of(self.real, self.baseline), normal)
 
     def categories(self, number: int, images: ImageSet, normal: str) -> dict[Category, CategoryNaming]:
         """What was named of each category of a synthetic set, of those whose defect the classifier knows."""
@@ -138,7 +134,7 @@ def hits_of(predictions: Predictions, images: ImageSet) -> dict[Category, Hits]:
 
 
 def skill(hits: dict[Category, Hits], normal: str) -> float | None:
-    """As :meth:`Naming.skill`."""
+    """Mean share of real images named right over the defective categories; None where none could be named."""
     shares = [one.defect / one.images for category, one in hits.items() if one.images and category.defect != normal]
     return float(np.mean(shares)) if shares else None
 
@@ -199,12 +195,13 @@ def _one_fold(
     # A category that lies in this fold alone has to be learnt from it: it is not named then
     seen = np.flatnonzero((folds != fold) | ~_trained_elsewhere(context, folds, fold))
     seed = 1000 * context.seed + fold
-    classifier = build(SMALL, len(categories), channels=images[0].shape[1], seed=seed)
+    weights = find_weights(settings.classifier, settings.weights, context.log)
+    classifier = build(settings.classifier, len(categories), channels=images[0].shape[1], seed=seed, weights=weights)
     fit(
         classifier,
         Labelled.of(images[0][torch.from_numpy(seen)], torch.from_numpy(labels[seen]), len(categories)),
         CategorySampler(labels[seen], np.zeros(len(seen), bool), batch=settings.batch_size, seed=seed),
-        Recipe(settings.steps, RATES[SMALL]),
+        Recipe(settings.steps, usual_rate(settings.classifier, weights)),
         compute,
         augment=Augment("traditional", settings.flips),
         seed=seed,

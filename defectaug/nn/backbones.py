@@ -151,11 +151,6 @@ def find_weights(name: str, weights: str, log: Callable[[str], object]) -> Initi
         return InitialWeights(origin="from scratch, since ImageNet weights could not be had")
 
 
-def check_name(name: str) -> None:
-    """Raises ConfigError where there is no backbone of that name."""
-    _family(name)
-
-
 def _family(name: str) -> Family:
     known: list[str] = []
     for family in FAMILIES:

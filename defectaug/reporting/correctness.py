@@ -14,7 +14,7 @@ from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.distances import Interval
 from defectaug.metrics.images import ImageSet, ImageStore
 from defectaug.metrics.localisation import BLUR, MapScore, PixelCounts, mask_counts, restoration, scores_of
-from defectaug.metrics.naming import RELIABLE, CategoryNaming, Naming, NamingSettings
+from defectaug.metrics.naming import RELIABLE, CategoryNaming, Naming, NamingSettings, hits_of, skill
 from defectaug.metrics.neighbours import Neighbour
 from defectaug.nn.backbones import SMALL
 from defectaug.reporting.sections import Finding, PictureRow, Pictures, Section, Table, Value
@@ -45,8 +45,8 @@ def naming_section(
     """
     images = context.synthetic[number]
     found = naming.categories(number, images, context.normal)
-    skill = naming.skill(context.normal)
-    reliable = skill is None or skill >= RELIABLE
+    skill_of_real = skill(hits_of(naming.real, naming.baseline), context.normal)
+    reliable = skill_of_real is None or skill_of_real >= RELIABLE
     wrong = [
         f"{category} ({one.hits.defect} of {one.hits.images} named right, {one.as_normal} named {context.normal})"
         for category, one in found.items()
@@ -58,18 +58,18 @@ def naming_section(
     if unchanged:
         lines.append(f"{unchanged} images labelled as defects are normal images without a visible change.")
     how = (
-        f"{settings.folds} small ones, {settings.steps} steps of {settings.batch_size} images of "
+        f"{settings.folds} {settings.classifier} ones, {settings.steps} steps of {settings.batch_size} images of "
         f"{settings.image_size} x {settings.image_size}, seed {context.seed}"
     )
     return Section(
         f"Right defect, right product: {images.name}",
         lines=lines,
-        warnings=_naming_warnings(context, images, naming, skill),
+        warnings=_naming_warnings(context, images, naming, skill_of_real),
         tables=[_naming_table(context, found, settings)],
         pictures=[_grid(context.real, images)],
         numbers={
-            "classifier": {"name": SMALL, "seed": context.seed, **asdict(settings)},
-            "skill": skill,
+            "classifier": {"name": settings.classifier, "seed": context.seed, **_training(settings)},
+            "skill": skill_of_real,
             "cells": {str(category): _naming_numbers(one) for category, one in found.items()},
         },
         findings=[Finding(images.name, line, "against" if line in accusing else "neither") for line in lines],
@@ -96,15 +96,15 @@ def _shares(images: ImageSet, found: Mapping[Category, CategoryNaming]) -> list[
 
 
 def _naming_warnings(
-    context: EvaluationContext, images: ImageSet, naming: Naming, skill: float | None
+    context: EvaluationContext, images: ImageSet, naming: Naming, known_right: float | None
 ) -> list[str]:
     known = {category.defect for category in naming.real.categories}
     unknown = sorted({record.defect for record in images.records} - known)
     warnings = [f"{', '.join(unknown)}: not a class of {context.real.name}, so not named."] if unknown else []
-    if skill is None or skill < RELIABLE:
+    if known_right is None or known_right < RELIABLE:
         known_of = "cannot be tested on held-out defects"
-        if skill is not None:
-            known_of = f"names only {100 * skill:.0f} % of held-out real defects right (mean of the categories)"
+        if known_right is not None:
+            known_of = f"names only {100 * known_right:.0f} % of held-out real defects right (mean of the categories)"
         warnings.append(f"The classifier {known_of}: it is unreliable, and so are the shares below.")
     return warnings
 
@@ -131,11 +131,12 @@ def _naming_table(
     where = "each named by the classifier that has not seen it"
     if context.test is not None:
         where = f"those of {context.test.name}"
+    how = " from scratch" if settings.classifier == SMALL else ""
     note = (
-        f"Mean of {settings.folds} small classifiers from scratch, each trained on all but one part of the real images "
-        f"({settings.steps} steps of {settings.batch_size}, {settings.image_size} pixels). The real ones beside are "
-        f"{where}. In brackets 95 % intervals (Wilson). A category is called wrong where its interval lies wholly "
-        "below that of real images (without any: below one half), and the classifier names at least "
+        f"Mean of {settings.folds} {settings.classifier} classifiers{how}, each trained on all but one part of the "
+        f"real images ({settings.steps} steps of {settings.batch_size}, {settings.image_size} pixels). The real ones "
+        f"beside are {where}. In brackets 95 % intervals (Wilson). A category is called wrong where its interval "
+        "lies wholly below that of real images (without any: below one half), and the classifier names at least "
         f"{100 * RELIABLE:.0f} % of real defects right."
     )
     return Table("Named right by a classifier that has seen real images alone", columns, rows, note)
@@ -144,12 +145,16 @@ def _naming_table(
 def _naming_numbers(one: CategoryNaming) -> dict:
     return {
         "images": one.hits.images,
-        "right defect": one.hits.share,
-        "right product": one.hits.product_share,
+        "right defect": one.hits.share(),
+        "right product": one.hits.share("product"),
         "named normal": one.as_normal,
-        "real, right defect": one.real.share if one.real else None,
+        "real, right defect": one.real.share() if one.real else None,
         "real images": one.real.images if one.real else 0,
     }
+
+
+def _training(settings: NamingSettings) -> dict:
+    return {name: value for name, value in asdict(settings).items() if name not in ("classifier", "weights")}
 
 
 def _per_cent(share: Interval | None) -> Interval | None:
