@@ -1,0 +1,108 @@
+"""Defects that E has read from training images: what latent-guided synthesis warps, restyles and places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from defectaug.methods.residual.defect import CLIP, Defect
+
+STYLE_NOISE = 0.15  # of a category's deviation, around a mixture of two of its styles
+LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
+
+
+class DefectBank(nn.Module):
+    """Up to ``kept`` defects, an even share for each class. Buffers alone, no weights.
+
+    Args:
+        size, channels: of the images.
+        defects: number of classes, the normal one included.
+        context: side of the surroundings that are kept.
+        kept: how many in all.
+    """
+
+    masks: Tensor
+    structures: Tensor
+    styles: Tensor
+    contexts: Tensor
+    products: Tensor
+    keys: Tensor
+
+    def __init__(self, size: int, channels: int, defects: int, context: int, kept: int) -> None:
+        super().__init__()
+        self.share = max(1, kept // (defects - 1))
+        slots = self.share * (defects - 1)
+        self.register_buffer("masks", torch.zeros(slots, 1, size, size, dtype=torch.uint8))
+        self.register_buffer("structures", torch.zeros(slots, channels, size, size, dtype=torch.uint8))
+        self.register_buffer("styles", torch.zeros(slots, channels + 1))
+        self.register_buffer("contexts", torch.zeros(slots, channels, context, context, dtype=torch.uint8))
+        self.register_buffer("products", torch.full((slots,), -1))
+        self.register_buffer("keys", torch.full((slots,), -1))  # training image; -1 for an empty slot
+
+    @torch.no_grad()
+    def remember(self, defect: Defect, product: Tensor, key: Tensor) -> None:
+        """Keeps defects of products (N,), read from training images ``key`` (N,); a later reading replaces an earlier one.
+        Empty masks and those of nearly the whole image are left out; where a class has more than its share, each image has
+        one slot at most and the first come stay."""
+        areas = (defect.mask > 0.5).sum((1, 2, 3))
+        for row, (area, number, image) in enumerate(zip(areas.tolist(), defect.label.tolist(), key.tolist(), strict=True)):
+            if not LEAST_AREA <= area <= MOST_AREA * defect.mask[0].numel():
+                continue
+            own = slice((number - 1) * self.share, number * self.share)
+            same = (self.keys[own] == image).nonzero().flatten()
+            empty = (self.keys[own] < 0).nonzero().flatten()
+            free = same if len(same) else empty
+            if not len(free):
+                continue
+            slot = own.start + int(free[0])
+            self.masks[slot] = (defect.mask[row] * 255).round().to(torch.uint8)
+            self.structures[slot] = ((defect.structure[row] / CLIP + 1) * 127.5).round().to(torch.uint8)
+            self.styles[slot] = defect.style[row]
+            self.contexts[slot] = ((defect.context[row] + 1) * 127.5).round().to(torch.uint8)
+            self.products[slot], self.keys[slot] = product[row], image
+
+    def known(self, label: int, product: int = -1) -> Tensor:
+        """Filled slots of a class, of the product where it has any."""
+        start = (label - 1) * self.share
+        slots = start + (self.keys[start : start + self.share] >= 0).nonzero().flatten()
+        own = slots[self.products[slots] == product]
+        return own if len(own) else slots
+
+    def get(self, slots: Tensor, label: Tensor) -> Defect:
+        """Defects in slots (N,); empty ones for -1."""
+        there = (slots >= 0).float()[:, None, None, None]
+        slots = slots.clamp(min=0)
+        mask = self.masks[slots].float() / 255 * there
+        structure = (self.structures[slots].float() / 127.5 - 1) * CLIP * (mask > 0)
+        return Defect(mask, structure, self.styles[slots], self.contexts[slots].float() / 127.5 - 1, label)
+
+    def draw(self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator], other: float = 0.2) -> Defect:
+        """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; with the chance ``other``
+        in the shape of another product's. Its style is one of its category."""
+        slots = []
+        for number, owner, g in zip(label.tolist(), product.tolist(), generators, strict=True):
+            chance, place = torch.rand(2, generator=g).tolist()
+            known = self.known(number, -1 if chance < other else owner) if number else self.keys[:0]
+            slots.append(int(known[int(place * len(known))]) if len(known) else -1)
+        defect = self.get(torch.tensor(slots, device=label.device), label)
+        return defect.with_style(self.draw_styles(label, product, generators, defect.style))
+
+    def draw_styles(
+        self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator], fallback: Tensor
+    ) -> Tensor:
+        """Styles (N, C + 1) as those of the category are spread: between two of them, with some noise; ``fallback`` where
+        the category holds none."""
+        rows = []
+        for row, (number, owner, g) in enumerate(zip(label.tolist(), product.tolist(), generators, strict=True)):
+            pick, noise = torch.rand(3, generator=g), torch.randn(fallback.shape[1], generator=g)
+            known = self.known(number, owner) if number else self.keys[:0]
+            if not len(known):
+                rows.append(fallback[row])
+                continue
+            styles = self.styles[known]
+            first, second = (styles[int(p * len(known))] for p in pick[:2])
+            spread = styles.std(0, correction=0)
+            rows.append(first.lerp(second, float(pick[2]) ** 2) + STYLE_NOISE * spread * noise.to(styles.device))
+        return torch.stack(rows)

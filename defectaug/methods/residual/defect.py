@@ -1,0 +1,71 @@
+"""A defect taken apart: where it is (mask), its structure without tone, and its style.
+
+``clean`` is the image with the masked part filled in, ``d = x - clean``. The style holds, per channel, the *tone* (the mean of
+d in the mask as a signed share of the range that is left: towards black below 0, towards white above) and, in common, the
+logarithm of the *contrast* (standard deviation of d about its mean). The structure is d without these two. A style can
+therefore be exchanged, sampled and strengthened, and a dark crack stays dark on a dark surface without clipping.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CLIP = 3.0  # standard deviations that a structure keeps
+EPSILON = 1e-4
+FAINTEST = 0.01  # contrast, in units of [-1, 1]: about a grey level
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A batch of defects.
+
+    Attributes:
+        mask: (N, 1, S, S) in [0, 1].
+        structure: (N, C, S, S) in [-CLIP, CLIP], zero outside the mask.
+        style: (N, C + 1), tone per channel and log-contrast.
+        context: (N, C, h, h), what surrounds the defect: the clean image, small, in [-1, 1].
+        label: (N,) class numbers; 0 is normal.
+    """
+
+    mask: Tensor
+    structure: Tensor
+    style: Tensor
+    context: Tensor
+    label: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, rows: slice | Tensor) -> Defect:
+        return Defect(self.mask[rows], self.structure[rows], self.style[rows], self.context[rows], self.label[rows])
+
+    def with_style(self, style: Tensor) -> Defect:
+        """The same shapes in another style (N, C + 1)."""
+        return Defect(self.mask, self.structure, style, self.context, self.label)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of x (N, C, H, W) in the mask (N, 1, H, W), as (N, C, 1, 1); 0 where the mask is empty."""
+    return (x * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=EPSILON)
+
+
+def decompose(x: Tensor, clean: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Structure (N, C, S, S) and style (N, C + 1) of what images show in their masks (N, 1, S, S)."""
+    difference = x - clean
+    mean = masked_mean(difference, mask)
+    deviation = (masked_mean((difference - mean).square(), mask).mean(1, keepdim=True) + EPSILON**2).sqrt()
+    deviation = deviation.clamp(min=FAINTEST)
+    structure = ((difference - mean) / deviation).clamp(-CLIP, CLIP) * (mask > 0)
+    level = masked_mean(clean, mask)
+    tone = mean / torch.where(mean < 0, level + 1, 1 - level).clamp(min=0.05)
+    return structure, torch.cat([tone.clamp(-1.5, 1.5), deviation.log()], dim=1).flatten(1)
+
+
+def compose(structure: Tensor, style: Tensor, mask: Tensor, clean: Tensor) -> Tensor:
+    """What a defect adds to a clean image (N, C, S, S): its structure at the style's contrast about the style's tone."""
+    tone, contrast = style[:, :-1, None, None], style[:, -1, None, None, None].exp()
+    level = masked_mean(clean, mask)
+    return structure * contrast + tone * torch.where(tone < 0, level + 1, 1 - level).clamp(min=0.05)

@@ -1,0 +1,159 @@
+"""A trained model as synthesis uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from defectaug.config.schema import Config
+from defectaug.device import Compute
+from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
+from defectaug.methods.residual.defect import Defect
+from defectaug.methods.residual.encoder import Encoder
+from defectaug.methods.residual.model import CONTEXT, Residual
+from defectaug.methods.residual.warp import Warps, draw_warps, place
+
+CLEAR = 0.5  # probability from which a pixel is defect
+LEAST = 4  # pixels that are a defect
+NORMAL = 0
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Defects to be painted: as they are where a reference gives them, warped to a place of the source (``warps``) where
+    they are drawn. ``noise`` (N, 1, S, S)."""
+
+    shape: Defect
+    noise: Tensor
+    warps: Warps | None
+
+    @property
+    def defect(self) -> Tensor:
+        """Classes (N,)."""
+        return self.shape.label
+
+    def __len__(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, rows: slice | Tensor) -> Codes:
+        return Codes(self.shape[rows], self.noise[rows], None if self.warps is None else self.warps[rows])
+
+
+@dataclass(frozen=True)
+class InferenceModel:
+    """Implements :class:`defectaug.methods.base.DefectModel`."""
+
+    info: BundleInfo
+    model: Residual
+    compute: Compute
+    flips: str
+
+    @staticmethod
+    def build(config: Config, info: BundleInfo, weights: Mapping[str, Tensor], compute: Compute) -> InferenceModel:
+        """The networks with the given weights.
+
+        Raises:
+            RuntimeError: the weights do not fit.
+        """
+        net = config.network
+        model = Residual(net.image_size, net.channels, len(info.defects), len(info.products), net.memory)
+        model.load_state_dict(dict(weights))
+        model.eval().requires_grad_(False)
+        model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return InferenceModel(info, model, compute, config.data.flips)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.compute.device
+
+    @torch.inference_mode()
+    def latent_codes(self, defect: Tensor, seeds: Sequence[int], product: Tensor | None = None) -> Codes:
+        """Codes of classes (N,) from one seed each, for products (N,), -1 for one that is not known."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        label = defect.to(self.device)
+        owner = torch.full_like(label, -1) if product is None else product.to(self.device)
+        shape = self.model.bank.draw(label, owner, generators)
+        return Codes(shape, self._noise(generators), draw_warps(generators, self.device))
+
+    @torch.inference_mode()
+    def reference_codes(self, image: Tensor, defect: Tensor) -> Codes:
+        """Codes of the defects (N,) that the images (N, C, S, S) show."""
+        with self.compute.autocast():
+            shape = self.model.read(self._ready(image), defect.to(self.device))
+        return Codes(shape, self._noise([torch.Generator().manual_seed(0) for _ in range(len(shape))]), None)
+
+    @torch.inference_mode()
+    def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
+        """The same shapes in latent styles."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        unknown = torch.full_like(codes.defect, -1)
+        style = self.model.bank.draw_styles(codes.defect, unknown, generators, codes.shape.style)
+        return replace(codes, shape=codes.shape.with_style(style))
+
+    @torch.inference_mode()
+    def read(self, source: Tensor) -> list[SourceFeatures]:
+        """Each source without its own defect."""
+        x = self._ready(source)
+        clean = self._restored(x)[0]
+        return [SourceFeatures((one.clone(), two.clone())) for one, two in zip(x.split(1), clean.split(1), strict=True)]
+
+    @torch.inference_mode()
+    def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:
+        """The defects on sources that were read before."""
+        x, clean = (torch.cat(rows) for rows in zip(*(s.parts for s in sources), strict=True))
+        shape = codes.shape
+        if codes.warps is not None:
+            shape = place(shape, F.adaptive_avg_pool2d(clean, CONTEXT), codes.warps, self.flips)
+        with self.compute.autocast():
+            painted = self.model.painter(clean, shape, codes.noise)
+        there = (shape.mask > CLEAR).flatten(1).any(1)[:, None, None, None]
+        image = torch.where(there, painted.image.float(), clean)
+        return Painted(image, image - x, painted.opacity.float() * there)
+
+    def paint(self, source: Tensor, codes: Codes) -> Painted:
+        """The defects on sources; a source's own defect is taken away."""
+        return self.paint_on(self.read(source), codes)
+
+    @torch.inference_mode()
+    def restore(self, source: Tensor) -> Painted:
+        """The sources without their defects; ``opacity`` is the probability of one."""
+        x = self._ready(source)
+        clean, probability = self._restored(x)
+        return Painted(clean, clean - x, probability)
+
+    def _restored(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with self.compute.autocast():
+            probability = torch.sigmoid(self.model.encoder(x)).amax(1, keepdim=True)
+            mask = probability * (probability > CLEAR)
+            clean = self.model.clean(x, mask)
+        return clean.float(), probability
+
+    @torch.inference_mode()
+    def name_defect(self, image: Tensor) -> Tensor:
+        """Class numbers (N,): of the class that E finds most of, 0 where it finds none."""
+        with self.compute.autocast():
+            return name(self.model.encoder, self._ready(image))
+
+    def shows(self, image: Tensor, defect: Tensor) -> Tensor:
+        """Whether E finds these defects above all others, (N,) booleans."""
+        return self.name_defect(image) == defect.to(self.device)
+
+    def _noise(self, generators: Sequence[torch.Generator]) -> Tensor:
+        size = self.info.image_size
+        return torch.stack([torch.randn(1, size, size, generator=g) for g in generators]).to(self.device)
+
+    def _ready(self, image: Tensor) -> Tensor:
+        return image.to(self.device, memory_format=torch.channels_last)
+
+
+def name(encoder: Encoder, x: Tensor) -> Tensor:
+    """The class (N,) whose clearest pixels are the clearest; 0 where none is clear."""
+    probability = torch.sigmoid(encoder(x)).flatten(2)
+    clearest = probability.topk(LEAST, dim=2).values.mean(2)
+    best, number = clearest.max(1)
+    return torch.where(best > CLEAR, number + 1, NORMAL)

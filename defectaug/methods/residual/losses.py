@@ -1,0 +1,55 @@
+"""Terms of the objective, pure functions."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SURE = 1.0  # prior above which a place stands out from normal ones
+QUIET = 0.5  # prior below which it does not
+TOP = 0.002  # share of an image that is defect at least
+
+
+def segmentation(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy and soft Dice of logits and target masks (N, K, S, S)."""
+    p = torch.sigmoid(logits)
+    overlap = 2 * (p * target).sum((1, 2, 3)) + 1
+    dice = 1 - overlap / (p.square().sum((1, 2, 3)) + target.square().sum((1, 2, 3)) + 1)
+    return 4 * F.binary_cross_entropy_with_logits(logits, target) + dice.mean()
+
+
+def nothing(logits: Tensor) -> Tensor:
+    """Cross-entropy of logits where no pixel is a defect."""
+    return 4 * F.softplus(logits).mean()
+
+
+def weak_segmentation(logits: Tensor, prior: Tensor) -> Tensor:
+    """What the label alone says of a defective image's logits (N, 1, S, S): where the prior is quiet there is none, and the
+    clearest places, by logits and prior together, are defect."""
+    quiet = (prior < QUIET).to(logits.dtype)
+    absent = (F.softplus(logits) * quiet).sum() / quiet.sum().clamp(min=1)
+    clear = prior.clamp(max=3) / 2 + 2 * torch.sigmoid(logits.detach())
+    top = clear.flatten(1).topk(max(1, int(TOP * clear[0].numel())), dim=1).indices
+    return absent + 0.3 * F.softplus(-logits.flatten(1).gather(1, top)).mean()
+
+
+def weighted_l1(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute difference of images (N, C, S, S) under weights (N, 1, S, S), over the weights' sum."""
+    return ((a - b).abs().mean(1, keepdim=True) * weight).sum() / weight.sum().clamp(min=1)
+
+
+def adversarial_d(real: Tensor, fake: Tensor) -> Tensor:
+    """The paper's Eq. (1) as D minimises it, from logits (N,)."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def adversarial_g(fake: Tensor) -> Tensor:
+    """Eq. (1) as G minimises it, non-saturating."""
+    return F.softplus(-fake).mean()
+
+
+def r1(real: Tensor, x: Tensor) -> Tensor:
+    """R1 penalty (Mescheder et al. 2018): half the squared gradient norm of logits (N,) at real images x."""
+    (gradient,) = torch.autograd.grad(real.sum(), x, create_graph=True)
+    return 0.5 * gradient.flatten(1).square().sum(1).mean()

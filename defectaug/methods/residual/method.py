@@ -1,0 +1,238 @@
+"""The method as the training loop drives it: E finds the defects, then G and D play with what it has found."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
+
+from defectaug.config.schema import Config
+from defectaug.data.batches import Batch
+from defectaug.device import Compute
+from defectaug.errors import TrainingError
+from defectaug.methods.features import find_weights, load_weights
+from defectaug.methods.residual import objective
+from defectaug.methods.residual.defect import Defect
+from defectaug.methods.residual.model import Residual
+from defectaug.methods.residual.objective import Play, Scene, Terms
+from defectaug.methods.residual.prior import FeaturePrior
+from defectaug.methods.residual.sample_grid import sample_grid
+from defectaug.nn.schedules import ema_decay, step_seed
+
+ADVICE = "try --precision fp32, a lower optimizer.rate in --config, or another --seed; the last good state is kept"
+NORMAL = 0
+DOUBT, BELIEF = 60, 150  # steps in which masks are the prior's, and in which they become E's
+FINDING = 0.4  # share of a run before D and G begin
+REMEMBERING = 0.3  # share of a run before masks are good enough to keep
+E_EVERY = 3  # steps of the game to one of E
+R1_EVERY = 8
+WEAK = 0.3  # weight of what labels and prior say, once E finds defects by itself
+
+
+class ResidualMethod:
+    """Implements :class:`defectaug.methods.base.Method`.
+
+    Args:
+        config: all settings.
+        defects: number of classes, the normal one included.
+        products: number of products.
+        compute: device and precision.
+        seed: of the initial weights and of every step's random numbers.
+    """
+
+    def __init__(self, config: Config, defects: int, products: int, compute: Compute, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.config, self.compute, self.seed = config, compute, seed
+        net = config.network
+        model = Residual(net.image_size, net.channels, defects, products, net.memory)
+        weights = find_weights()
+        if weights is not None:
+            load_weights(model.encoder.features, weights)
+        self.model = model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.prior = FeaturePrior(products).to(compute.device)
+        self.modules: Mapping[str, nn.Module] = {"model": self.model, "average": self.average, "prior": self.prior}
+        self.optimizers: Mapping[str, Optimizer] = self._optimizers()
+
+    def _optimizers(self) -> dict[str, Optimizer]:
+        o, model = self.config.optimizer, self.model
+        finders = [p for m in (model.encoder, model.inpainter) for p in m.parameters() if p.requires_grad]
+        betas = (o.beta1, o.beta2)
+        return {
+            "encoder_optimizer": AdamW(finders, o.rate, betas=(0.9, o.beta2), weight_decay=o.weight_decay),
+            "generator_optimizer": Adam(model.painter.parameters(), o.generator_rate, betas=betas),
+            "discriminator_optimizer": Adam(model.discriminator.parameters(), o.discriminator_rate, betas=betas),
+        }
+
+    # --- one step --------------------------------------------------------------------------------------------
+
+    def step(self, batch: Batch, step: int, fraction: float) -> dict[str, float]:
+        """One step: in warm-up normal images fill the prior; then E and the inpainter learn, later G and D too.
+
+        Raises:
+            TrainingError: a value is not finite.
+        """
+        generator = torch.Generator().manual_seed(step_seed(self.seed, step))
+        if step < self.config.run.warmup:
+            self._observe(batch, generator)
+            return {}
+        scene = self._scene(batch)
+        if scene is None:
+            return {}
+        trust = min(1.0, max(0.0, (step - self.config.run.warmup - DOUBT) / BELIEF))
+        with self.compute.autocast():
+            mask = objective.mask_of(self.average, scene, trust)
+            defect = objective.taken(self.model, scene, mask)
+        terms: Terms = {"area": defect.mask.mean()}
+        playing = fraction > FINDING
+        if not playing or step % E_EVERY == 0:
+            terms |= self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
+        if fraction > REMEMBERING:
+            for bank in (self.model.bank, self.average.bank):
+                bank.remember(defect, scene.reference_product, scene.key)
+        if playing:
+            terms |= self._play(scene, defect, step, generator)
+        self._follow(step)
+        return self._values(terms, step)
+
+    def _find(self, scene: Scene, defect: Defect, weak: float, generator: torch.Generator) -> Terms:
+        flips = self.config.data.flips
+        with self.compute.autocast():
+            moved = objective.scattered(defect, flips, generator)
+            found = objective.finding_terms(self.model, self.average, scene, moved, generator)
+            fill = objective.fill_terms(self.model, scene, moved)
+            loss = found["pasted"] + found["normal"] + weak * found["weak"] + 2 * fill["fill"]
+        self._descend("encoder_optimizer", loss)
+        return found | fill
+
+    def _play(self, scene: Scene, defect: Defect, step: int, generator: torch.Generator) -> Terms:
+        """A step of D and one of G, on the rows that show a defect."""
+        model, weights = self.model, self.config.residual
+        moved = objective.placed(defect, scene, self.config.data.flips, generator)
+        rows = (_shown(defect) & _shown(moved)).nonzero().flatten()
+        if len(rows) < 2:
+            return {}
+        scene, defect, moved = scene[rows], defect[rows], moved[rows]
+        style = self.average.bank.draw_styles(moved.label, scene.product, _split(generator, len(rows)), moved.style)
+        with self.compute.autocast():
+            made = objective.play(model, scene, defect, moved.with_style(style), generator)
+            d_terms = objective.discriminator_terms(model, scene, made)
+        loss = d_terms["d_adversarial"] + d_terms["d_features"]
+        if step % R1_EVERY == 0 and weights.r1:
+            loss = loss + R1_EVERY * weights.r1 * objective.r1_term(model, scene, made)
+        self._descend("discriminator_optimizer", loss)
+        return d_terms | self._paint(scene, made)
+
+    def _paint(self, scene: Scene, made: Play) -> Terms:
+        weights = self.config.residual
+        still = [p for m in (self.model.discriminator, self.model.encoder) for p in m.parameters() if p.requires_grad]
+        for parameter in still:
+            parameter.requires_grad_(False)
+        with self.compute.autocast():
+            terms = objective.generator_terms(self.model, scene, made)
+            loss = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
+        self._descend("generator_optimizer", loss)
+        for parameter in still:
+            parameter.requires_grad_(True)
+        return terms
+
+    def _descend(self, name: str, loss: Tensor) -> None:
+        optimizer = self.optimizers[name]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """The averaged weights follow."""
+        live, shadow = list(self.model.parameters()), list(self.average.parameters())
+        torch._foreach_lerp_(shadow, live, 1 - ema_decay(step, self.config.optimizer.ema))
+
+    @staticmethod
+    def _values(terms: Terms, step: int) -> dict[str, float]:
+        names = list(terms)
+        values = torch.stack([terms[name].detach().float() for name in names]).tolist()  # one transfer from the device
+        bad = [name for name, value in zip(names, values, strict=True) if value != value or abs(value) == float("inf")]
+        if bad:
+            raise TrainingError(f"step {step}: {', '.join(bad)} not finite; {ADVICE}.")
+        return dict(zip(names, values, strict=True))
+
+    # --- batches ---------------------------------------------------------------------------------------------
+
+    def _image(self, x: Tensor) -> Tensor:
+        return x.to(self.compute.device, memory_format=torch.channels_last)
+
+    def _observe(self, batch: Batch, generator: torch.Generator) -> None:
+        rows = (batch.defect == NORMAL).nonzero().flatten()
+        if len(rows):
+            with self.compute.autocast(), torch.no_grad():
+                levels = self.model.encoder.features(self._image(batch.image[rows]))
+            self.prior.observe(levels, batch.product[rows], generator)
+
+    def _scene(self, batch: Batch) -> Scene | None:
+        """The batch's references, each with a normal image, of its product where the batch has one; None without any."""
+        normal = (batch.defect == NORMAL).nonzero().flatten()
+        rows = (batch.target != NORMAL).nonzero().flatten()
+        if not len(normal) or not len(rows):
+            return None
+        partner = pair_up(batch.product[normal].tolist(), batch.reference_product[rows].tolist())
+        sources = normal[torch.tensor(partner)]
+        device, reference = self.compute.device, self._image(batch.reference[rows])
+        product = batch.reference_product[rows].to(device)
+        with self.compute.autocast(), torch.no_grad():
+            levels = self.model.encoder.features(reference)
+            prior = self.prior(levels, product, reference.shape[-1])
+        return Scene(
+            self._image(batch.image[sources]), batch.product[sources].to(device), reference, batch.target[rows].to(device),
+            product, batch.reference_index[rows].to(device), levels, prior,
+        )  # fmt: skip
+
+    # --- what the loop saves and shows -----------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Tensor]:
+        """Averaged weights, and the bank."""
+        return self.average.state_dict()
+
+    def begin_validation(self) -> None:
+        """The warm-up is over: the prior has seen enough."""
+        self.prior.calibrate()
+
+    def score(self, sources: Batch) -> dict[str, float]:
+        """None: the last weights are the ones to keep."""
+        return {}
+
+    @torch.no_grad()
+    def grid(self, shown: Batch) -> Tensor:
+        """Rows: source, latent-guided, its mask, reference, its mask, reference cleaned, rebuilt, transferred."""
+        with self.compute.autocast():
+            return sample_grid(
+                self.average, self._image(shown.image), shown.product.to(self.compute.device),
+                self._image(shown.reference), shown.target.to(self.compute.device), self.config.data.flips,
+            )  # fmt: skip
+
+
+def _shown(defect: Defect) -> Tensor:
+    """(N,) whether masks hold a pixel."""
+    return (defect.mask > 0.5).flatten(1).any(1)
+
+
+def _split(generator: torch.Generator, count: int) -> list[torch.Generator]:
+    """Generators of their own, seeded by one."""
+    seeds = torch.randint(1 << 62, (count,), generator=generator).tolist()
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def pair_up(have: Sequence[int], want: Sequence[int]) -> list[int]:
+    """For each wanted product the place of one of the same among those that are there, in turn; where there is none, of
+    any."""
+    turns: dict[int, int] = {}
+    partners = []
+    for number, product in enumerate(want):
+        same = [place for place, other in enumerate(have) if other == product] or list(range(len(have)))
+        turn = turns.get(product, number % 7 if len(same) == len(have) else 0)
+        partners.append(same[turn % len(same)])
+        turns[product] = turn + 1
+    return partners

@@ -1,0 +1,66 @@
+"""The networks of the method, and how they take a defect off one image and put it on another."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from defectaug.methods.residual.bank import DefectBank
+from defectaug.methods.residual.defect import Defect, decompose
+from defectaug.methods.residual.discriminator import Discriminator
+from defectaug.methods.residual.encoder import Encoder, own_logits
+from defectaug.methods.residual.fill import Inpainter
+from defectaug.methods.residual.painter import Painter
+from defectaug.nn.blocks import dilated
+
+CONTEXT = 32  # side of what is kept of the surroundings
+MARGIN = 2  # pixels around the mask that are filled too: a soft edge would tint the fill
+
+
+class Residual(nn.Module):
+    """E, inpainter, G, D and the bank.
+
+    Args:
+        size, channels: of the images.
+        defects: number of classes, the normal one (0) included.
+        products: number of products.
+        kept: defects in the bank.
+    """
+
+    def __init__(self, size: int, channels: int, defects: int, products: int, kept: int = 96) -> None:
+        super().__init__()
+        self.size, self.defects, self.products = size, defects, products
+        self.encoder = Encoder(channels, defects - 1)
+        self.inpainter = Inpainter(channels)
+        self.painter = Painter(channels, defects - 1)
+        self.discriminator = Discriminator(channels, (defects - 1) * products)
+        self.bank = DefectBank(size, channels, defects, CONTEXT, kept)
+
+    def category(self, defect: Tensor, product: Tensor) -> Tensor:
+        """(N,) numbers of product and defect (at least 1) pairs."""
+        return product * (self.defects - 1) + defect - 1
+
+    def clean(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Images without what lies in the masks (N, 1, S, S)."""
+        known = 1 - dilated((mask > 0.5).to(x.dtype), MARGIN)
+        return x * known + self.inpainter(x, known) * (1 - known)
+
+    def take(self, x: Tensor, mask: Tensor, label: Tensor) -> tuple[Defect, Tensor]:
+        """The defects in the masks of images, and the images without them."""
+        with torch.no_grad():
+            clean = self.clean(x, mask)
+        structure, style = decompose(x, clean, mask)
+        return Defect(mask, structure, style, F.adaptive_avg_pool2d(clean, CONTEXT), label), clean
+
+    @torch.no_grad()
+    def read(self, x: Tensor, label: Tensor) -> Defect:
+        """The defects of classes (N,) that images show, as E finds them."""
+        mask = torch.sigmoid(own_logits(self.encoder(x), label))
+        return self.take(x, confident(mask), label)[0]
+
+
+def confident(mask: Tensor) -> Tensor:
+    """Masks (N, 1, S, S) as nearly 0 or 1; relative to the clearest place where nothing is clear."""
+    level = (0.5 * mask.amax((2, 3), keepdim=True)).clamp(min=0.02, max=0.5)
+    return (((mask - level) * 8) + 0.5).clamp(0, 1)

@@ -1,0 +1,200 @@
+"""The objective: E learns from what is pasted, the inpainter from normal images, G and D play on crops around defects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from defectaug.methods.residual import losses
+from defectaug.methods.residual.defect import Defect
+from defectaug.methods.residual.discriminator import corners_on, crops_at
+from defectaug.methods.residual.encoder import own_logits
+from defectaug.methods.residual.model import CONTEXT, Residual, confident
+from defectaug.methods.residual.painter import Painting
+from defectaug.methods.residual.prior import FeaturePrior
+from defectaug.methods.residual.warp import draw_warps, matrices, place, warp
+from defectaug.nn.blocks import dilated
+
+Terms = dict[str, Tensor]
+FAINT = 0.6  # of the clearest part's prior
+MOST = 0.6  # share of an image above which a mask is not believed
+BRIGHTNESS, GAIN, TINT = 0.1, 0.12, 0.02  # standard deviations of what E sees images altered by
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a step works on: ``normal`` images (N, C, S, S) of products (N,), and defective ``reference`` images with classes
+    and products of their own, their features and their prior maps."""
+
+    normal: Tensor
+    product: Tensor
+    reference: Tensor
+    label: Tensor
+    reference_product: Tensor
+    key: Tensor
+    levels: list[Tensor]
+    prior: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Scene:
+        picked = (value[rows] for value in vars(self).values() if isinstance(value, Tensor))
+        *parts, prior = picked
+        return Scene(*parts, [level[rows] for level in self.levels], prior)
+
+
+def altered(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Images under other light."""
+
+    def normal(channels: int) -> Tensor:
+        return torch.randn(len(x), channels, 1, 1, generator=generator).to(x.device)
+
+    tint = TINT * normal(x.shape[1]) if x.shape[1] > 1 else 0
+    return (x * (1 + GAIN * normal(1)) + BRIGHTNESS * normal(1) + tint).clamp(-1, 1)
+
+
+def mask_of(model: Residual, scene: Scene, trust: float) -> Tensor:
+    """Masks (N, 1, S, S) of the references' defects: E's by the share ``trust``, else the prior's clearest part; none where
+    the prior is quiet all around."""
+    with torch.no_grad():
+        found = torch.sigmoid(own_logits(model.encoder.from_features(scene.reference, scene.levels), scene.label))
+    level = (0.5 * scene.prior.amax((2, 3), keepdim=True)).clamp(min=losses.SURE)
+    guess = torch.sigmoid(4 * (scene.prior - level))
+    near = dilated((scene.prior > 0.8 * losses.SURE).to(found.dtype), 6)
+    return without_faint_parts(confident((trust * found + (1 - trust) * guess) * near), scene.prior)
+
+
+def without_faint_parts(mask: Tensor, prior: Tensor) -> Tensor:
+    """Leaves out connected parts of masks (N, 1, S, S) whose prior is far below that of the clearest part: crumbs, chips,
+    reflections that E has half taken for a defect would be pasted, and learnt, ever more often."""
+    kept = []
+    for row, evidence in zip((mask[:, 0] > 0.5).cpu().numpy(), prior[:, 0].float().cpu().numpy(), strict=True):
+        parts, count = ndimage.label(row, structure=np.ones((3, 3)))
+        if count < 2:
+            kept.append(torch.from_numpy(row))
+            continue
+        peaks = np.asarray(ndimage.maximum(evidence, parts, np.arange(1, count + 1)))
+        kept.append(torch.from_numpy(np.isin(parts, 1 + np.flatnonzero(peaks >= FAINT * peaks.max()))))
+    return mask * torch.stack(kept)[:, None].to(mask.device)
+
+
+def taken(model: Residual, scene: Scene, mask: Tensor) -> Defect:
+    """The references' defects; none where a mask is nearly the whole image."""
+    area = (mask > 0.5).float().mean((1, 2, 3), keepdim=True)
+    return model.take(scene.reference, mask * (area < MOST), scene.label)[0]
+
+
+def scattered(defect: Defect, flips: str, generator: torch.Generator) -> Defect:
+    """Defects moved anywhere, so that E cannot tell them by their place."""
+    warps = draw_warps([generator] * len(defect), defect.mask.device)
+    return warp(defect, matrices(warps.z[:, 2:3], flips)[:, 0], warps.bend)
+
+
+def placed(defect: Defect, scene: Scene, flips: str, generator: torch.Generator) -> Defect:
+    """Defects moved to where they may occur on the normal images."""
+    warps = draw_warps([generator] * len(defect), defect.mask.device)
+    return place(defect, F.adaptive_avg_pool2d(scene.normal, CONTEXT), warps, flips)
+
+
+def finding_terms(
+    model: Residual, teacher: Residual, scene: Scene, moved: Defect, generator: torch.Generator
+) -> Terms:
+    """E on defects pasted where the mask is known, on normal images pasted likewise (the seam is no defect), and on the
+    references by their label and the prior."""
+    mask, noise = moved.mask, torch.zeros_like(moved.mask)
+    with torch.no_grad():
+        contrast = torch.exp(0.25 * torch.randn(len(mask), 1, generator=generator)).to(mask.device)
+        style = torch.cat([moved.style[:, :-1] * contrast, moved.style[:, -1:] + contrast.log()], dim=1)
+        image = teacher.painter(scene.normal, moved.with_style(style), noise).draft
+        # The decoys: what another normal image shows under the same mask.
+        other = scene.normal.roll(1, 0)
+        decoy_mask = moved.mask.roll(1, 0)
+        decoy, _ = model.take(other, decoy_mask, moved.label)
+        maps = torch.eye(2, 3, device=mask.device).repeat(len(mask), 1, 1)
+        maps[:, :, 2] = 0.2 * torch.randn(len(mask), 2, generator=generator).to(mask.device)
+        bend = torch.zeros(len(mask), 2, 5, 5, device=mask.device)
+        decoy_image = teacher.painter(scene.normal.roll(2, 0), warp(decoy, maps, bend), noise).draft
+        plain = torch.rand(len(mask), 1, 1, 1, generator=generator).to(mask.device) < 0.5
+        decoy_image = torch.where(plain, scene.normal.roll(2, 0), decoy_image)
+    x = altered(torch.cat([image, decoy_image, scene.reference]), generator)
+    seen, quiet, real = model.encoder(x).chunk(3)
+    target = torch.zeros_like(seen)
+    target[torch.arange(len(mask)), scene.label - 1] = (moved.mask > 0.5).float()[:, 0]
+    own = own_logits(real, scene.label)
+    return {
+        "pasted": losses.segmentation(seen, target),
+        "normal": losses.nothing(quiet),
+        "weak": losses.weak_segmentation(own, scene.prior),
+    }
+
+
+def fill_terms(model: Residual, scene: Scene, moved: Defect) -> Terms:
+    """The inpainter gives normal images back under the masks of defects."""
+    hidden = dilated((moved.mask > 0.5).float(), 3)
+    filled = model.inpainter(scene.normal, 1 - hidden)
+    return {"fill": losses.weighted_l1(filled, scene.normal, hidden)}
+
+
+@dataclass(frozen=True)
+class Play:
+    """One pass of G: latent-guided paintings of moved defects, and the references painted again on their clean images."""
+
+    painted: Painting
+    rebuilt: Painting
+    defect: Defect
+    moved: Defect
+    fake: Tensor  # crops of the paintings
+    real: Tensor  # crops of the references
+
+
+def play(model: Residual, scene: Scene, defect: Defect, moved: Defect, generator: torch.Generator) -> Play:
+    """Paints, and cuts out what D sees."""
+    noise = torch.randn(2, *moved.mask.shape, generator=generator).to(moved.mask.device)
+    painted = model.painter(scene.normal, moved, noise[0])
+    with torch.no_grad():
+        clean = model.clean(scene.reference, defect.mask)
+    rebuilt = model.painter(clean, defect, noise[1])
+    corners = corners_on(moved.mask > 0.5, generator)
+    real = crops_at(scene.reference, corners_on(defect.mask > 0.5, generator))
+    return Play(painted, rebuilt, defect, moved, crops_at(painted.image, corners), real)
+
+
+def discriminator_terms(model: Residual, scene: Scene, made: Play) -> Terms:
+    """Eq. (1) on both eyes of D."""
+    features = model.encoder.features
+    real_category = model.category(scene.label, scene.reference_product)
+    fake_category = model.category(made.moved.label, scene.product)
+    real, real_features = model.discriminator(made.real, real_category, features)
+    fake, fake_features = model.discriminator(made.fake.detach(), fake_category, features)
+    return {
+        "d_adversarial": losses.adversarial_d(real, fake),
+        "d_features": losses.adversarial_d(real_features, fake_features),
+    }
+
+
+def r1_term(model: Residual, scene: Scene, made: Play) -> Tensor:
+    """R1 on D's own trunk, in full precision."""
+    x = made.real.detach().requires_grad_(True)
+    return losses.r1(model.discriminator.own(x, model.category(scene.label, scene.reference_product)), x)
+
+
+def generator_terms(model: Residual, scene: Scene, made: Play) -> Terms:
+    """What G minimises: D on the paintings, references given back (pixels and features), masks found again by E."""
+    category = model.category(made.moved.label, scene.product)
+    own, by_features = model.discriminator(made.fake, category, model.encoder.features)
+    near = dilated((made.defect.mask > 0.5).float(), 3)
+    features = model.encoder.features(torch.cat([made.rebuilt.image, scene.reference]))
+    distance = torch.stack([
+        losses.weighted_l1(*level.float().chunk(2), F.adaptive_max_pool2d(near, level.shape[-1])) for level in features[:3]
+    ])  # fmt: skip
+    seen = own_logits(model.encoder(made.painted.image), made.moved.label)
+    return {
+        "adversarial": losses.adversarial_g(own),
+        "features": losses.adversarial_g(by_features),
+        "rebuild": losses.weighted_l1(made.rebuilt.image, scene.reference, near),
+        "rebuild_features": distance.mean(),
+        "found": losses.segmentation(seen, (made.moved.mask > 0.5).float()),
+    }

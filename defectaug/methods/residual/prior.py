@@ -1,0 +1,96 @@
+"""A first guess of where defects are, from features of normal images alone (PatchCore, Roth et al. 2022)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from defectaug.methods.features import CHANNELS
+
+NEAREST = 3
+PLACES = 4096  # kept a product
+DIMENSIONS = sum(CHANNELS)
+LEVEL = 1  # stride 4
+
+
+def embed(levels: list[Tensor]) -> Tensor:
+    """Features at all strides, locally averaged, joined at stride 4: (N, DIMENSIONS, h, w); every level weighs alike."""
+    size = levels[LEVEL].shape[-2:]
+    parts = []
+    for level in levels:
+        level = level.float()
+        pooled = F.adaptive_avg_pool2d(level, size) if level.shape[-1] > size[-1] else F.avg_pool2d(level, 3, 1, 1)
+        if pooled.shape[-2:] != size:
+            pooled = F.interpolate(pooled, size=size, mode="bilinear", align_corners=False)
+        parts.append(pooled / level.shape[1] ** 0.5)
+    return torch.cat(parts, dim=1)
+
+
+class FeaturePrior(nn.Module):
+    """Distance of every place to the nearest places of normal images of its product, 0 at their median, 1 at their 99th
+    percentile. Filled from batches during the warm-up of a run (reservoir sampling); buffers alone, no weights.
+
+    Args:
+        products: number of products.
+    """
+
+    bank: Tensor
+    seen: Tensor
+    scale: Tensor
+    levels: Tensor
+
+    def __init__(self, products: int) -> None:
+        super().__init__()
+        self.register_buffer("bank", torch.zeros(products, PLACES, DIMENSIONS))
+        self.register_buffer("seen", torch.zeros(products, dtype=torch.long))
+        self.register_buffer("scale", torch.ones(products, DIMENSIONS))
+        self.register_buffer("levels", torch.tensor([[0.0, 1.0]]).repeat(products, 1))
+
+    @torch.no_grad()
+    def observe(self, levels: list[Tensor], product: Tensor, generator: torch.Generator, places: int = 128) -> None:
+        """Adds places of normal images of the products (N,)."""
+        embedded = embed(levels).flatten(2).transpose(1, 2)
+        for row, number in zip(embedded, product.tolist(), strict=True):
+            picked = row[torch.randperm(len(row), generator=generator)[:places].to(row.device)]
+            seen = int(self.seen[number])
+            if seen < PLACES:
+                slots = torch.arange(seen, min(seen + len(picked), PLACES), device=row.device)
+            else:
+                slots = torch.randint(PLACES, (len(picked) * PLACES // (seen + PLACES),), generator=generator)
+            self.bank[number, slots.to(row.device)] = picked[: len(slots)]
+            self.seen[number] += len(picked)
+
+    @torch.no_grad()
+    def calibrate(self) -> None:
+        """Fixes the scales once the bank is filled: distances among the normal places themselves."""
+        for number, count in enumerate(self.seen.clamp(max=PLACES).tolist()):
+            if count < 16:
+                continue
+            known = self.bank[number, :count]
+            self.scale[number] = known.std(0).clamp(min=1e-3)
+            sample = known[:: max(1, count // 1024)]
+            distance = self._distance(sample, number, skip=1)
+            self.levels[number, 0] = distance.median()
+            self.levels[number, 1] = torch.quantile(distance, 0.99)
+
+    def _distance(self, places: Tensor, number: int, skip: int = 0) -> Tensor:
+        count = int(self.seen[number].clamp(max=PLACES))
+        known, scale = self.bank[number, :count], self.scale[number]
+        nearest = torch.cdist(places / scale, known / scale).topk(min(NEAREST + skip, count), largest=False).values
+        return nearest[:, skip:].mean(1)
+
+    @torch.no_grad()
+    def forward(self, levels: list[Tensor], product: Tensor, size: int) -> Tensor:
+        """Features of images of the products (N,) to maps (N, 1, size, size); zeros where a product has no normal ones."""
+        embedded = embed(levels)
+        maps = torch.zeros(len(product), 1, *embedded.shape[-2:], device=embedded.device)
+        for number in product.unique().tolist():
+            rows = (product == number).nonzero().flatten()
+            if int(self.seen[number]) < 16:
+                continue
+            low, high = self.levels[number]
+            places = embedded[rows].permute(0, 2, 3, 1).flatten(0, 2)
+            distance = (self._distance(places, number) - low) / (high - low).clamp(min=1e-6)
+            maps[rows] = distance.view(len(rows), 1, *embedded.shape[-2:])
+        return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
