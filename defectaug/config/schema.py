@@ -66,6 +66,19 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class ResidualConfig:
+    """Weights of what G of the residual method minimises, of R1, and G's rate."""
+
+    adversarial: float = 0.3  # Eq. 1, on crops around the defect, D's own trunk
+    features: float = 0.1  # the same on frozen features
+    rebuild: float = 5.0  # references painted again, L1 of pixels
+    rebuild_features: float = 0.05  # and of features
+    found: float = 0.2  # E finds the mask that was painted
+    r1: float = 0.2
+    rate: float = 5e-4
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """Adam; the mapping network learns at its own rate."""
 
@@ -117,6 +130,7 @@ class Config:
     method: str = "layered"
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    residual: ResidualConfig = field(default_factory=ResidualConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -180,7 +194,7 @@ _MOST = dict.fromkeys(("encoder_blocks", "generator_blocks", "mapping_layers", "
 
 def _check_ranges(config: Config) -> None:
     """Whole numbers are at least 1, others finite and not negative, but for those named above."""
-    for section in ("network", "loss", "optimizer", "data", "run"):
+    for section in ("network", "loss", "residual", "optimizer", "data", "run"):
         for name, value in vars(getattr(config, section)).items():
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, (bool, str)):

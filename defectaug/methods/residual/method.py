@@ -63,7 +63,7 @@ class ResidualMethod:
         betas = (o.beta1, o.beta2)
         return {
             "encoder_optimizer": AdamW(finders, o.rate, betas=(0.9, o.beta2), weight_decay=o.weight_decay),
-            "generator_optimizer": Adam(model.painter.parameters(), o.generator_rate, betas=betas),
+            "generator_optimizer": Adam(model.painter.parameters(), self.config.residual.rate, betas=betas),
             "discriminator_optimizer": Adam(model.discriminator.parameters(), o.discriminator_rate, betas=betas),
         }
 

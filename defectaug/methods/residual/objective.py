@@ -17,7 +17,7 @@ from defectaug.methods.residual.encoder import own_logits
 from defectaug.methods.residual.model import CONTEXT, Residual, confident
 from defectaug.methods.residual.painter import Painting
 from defectaug.methods.residual.prior import FeaturePrior
-from defectaug.methods.residual.warp import draw_warps, matrices, place, warp
+from defectaug.methods.residual.warp import ANYWHERE, draw_warps, matrices, place, warp
 from defectaug.nn.blocks import dilated
 
 Terms = dict[str, Tensor]
@@ -90,7 +90,7 @@ def taken(model: Residual, scene: Scene, mask: Tensor) -> Defect:
 def scattered(defect: Defect, flips: str, generator: torch.Generator) -> Defect:
     """Defects moved anywhere, so that E cannot tell them by their place."""
     warps = draw_warps([generator] * len(defect), defect.mask.device)
-    return warp(defect, matrices(warps.z[:, 2:3], flips)[:, 0], warps.bend)
+    return warp(defect, matrices(warps.z[:, :1], torch.tensor([ANYWHERE]), flips)[:, 0], warps.bend)
 
 
 def placed(defect: Defect, scene: Scene, flips: str, generator: torch.Generator) -> Defect:

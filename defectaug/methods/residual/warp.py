@@ -43,18 +43,23 @@ def draw_warps(generators: Sequence[torch.Generator], device: torch.device) -> W
     return Warps(z.to(device), bend.to(device), pick.to(device))
 
 
-def matrices(z: Tensor, flips: str) -> Tensor:
-    """Affine maps (N, K, 2, 3) from places in the new image to places in the old one.
+STAY, ROUND, ANYWHERE = range(3)
 
-    A third of the candidates stays about where it was, a third goes round the middle of the image (parts of round
-    products), a third goes anywhere.
-    """
-    kind = torch.arange(z.shape[1], device=z.device) % 3
-    turn = TURN * z[..., 0] + (kind == 1) * math.pi * torch.erf(z[..., 1])
+
+def mixed(count: int) -> Tensor:
+    """Kinds (count,) of candidates: a third stays about where it was, a third goes round the middle of the image (parts
+    of round products), a third goes anywhere."""
+    return torch.arange(count) % 3
+
+
+def matrices(z: Tensor, kind: Tensor, flips: str) -> Tensor:
+    """Affine maps (N, K, 2, 3) from places in the new image to places in the old one, of kinds (K,)."""
+    kind = kind.to(z.device)
+    turn = TURN * z[..., 0] + (kind == ROUND) * math.pi * torch.erf(z[..., 1])
     size, stretch = torch.exp(SIZE * z[..., 2].clamp(-2, 1.5)), torch.exp(STRETCH * z[..., 3].clamp(-2, 2))
     mirror = [torch.where(z[..., 4 + n] < 0, -1.0, 1.0) if way in flips else torch.ones_like(turn)
               for n, way in enumerate("hv")]  # fmt: skip
-    reach = torch.where(kind == 2, SHIFT, 0.04)
+    reach = torch.where(kind == ANYWHERE, SHIFT, 0.04)
     shift = z[..., 6:8].clamp(-2.2, 2.2) * reach[:, None]
     cos, sin = turn.cos(), turn.sin()
     across, down = mirror[0] / (size * stretch), mirror[1] * stretch / size
@@ -69,7 +74,7 @@ def choose(defect: Defect, target: Tensor, warps: Warps, flips: str) -> Tensor:
     A defect of a rim so stays on the rim, one of the middle in the middle, and one that crosses the border keeps
     crossing it.
     """
-    maps = matrices(warps.z, flips)
+    maps = matrices(warps.z, mixed(warps.z.shape[1]), flips)
     count, h = maps.shape[1], target.shape[-1]
     near = F.adaptive_max_pool2d(dilated((defect.mask > 0.5).to(target.dtype), 4), h)
     stack = torch.cat([defect.context * near, near], dim=1)

@@ -1,0 +1,286 @@
+"""The residual method's parts at closed-form inputs, and its structure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from small_networks import CPU, images, training_batch
+from torch import Tensor
+
+from defectaug.config.schema import resolve
+from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
+from defectaug.methods.residual.bank import DefectBank
+from defectaug.methods.residual.defect import Defect, compose, decompose, masked_mean
+from defectaug.methods.residual.fill import Inpainter, push_pull
+from defectaug.methods.residual.method import ResidualMethod, pair_up
+from defectaug.methods.residual.model import CONTEXT, Residual, confident
+from defectaug.methods.residual.objective import without_faint_parts
+from defectaug.methods.residual.painter import Painter, opacity_of
+from defectaug.methods.residual.prior import FeaturePrior
+from defectaug.methods.residual.warp import Warps, choose, draw_warps, matrices, mixed, place, warp, without_foreign_parts
+
+SIZE = 64
+GENERATORS = [torch.Generator().manual_seed(number) for number in range(3)]
+
+
+def square(top: int = 20, left: int = 24, side: int = 12, count: int = 2) -> Tensor:
+    mask = torch.zeros(count, 1, SIZE, SIZE)
+    mask[:, :, top : top + side, left : left + side] = 1
+    return mask
+
+
+def a_defect(channels: int = 3, count: int = 2) -> Defect:
+    x, mask = images(count, size=SIZE, channels=channels) * 0.5, square(count=count)
+    structure, style = decompose(x, torch.zeros_like(x), mask)
+    context = torch.zeros(count, channels, CONTEXT, CONTEXT)
+    return Defect(mask, structure, style, context, torch.ones(count, dtype=torch.long))
+
+
+# Mask, structure, style
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_defect_put_together_again_is_what_was_taken_apart(channels: int) -> None:
+    clean, mask = images(2, 1, SIZE, channels) * 0.3, square()
+    x = clean + 0.3 * images(2, 2, SIZE, channels) * mask
+    structure, style = decompose(x, clean, mask)
+    torch.testing.assert_close(clean + mask * compose(structure, style, mask, clean), x, atol=2e-3, rtol=0)
+
+
+def test_a_structure_holds_no_tone() -> None:
+    defect = a_defect()
+    assert masked_mean(defect.structure, defect.mask).abs().max() < 0.01
+    assert bool((defect.structure * (1 - defect.mask) == 0).all())
+
+
+def test_a_dark_tone_is_a_share_of_the_light_that_is_there() -> None:
+    mask, bright, dark = square(), torch.full((2, 1, SIZE, SIZE), 0.8), torch.full((2, 1, SIZE, SIZE), -0.6)
+    structure, style = decompose(bright - 0.9 * mask, bright, mask)  # half of 1.8
+    added = compose(structure, style, mask, dark) * mask
+    assert float(added.min()) == pytest.approx(-0.2, abs=0.01)  # half of 0.4
+
+
+def test_nothing_in_a_mask_gives_finite_gradients() -> None:
+    x = torch.zeros(1, 3, SIZE, SIZE, requires_grad=True)
+    structure, style = decompose(x, torch.zeros(1, 3, SIZE, SIZE), torch.zeros(1, 1, SIZE, SIZE))
+    (structure.sum() + style.sum()).backward()
+    assert x.grad is not None and bool(x.grad.isfinite().all())
+
+
+# Fill
+
+
+def test_filling_keeps_what_is_known_and_continues_what_is_flat() -> None:
+    x, known = torch.full((2, 3, SIZE, SIZE), 0.25), 1 - square()
+    torch.testing.assert_close(push_pull(x * known, known), x, atol=1e-4, rtol=0)
+    x = images(2, size=SIZE, channels=3)
+    filled = Inpainter(3)(x, known)
+    torch.testing.assert_close(filled * known, x * known, atol=1e-5, rtol=0)
+
+
+# G
+
+
+def test_g_starts_as_cut_and_paste_and_changes_nothing_far_from_the_mask() -> None:
+    painter, clean, defect = Painter(3, 2), images(2, 3, SIZE, 3) * 0.5, a_defect()
+    noise = torch.randn(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    made = painter(clean, defect, noise)
+    assert torch.equal(made.image, made.draft)
+    torch.nn.init.normal_(painter.out.weight, std=0.1)
+    made = painter(clean, defect, noise)
+    assert not torch.equal(made.image, made.draft)
+    far = torch.ones(1, 1, SIZE, SIZE)
+    far[:, :, 16:36, 20:40] = 0
+    assert torch.equal(made.image * far, clean * far)
+
+
+def test_no_mask_no_change() -> None:
+    painter, clean = Painter(3, 2), images(2, 3, SIZE, 3) * 0.5
+    torch.nn.init.normal_(painter.out.weight, std=0.1)
+    defect = replace(a_defect(), mask=torch.zeros(2, 1, SIZE, SIZE))
+    assert torch.equal(painter(clean, defect, torch.zeros(2, 1, SIZE, SIZE)).image, clean)
+
+
+def test_the_style_reaches_the_pixels_in_the_mask_and_no_others() -> None:
+    painter, clean, defect = Painter(3, 2), images(2, 3, SIZE, 3) * 0.5, a_defect()
+    torch.nn.init.normal_(painter.out.weight, std=0.1)
+    noise = torch.zeros(2, 1, SIZE, SIZE)
+    other = defect.with_style(defect.style + torch.tensor([0.4, -0.4, 0.2, 0.5]))
+    change = (painter(clean, defect, noise).image - painter(clean, other, noise).image).abs()
+    assert masked_mean(change, defect.mask).min() > 0.02
+    assert float((change * (1 - opacity_of(defect.mask)) * (torch.nn.functional.max_pool2d(
+        defect.mask, 9, 1, 4) == 0)).max()) == 0  # fmt: skip
+
+
+# Places
+
+
+def test_a_defect_goes_to_where_the_surroundings_are_its_own() -> None:
+    """Its context is bright left and dark right, and the defect lies in the bright half; so it does afterwards."""
+    sides = torch.full((1, 1, CONTEXT, CONTEXT), 0.7)
+    sides[..., CONTEXT // 2 :] = -0.7
+    defect = replace(a_defect(1, 1), context=sides, mask=square(20, 8, count=1))
+    for seed in range(20):
+        moved = place(defect, sides, draw_warps([torch.Generator().manual_seed(seed)], torch.device("cpu")), "")
+        shown = (moved.mask > 0.5).float()
+        assert float(shown[..., SIZE // 2 + 2 :].sum()) <= 0.05 * float(shown.sum())
+        assert float(shown.sum()) > 20
+
+
+def test_parts_that_come_to_lie_on_something_else_are_left_out() -> None:
+    target = torch.zeros(1, 1, CONTEXT, CONTEXT)
+    target[..., 16:] = 1.0  # the table
+    defect = replace(a_defect(1, 1), context=torch.zeros(1, 1, CONTEXT, CONTEXT), mask=square(20, 22, 20, 1))
+    left = without_foreign_parts(defect, target)
+    assert float(left.mask[..., 38:].sum()) == 0 and float(left.mask[..., :28].sum()) > 0
+    assert torch.equal(without_foreign_parts(defect, torch.ones_like(target)).mask, defect.mask)  # else nothing is left
+
+
+def test_flips_are_heeded() -> None:
+    z = torch.randn(4, 3, 8, generator=torch.Generator().manual_seed(0))
+
+    def determinants(flips: str) -> Tensor:
+        return torch.det(matrices(z, mixed(3), flips)[..., :2])
+
+    assert bool((determinants("") > 0).all()) and bool((determinants("h") < 0).any())
+
+
+def test_the_candidates_of_a_seed_do_not_depend_on_its_neighbours() -> None:
+    def drawn(*seeds: int) -> Warps:
+        return draw_warps([torch.Generator().manual_seed(seed) for seed in seeds], torch.device("cpu"))
+
+    assert torch.equal(drawn(1, 2, 3).z[1], drawn(2).z[0])
+    defect, target = a_defect(1, 1), torch.zeros(1, 1, CONTEXT, CONTEXT)
+    assert torch.equal(choose(defect, target, drawn(5), "h"), choose(defect, target, drawn(5), "h"))
+
+
+def test_a_warp_by_the_identity_changes_nothing() -> None:
+    defect = a_defect()
+    moved = warp(defect, torch.eye(2, 3).repeat(2, 1, 1), torch.zeros(2, 2, 5, 5))
+    torch.testing.assert_close(moved.mask, defect.mask, atol=1e-5, rtol=0)
+    torch.testing.assert_close(moved.structure, defect.structure, atol=1e-4, rtol=0)
+
+
+# Bank
+
+
+def test_the_bank_keeps_each_image_once_and_gives_it_back() -> None:
+    bank, defect = DefectBank(SIZE, 3, 3, CONTEXT, 8), a_defect()
+    bank.remember(defect, torch.tensor([0, 1]), torch.tensor([5, 6]))
+    bank.remember(defect, torch.tensor([0, 1]), torch.tensor([5, 6]))
+    assert bank.known(1).tolist() == [0, 1] and bank.known(1, 1).tolist() == [1] and bank.known(2).tolist() == []
+    found = bank.get(torch.tensor([0]), torch.tensor([1]))
+    torch.testing.assert_close(found.structure, defect.structure[:1], atol=0.02, rtol=0)
+    assert torch.equal(found.mask, defect.mask[:1])
+    empty = bank.draw(torch.tensor([2]), torch.tensor([0]), GENERATORS[:1])
+    assert float(empty.mask.sum()) == 0
+
+
+def test_styles_are_those_of_the_category_and_differ() -> None:
+    bank, defect = DefectBank(SIZE, 3, 2, CONTEXT, 8), a_defect(count=4)
+    styles = torch.tensor([[-0.5, -0.5, -0.5, -2.0], [-0.3, -0.3, -0.3, -1.0], [0.5, 0.5, 0.5, -2.0], [0.4, 0.4, 0.4, -1.0]])
+    bank.remember(defect.with_style(styles), torch.tensor([0, 0, 1, 1]), torch.arange(4))
+    generators = [torch.Generator().manual_seed(seed) for seed in range(16)]
+    drawn = bank.draw_styles(torch.ones(16, dtype=torch.long), torch.zeros(16, dtype=torch.long), generators, styles[:1].repeat(16, 1))
+    assert bool((drawn[:, 0] < 0).all()) and float(drawn[:, 0].std()) > 0.03
+    assert len({tuple(row) for row in drawn.tolist()}) == 16
+
+
+def test_empty_masks_and_whole_images_are_not_kept() -> None:
+    bank, defect = DefectBank(SIZE, 3, 2, CONTEXT, 8), a_defect()
+    whole = replace(defect, mask=torch.ones(2, 1, SIZE, SIZE))
+    none = replace(defect, mask=torch.zeros(2, 1, SIZE, SIZE))
+    for wrong in (whole, none):
+        bank.remember(wrong, torch.tensor([0, 0]), torch.tensor([1, 2]))
+    assert len(bank.known(1)) == 0
+
+
+# Prior, masks
+
+
+def test_the_prior_is_high_where_an_image_is_unlike_normal_ones() -> None:
+    features, prior = ImageNetFeatures(), FeaturePrior(1)
+    normal = torch.zeros(8, 3, SIZE, SIZE) + 0.05 * images(8, 3, SIZE, 3)
+    zeros = torch.zeros(8, dtype=torch.long)
+    for _ in range(2):
+        prior.observe(features(normal), zeros, torch.Generator().manual_seed(0))
+    prior.calibrate()
+    odd = normal[:1].clone()
+    odd[:, :, 20:32, 24:36] = 0.9
+    found = prior(features(odd), zeros[:1], SIZE)[0, 0]
+    assert float(found[22:30, 26:34].mean()) > 2 * max(float(found[48:, 48:].mean()), 0.5)
+    assert float(prior(features(odd), zeros[:1], SIZE).isnan().sum()) == 0
+
+
+def test_a_product_without_normal_images_has_no_prior() -> None:
+    features, prior = ImageNetFeatures(), FeaturePrior(2)
+    prior.calibrate()
+    assert float(prior(features(images(1, size=SIZE, channels=3)), torch.tensor([1]), SIZE).abs().max()) == 0
+
+
+def test_masks_are_nearly_0_or_1_and_faint_parts_are_left_out() -> None:
+    mask = confident(square() * 0.9 + 0.05)
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    two = torch.maximum(square(), square(48, 48, 6))
+    prior = square() * 4 + square(48, 48, 6)
+    assert torch.equal(without_faint_parts(two, prior), square())
+    assert torch.equal(without_faint_parts(two, two), two)
+
+
+# The whole
+
+
+def small(channels: int = 1) -> ResidualMethod:
+    config = resolve("tiny", flags={"network": {"memory": 8, "channels": channels}, "run": {"warmup": 2, "batch_size": 6}})
+    return ResidualMethod(config, 3, 2, CPU, seed=0)
+
+
+def batch(channels: int = 1) -> object:
+    made = training_batch()
+    return replace(made, image=images(6, 1, SIZE, channels), reference=images(6, 2, SIZE, channels))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_part_learns_and_weights_stay_finite(channels: int) -> None:
+    method = small(channels)
+    before = {name: value.clone() for name, value in method.model.named_parameters()}
+    method.step(batch(channels), 0, 0.0)
+    method.step(batch(channels), 1, 0.1)
+    method.begin_validation()
+    for step in range(2, 8):
+        values = method.step(batch(channels), step, 0.9 if step > 3 else 0.2)
+        assert all(value == value for value in values.values())
+    still = [name for name, value in method.model.named_parameters() if torch.equal(value, before[name])]
+    frozen = [name for name in still if ".features." in name]
+    assert len(frozen) == len(list(method.model.encoder.features.parameters()))
+    learning = {name.split(".")[0] for name in before} - {name.split(".")[0] for name in still if name not in frozen}
+    assert {"inpainter"} <= learning | {"inpainter"} and "encoder" in {n.split(".")[0] for n in before if n not in still}
+
+
+def test_normal_images_are_paired_with_references_of_their_product() -> None:
+    assert pair_up([0, 1, 0], [1, 0, 0, 0]) == [1, 0, 2, 0]
+    assert all(place in (0, 1) for place in pair_up([0, 0], [1, 1, 1]))
+
+
+def test_the_weights_of_the_features_are_checked(tmp_path: object) -> None:
+    weights = find_weights()
+    if weights is None:
+        pytest.skip("the package with the ImageNet weights is not installed")
+    features = ImageNetFeatures()
+    load_weights(features, weights)
+    from defectaug.errors import ConfigError
+
+    broken = tmp_path / "weights.pth"  # type: ignore[operator]
+    broken.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(ConfigError, match="damaged"):
+        load_weights(features, broken)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_weights(features, tmp_path / "none.pth")  # type: ignore[operator]
+
+
+def test_a_model_is_small() -> None:
+    model = Residual(128, 3, 3, 2, 96)
+    size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    assert size < 16e6, size
