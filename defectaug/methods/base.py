@@ -213,6 +213,7 @@ class MethodSpec:
 METHODS = {
     "dtgan": "defectaug.methods.dtgan.spec",
     "layered": "defectaug.methods.layered.spec",
+    "residual": "defectaug.methods.residual.spec",
 }
 """Method to the module that exposes its ``SPEC``."""
 

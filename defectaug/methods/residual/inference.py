@@ -11,7 +11,7 @@ from torch import Tensor
 
 from defectaug.config.schema import Config
 from defectaug.device import Compute
-from defectaug.methods.base import BundleInfo, Painted, Reading as SourceFeatures
+from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.model import CONTEXT, Residual

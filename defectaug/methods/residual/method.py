@@ -170,7 +170,7 @@ class ResidualMethod:
         if len(rows):
             with self.compute.autocast(), torch.no_grad():
                 levels = self.model.encoder.features(self._image(batch.image[rows]))
-            self.prior.observe(levels, batch.product[rows], generator)
+            self.prior.observe(levels, batch.product[rows], batch.index[rows], generator)
 
     def _scene(self, batch: Batch) -> Scene | None:
         """The batch's references, each with a normal image, of its product where the batch has one; None without any."""

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from defectaug.methods.features import CHANNELS
 
 NEAREST = 3
-PLACES = 4096  # kept a product
+PLACES, APART = 4096, 1024  # kept a product; of other images, to compare with
+EVERY = 5  # one image in so many is among the others
+LEAST = 16  # places without which nothing can be said
 DIMENSIONS = sum(CHANNELS)
 LEVEL = 1  # stride 4
 
@@ -28,14 +30,16 @@ def embed(levels: list[Tensor]) -> Tensor:
 
 
 class FeaturePrior(nn.Module):
-    """Distance of every place to the nearest places of normal images of its product, 0 at their median, 1 at their 99th
-    percentile. Filled from batches during the warm-up of a run (reservoir sampling); buffers alone, no weights.
+    """Distance of every place to the nearest places of normal images of its product, 0 at the median and 1 at the 99th
+    percentile of *other* normal images. Filled from batches during the warm-up of a run (reservoir sampling); buffers
+    alone, no weights.
 
     Args:
         products: number of products.
     """
 
     bank: Tensor
+    apart: Tensor
     seen: Tensor
     scale: Tensor
     levels: Tensor
@@ -43,41 +47,48 @@ class FeaturePrior(nn.Module):
     def __init__(self, products: int) -> None:
         super().__init__()
         self.register_buffer("bank", torch.zeros(products, PLACES, DIMENSIONS))
-        self.register_buffer("seen", torch.zeros(products, dtype=torch.long))
+        self.register_buffer("apart", torch.zeros(products, APART, DIMENSIONS))  # of images that the bank holds nothing of
+        self.register_buffer("seen", torch.zeros(products, 2, dtype=torch.long))
         self.register_buffer("scale", torch.ones(products, DIMENSIONS))
         self.register_buffer("levels", torch.tensor([[0.0, 1.0]]).repeat(products, 1))
 
     @torch.no_grad()
-    def observe(self, levels: list[Tensor], product: Tensor, generator: torch.Generator, places: int = 128) -> None:
-        """Adds places of normal images of the products (N,)."""
+    def observe(
+        self, levels: list[Tensor], product: Tensor, key: Tensor, generator: torch.Generator, places: int = 128
+    ) -> None:
+        """Adds places of normal images, which the numbers ``key`` (N,) name, of the products (N,)."""
         embedded = embed(levels).flatten(2).transpose(1, 2)
-        for row, number in zip(embedded, product.tolist(), strict=True):
+        for row, number, image in zip(embedded, product.tolist(), key.tolist(), strict=True):
             picked = row[torch.randperm(len(row), generator=generator)[:places].to(row.device)]
-            seen = int(self.seen[number])
-            if seen < PLACES:
-                slots = torch.arange(seen, min(seen + len(picked), PLACES), device=row.device)
+            part = int(image % EVERY == EVERY - 1)
+            kept = (self.bank, self.apart)[part][number]
+            seen = int(self.seen[number, part])
+            if seen < len(kept):
+                slots = torch.arange(seen, min(seen + len(picked), len(kept)))
             else:
-                slots = torch.randint(PLACES, (len(picked) * PLACES // (seen + PLACES),), generator=generator)
-            self.bank[number, slots.to(row.device)] = picked[: len(slots)]
-            self.seen[number] += len(picked)
+                slots = torch.randint(len(kept), (len(picked) * len(kept) // (seen + len(kept)),), generator=generator)
+            kept[slots.to(row.device)] = picked[: len(slots)]
+            self.seen[number, part] += len(picked)
+
+    def _known(self, number: int) -> Tensor:
+        return self.bank[number, : int(self.seen[number, 0].clamp(max=PLACES))]
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Fixes the scales once the bank is filled: distances among the normal places themselves."""
-        for number, count in enumerate(self.seen.clamp(max=PLACES).tolist()):
-            if count < 16:
+        """Fixes the scales once the bank is filled."""
+        for number in range(len(self.bank)):
+            known = self._known(number)
+            if len(known) < LEAST:
                 continue
-            known = self.bank[number, :count]
             self.scale[number] = known.std(0).clamp(min=1e-3)
-            sample = known[:: max(1, count // 1024)]
-            distance = self._distance(sample, number, skip=1)
-            self.levels[number, 0] = distance.median()
-            self.levels[number, 1] = torch.quantile(distance, 0.99)
+            others = self.apart[number, : int(self.seen[number, 1].clamp(max=APART))]
+            alone = len(others) < LEAST  # one or two normal images: compared with themselves
+            distance = self._distance(known[:: max(1, len(known) // APART)] if alone else others, number, skip=int(alone))
+            self.levels[number] = torch.stack([distance.median(), torch.quantile(distance, 0.99)])
 
     def _distance(self, places: Tensor, number: int, skip: int = 0) -> Tensor:
-        count = int(self.seen[number].clamp(max=PLACES))
-        known, scale = self.bank[number, :count], self.scale[number]
-        nearest = torch.cdist(places / scale, known / scale).topk(min(NEAREST + skip, count), largest=False).values
+        known, scale = self._known(number), self.scale[number]
+        nearest = torch.cdist(places / scale, known / scale).topk(min(NEAREST + skip, len(known)), largest=False).values
         return nearest[:, skip:].mean(1)
 
     @torch.no_grad()
@@ -87,7 +98,7 @@ class FeaturePrior(nn.Module):
         maps = torch.zeros(len(product), 1, *embedded.shape[-2:], device=embedded.device)
         for number in product.unique().tolist():
             rows = (product == number).nonzero().flatten()
-            if int(self.seen[number]) < 16:
+            if len(self._known(number)) < LEAST:
                 continue
             low, high = self.levels[number]
             places = embedded[rows].permute(0, 2, 3, 1).flatten(0, 2)
