@@ -6,6 +6,7 @@ import hashlib
 import pickle
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class ImageNetFeatures(nn.Module):
         super().__init__()
         import timm
 
-        network = timm.create_model("tf_efficientnet_lite1", pretrained=False)
+        network: Any = timm.create_model("tf_efficientnet_lite1", pretrained=False)
         self.stem = nn.Sequential(network.conv_stem, network.bn1)
         self.stages = nn.ModuleList(network.blocks[: len(CHANNELS)])
         self.eval().requires_grad_(False)

@@ -20,7 +20,16 @@ from defectaug.methods.residual.model import CONTEXT, Residual, confident
 from defectaug.methods.residual.objective import without_faint_parts
 from defectaug.methods.residual.painter import Painter, opacity_of
 from defectaug.methods.residual.prior import FeaturePrior
-from defectaug.methods.residual.warp import Warps, choose, draw_warps, matrices, mixed, place, warp, without_foreign_parts
+from defectaug.methods.residual.warp import (
+    Warps,
+    choose,
+    draw_warps,
+    matrices,
+    mixed,
+    place,
+    warp,
+    without_foreign_parts,
+)
 
 SIZE = 64
 GENERATORS = [torch.Generator().manual_seed(number) for number in range(3)]
@@ -181,7 +190,8 @@ def test_the_bank_keeps_each_image_once_and_gives_it_back() -> None:
 
 def test_styles_are_those_of_the_category_and_differ() -> None:
     bank, defect = DefectBank(SIZE, 3, 2, CONTEXT, 8), a_defect(count=4)
-    styles = torch.tensor([[tone] * 3 + [contrast] for tone, contrast in [(-0.5, -2), (-0.3, -1), (0.5, -2), (0.4, -1)]])
+    looks = [(-0.5, -2.0), (-0.3, -1.0), (0.5, -2.0), (0.4, -1.0)]
+    styles = torch.tensor([[tone] * 3 + [contrast] for tone, contrast in looks])
     bank.remember(defect.with_style(styles), torch.tensor([0, 0, 1, 1]), torch.arange(4))
     generators = [torch.Generator().manual_seed(seed) for seed in range(16)]
     label, product = torch.ones(16, dtype=torch.long), torch.zeros(16, dtype=torch.long)
@@ -235,7 +245,8 @@ def test_masks_are_nearly_0_or_1_and_faint_parts_are_left_out() -> None:
 
 
 def small(channels: int = 1) -> ResidualMethod:
-    config = resolve("residual", flags={"network": {"image_size": SIZE, "memory": 8, "channels": channels}, "run": {"warmup": 2}})
+    network = {"image_size": SIZE, "memory": 8, "channels": channels}
+    config = resolve("residual", flags={"network": network, "run": {"warmup": 2}})
     return ResidualMethod(config, 3, 2, CPU, seed=0)
 
 

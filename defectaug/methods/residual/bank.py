@@ -43,12 +43,12 @@ class DefectBank(nn.Module):
 
     @torch.no_grad()
     def remember(self, defect: Defect, product: Tensor, key: Tensor) -> None:
-        """Keeps defects of products (N,), read from training images ``key`` (N,); a later reading replaces an earlier one.
-        Empty masks and those of nearly the whole image are left out; where a class has more than its share, each image has
-        one slot at most and the first come stay."""
-        areas = (defect.mask > 0.5).sum((1, 2, 3))
-        for row, (area, number, image) in enumerate(zip(areas.tolist(), defect.label.tolist(), key.tolist(), strict=True)):
-            if not LEAST_AREA <= area <= MOST_AREA * defect.mask[0].numel():
+        """Keeps defects of products (N,), read from training images ``key`` (N,); a later reading replaces an earlier
+        one. Empty masks and those of nearly the whole image are left out; each image has one slot at most, and where a
+        class has more than its share the first come stay."""
+        areas = (defect.mask > 0.5).sum((1, 2, 3)).tolist()
+        for row, (number, image) in enumerate(zip(defect.label.tolist(), key.tolist(), strict=True)):
+            if not LEAST_AREA <= areas[row] <= MOST_AREA * defect.mask[0].numel():
                 continue
             own = slice((number - 1) * self.share, number * self.share)
             same = (self.keys[own] == image).nonzero().flatten()
@@ -79,8 +79,8 @@ class DefectBank(nn.Module):
         return Defect(mask, structure, self.styles[slots], self.contexts[slots].float() / 127.5 - 1, label)
 
     def draw(self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator], other: float = 0.2) -> Defect:
-        """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; with the chance ``other``
-        in the shape of another product's. Its style is one of its category."""
+        """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; with the chance
+        ``other`` in the shape of another product's. Its style is one of its category."""
         slots = []
         for number, owner, g in zip(label.tolist(), product.tolist(), generators, strict=True):
             chance, place = torch.rand(2, generator=g).tolist()
@@ -92,8 +92,8 @@ class DefectBank(nn.Module):
     def draw_styles(
         self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator], fallback: Tensor
     ) -> Tensor:
-        """Styles (N, C + 1) as those of the category are spread: between two of them, with some noise; ``fallback`` where
-        the category holds none."""
+        """Styles (N, C + 1) as those of the category are spread: between two of them, with some noise; ``fallback``
+        where the category holds none."""
         rows = []
         for row, (number, owner, g) in enumerate(zip(label.tolist(), product.tolist(), generators, strict=True)):
             pick, noise = torch.rand(3, generator=g), torch.randn(fallback.shape[1], generator=g)

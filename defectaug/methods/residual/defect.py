@@ -1,9 +1,10 @@
 """A defect taken apart: where it is (mask), its structure without tone, and its style.
 
-``clean`` is the image with the masked part filled in, ``d = x - clean``. The style holds, per channel, the *tone* (the mean of
-d in the mask as a signed share of the range that is left: towards black below 0, towards white above) and, in common, the
-logarithm of the *contrast* (standard deviation of d about its mean). The structure is d without these two. A style can
-therefore be exchanged, sampled and strengthened, and a dark crack stays dark on a dark surface without clipping.
+``clean`` is the image with the masked part filled in, ``d = x - clean``. The style holds, per channel, the *tone* (the
+mean of
+d in the mask as a signed share of the range that is left: towards black below 0, towards white above) and, in common,
+the logarithm of the *contrast* (standard deviation of d about its mean). The structure is d without these two. A style
+can therefore be exchanged, sampled and strengthened, and a dark crack stays dark on a dark surface without clipping.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def decompose(x: Tensor, clean: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def compose(structure: Tensor, style: Tensor, mask: Tensor, clean: Tensor) -> Tensor:
-    """What a defect adds to a clean image (N, C, S, S): its structure at the style's contrast about the style's tone."""
+    """What a defect adds to a clean image (N, C, S, S): its structure at the style's contrast about the style's
+    tone."""
     tone, contrast = style[:, :-1, None, None], style[:, -1, None, None, None].exp()
     level = masked_mean(clean, mask)
     return structure * contrast + tone * torch.where(tone < 0, level + 1, 1 - level).clamp(min=0.05)

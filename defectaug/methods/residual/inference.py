@@ -24,8 +24,8 @@ NORMAL = 0
 
 @dataclass(frozen=True)
 class Codes:
-    """Defects to be painted: as they are where a reference gives them, warped to a place of the source (``warps``) where
-    they are drawn. ``noise`` (N, 1, S, S)."""
+    """Defects to be painted: as they are where a reference gives them, warped to a place of the source (``warps``)
+    where they are drawn. ``noise`` (N, 1, S, S)."""
 
     shape: Defect
     noise: Tensor
@@ -96,7 +96,7 @@ class InferenceModel:
         return replace(codes, shape=codes.shape.with_style(style))
 
     @torch.inference_mode()
-    def read(self, source: Tensor) -> list[SourceFeatures]:
+    def source_features(self, source: Tensor) -> list[SourceFeatures]:
         """Each source without its own defect."""
         x = self._ready(source)
         clean = self._restored(x)[0]
@@ -117,7 +117,7 @@ class InferenceModel:
 
     def paint(self, source: Tensor, codes: Codes) -> Painted:
         """The defects on sources; a source's own defect is taken away."""
-        return self.paint_on(self.read(source), codes)
+        return self.paint_on(self.source_features(source), codes)
 
     @torch.inference_mode()
     def restore(self, source: Tensor) -> Painted:

@@ -25,8 +25,8 @@ def nothing(logits: Tensor) -> Tensor:
 
 
 def weak_segmentation(logits: Tensor, prior: Tensor) -> Tensor:
-    """What the label alone says of a defective image's logits (N, 1, S, S): where the prior is quiet there is none, and the
-    clearest places, by logits and prior together, are defect."""
+    """What the label alone says of a defective image's logits (N, 1, S, S): where the prior is quiet there is none, and
+    the clearest places, by logits and prior together, are defect."""
     quiet = (prior < QUIET).to(logits.dtype)
     absent = (F.softplus(logits) * quiet).sum() / quiet.sum().clamp(min=1)
     clear = prior.clamp(max=3) / 2 + 2 * torch.sigmoid(logits.detach())

@@ -173,7 +173,8 @@ class ResidualMethod:
             self.prior.observe(levels, batch.product[rows], batch.index[rows], generator)
 
     def _scene(self, batch: Batch) -> Scene | None:
-        """The batch's references, each with a normal image, of its product where the batch has one; None without any."""
+        """The batch's references, each with a normal image, of its product where the batch has one; None without
+        any."""
         normal = (batch.defect == NORMAL).nonzero().flatten()
         rows = (batch.target != NORMAL).nonzero().flatten()
         if not len(normal) or not len(rows):
@@ -186,8 +187,8 @@ class ResidualMethod:
             levels = self.model.encoder.features(reference)
             prior = self.prior(levels, product, reference.shape[-1])
         return Scene(
-            self._image(batch.image[sources]), batch.product[sources].to(device), reference, batch.target[rows].to(device),
-            product, batch.reference_index[rows].to(device), levels, prior,
+            self._image(batch.image[sources]), batch.product[sources].to(device),
+            reference, batch.target[rows].to(device), product, batch.reference_index[rows].to(device), levels, prior,
         )  # fmt: skip
 
     # --- what the loop saves and shows -----------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""The objective: E learns from what is pasted, the inpainter from normal images, G and D play on crops around defects."""
+"""The objective: E learns from what is pasted, the inpainter from normal images, G and D play on crops around
+defects."""
 
 from __future__ import annotations
 
@@ -16,7 +17,6 @@ from defectaug.methods.residual.discriminator import corners_on, crops_at
 from defectaug.methods.residual.encoder import own_logits
 from defectaug.methods.residual.model import CONTEXT, Residual, confident
 from defectaug.methods.residual.painter import Painting
-from defectaug.methods.residual.prior import FeaturePrior
 from defectaug.methods.residual.warp import ANYWHERE, draw_warps, matrices, place, warp
 from defectaug.nn.blocks import dilated
 
@@ -28,8 +28,8 @@ BRIGHTNESS, GAIN, TINT = 0.1, 0.12, 0.02  # standard deviations of what E sees i
 
 @dataclass(frozen=True)
 class Scene:
-    """What a step works on: ``normal`` images (N, C, S, S) of products (N,), and defective ``reference`` images with classes
-    and products of their own, their features and their prior maps."""
+    """What a step works on: ``normal`` images (N, C, S, S) of products (N,), and defective ``reference`` images with
+    classes and products of their own, their features and their prior maps."""
 
     normal: Tensor
     product: Tensor
@@ -41,9 +41,10 @@ class Scene:
     prior: Tensor
 
     def __getitem__(self, rows: Tensor) -> Scene:
-        picked = (value[rows] for value in vars(self).values() if isinstance(value, Tensor))
-        *parts, prior = picked
-        return Scene(*parts, [level[rows] for level in self.levels], prior)
+        return Scene(
+            self.normal[rows], self.product[rows], self.reference[rows], self.label[rows], self.reference_product[rows],
+            self.key[rows], [level[rows] for level in self.levels], self.prior[rows],
+        )  # fmt: skip
 
 
 def altered(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -57,8 +58,8 @@ def altered(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def mask_of(model: Residual, scene: Scene, trust: float) -> Tensor:
-    """Masks (N, 1, S, S) of the references' defects: E's by the share ``trust``, else the prior's clearest part; none where
-    the prior is quiet all around."""
+    """Masks (N, 1, S, S) of the references' defects: E's by the share ``trust``, else the prior's clearest part; none
+    where the prior is quiet all around."""
     with torch.no_grad():
         found = torch.sigmoid(own_logits(model.encoder.from_features(scene.reference, scene.levels), scene.label))
     level = (0.5 * scene.prior.amax((2, 3), keepdim=True)).clamp(min=losses.SURE)
@@ -68,8 +69,8 @@ def mask_of(model: Residual, scene: Scene, trust: float) -> Tensor:
 
 
 def without_faint_parts(mask: Tensor, prior: Tensor) -> Tensor:
-    """Leaves out connected parts of masks (N, 1, S, S) whose prior is far below that of the clearest part: crumbs, chips,
-    reflections that E has half taken for a defect would be pasted, and learnt, ever more often."""
+    """Leaves out connected parts of masks (N, 1, S, S) whose prior is far below that of the clearest part: crumbs,
+    chips, reflections that E has half taken for a defect would be pasted, and learnt, ever more often."""
     kept = []
     for row, evidence in zip((mask[:, 0] > 0.5).cpu().numpy(), prior[:, 0].float().cpu().numpy(), strict=True):
         parts, count = ndimage.label(row, structure=np.ones((3, 3)))
@@ -140,7 +141,8 @@ def fill_terms(model: Residual, scene: Scene, moved: Defect) -> Terms:
 
 @dataclass(frozen=True)
 class Play:
-    """One pass of G: latent-guided paintings of moved defects, and the references painted again on their clean images."""
+    """One pass of G: latent-guided paintings of moved defects, and the references painted again on their clean
+    images."""
 
     painted: Painting
     rebuilt: Painting
@@ -187,14 +189,15 @@ def generator_terms(model: Residual, scene: Scene, made: Play) -> Terms:
     own, by_features = model.discriminator(made.fake, category, model.encoder.features)
     near = dilated((made.defect.mask > 0.5).float(), 3)
     features = model.encoder.features(torch.cat([made.rebuilt.image, scene.reference]))
-    distance = torch.stack([
-        losses.weighted_l1(*level.float().chunk(2), F.adaptive_max_pool2d(near, level.shape[-1])) for level in features[:3]
-    ])  # fmt: skip
+    distances = []
+    for level in features[:3]:
+        rebuilt, reference = level.float().chunk(2)
+        distances.append(losses.weighted_l1(rebuilt, reference, F.adaptive_max_pool2d(near, level.shape[-1])))
     seen = own_logits(model.encoder(made.painted.image), made.moved.label)
     return {
         "adversarial": losses.adversarial_g(own),
         "features": losses.adversarial_g(by_features),
         "rebuild": losses.weighted_l1(made.rebuilt.image, scene.reference, near),
-        "rebuild_features": distance.mean(),
+        "rebuild_features": torch.stack(distances).mean(),
         "found": losses.segmentation(seen, (made.moved.mask > 0.5).float()),
     }

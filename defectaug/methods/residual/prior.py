@@ -17,8 +17,10 @@ LEVEL = 1  # stride 4
 
 
 def embed(levels: list[Tensor]) -> Tensor:
-    """Features at all strides, locally averaged, joined at stride 4: (N, DIMENSIONS, h, w); every level weighs alike."""
-    size = levels[LEVEL].shape[-2:]
+    """Features at all strides, locally averaged, joined at stride 4: (N, DIMENSIONS, h, w); every level weighs
+    alike."""
+    height, width = levels[LEVEL].shape[-2:]
+    size = (height, width)
     parts = []
     for level in levels:
         level = level.float()
@@ -47,7 +49,7 @@ class FeaturePrior(nn.Module):
     def __init__(self, products: int) -> None:
         super().__init__()
         self.register_buffer("bank", torch.zeros(products, PLACES, DIMENSIONS))
-        self.register_buffer("apart", torch.zeros(products, APART, DIMENSIONS))  # of images that the bank holds nothing of
+        self.register_buffer("apart", torch.zeros(products, APART, DIMENSIONS))  # of images that are not in the bank
         self.register_buffer("seen", torch.zeros(products, 2, dtype=torch.long))
         self.register_buffer("scale", torch.ones(products, DIMENSIONS))
         self.register_buffer("levels", torch.tensor([[0.0, 1.0]]).repeat(products, 1))
@@ -83,7 +85,8 @@ class FeaturePrior(nn.Module):
             self.scale[number] = known.std(0).clamp(min=1e-3)
             others = self.apart[number, : int(self.seen[number, 1].clamp(max=APART))]
             alone = len(others) < LEAST  # one or two normal images: compared with themselves
-            distance = self._distance(known[:: max(1, len(known) // APART)] if alone else others, number, skip=int(alone))
+            places = known[:: max(1, len(known) // APART)] if alone else others
+            distance = self._distance(places, number, skip=int(alone))
             self.levels[number] = torch.stack([distance.median(), torch.quantile(distance, 0.99)])
 
     def _distance(self, places: Tensor, number: int, skip: int = 0) -> Tensor:
@@ -93,7 +96,8 @@ class FeaturePrior(nn.Module):
 
     @torch.no_grad()
     def forward(self, levels: list[Tensor], product: Tensor, size: int) -> Tensor:
-        """Features of images of the products (N,) to maps (N, 1, size, size); zeros where a product has no normal ones."""
+        """Features of images of the products (N,) to maps (N, 1, size, size); zeros where a product has no normal
+        ones."""
         embedded = embed(levels)
         maps = torch.zeros(len(product), 1, *embedded.shape[-2:], device=embedded.device)
         for number in product.unique().tolist():

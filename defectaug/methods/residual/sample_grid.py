@@ -15,8 +15,8 @@ GAP = 2
 def sample_grid(
     model: Residual, source: Tensor, product: Tensor, reference: Tensor, label: Tensor, flips: str
 ) -> Tensor:
-    """One column an example, (C, H, W) in [-1, 1], from top to bottom: source, latent-guided, its mask, real image of that
-    defect (the reference), the mask found there, the reference cleaned, rebuilt, and its defect on the source."""
+    """One column an example, (C, H, W) in [-1, 1], from top to bottom: source, latent-guided, its mask, real image of
+    that defect (the reference), the mask found there, the reference cleaned, rebuilt, and its defect on the source."""
     seeds = [torch.Generator().manual_seed(number) for number in range(len(source))]
     noise = torch.randn(len(source), 1, *source.shape[2:], generator=torch.Generator().manual_seed(0)).to(source.device)
     drawn = model.bank.draw(label, product, seeds)

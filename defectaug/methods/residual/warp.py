@@ -25,7 +25,8 @@ KEPT = 0.3  # share of a defect that has to be left for its foreign parts to be 
 
 @dataclass(frozen=True)
 class Warps:
-    """Seeded random numbers of candidates: ``z`` (N, K, NUMBERS), ``bend`` (N, 2, KNOTS, KNOTS), ``pick`` (N,) in [0, 1)."""
+    """Seeded random numbers of candidates: ``z`` (N, K, NUMBERS), ``bend`` (N, 2, KNOTS, KNOTS), ``pick`` (N,) in [0,
+    1)."""
 
     z: Tensor
     bend: Tensor
@@ -63,13 +64,14 @@ def matrices(z: Tensor, kind: Tensor, flips: str) -> Tensor:
     shift = z[..., 6:8].clamp(-2.2, 2.2) * reach[:, None]
     cos, sin = turn.cos(), turn.sin()
     across, down = mirror[0] / (size * stretch), mirror[1] * stretch / size
-    linear = torch.stack([torch.stack([across * cos, -across * sin], -1), torch.stack([down * sin, down * cos], -1)], -2)
+    first, second = torch.stack([across * cos, -across * sin], -1), torch.stack([down * sin, down * cos], -1)
+    linear = torch.stack([first, second], -2)
     return torch.cat([linear, -(linear @ shift[..., None])], dim=-1)
 
 
 def choose(defect: Defect, target: Tensor, warps: Warps, flips: str) -> Tensor:
-    """The candidate (N, 2, 3) for each defect whose surroundings, moved with it, are most like those at the place on the
-    target (N, C, h, h) that it comes to; among equally good ones the seed decides.
+    """The candidate (N, 2, 3) for each defect whose surroundings, moved with it, are most like those at the place on
+    the target (N, C, h, h) that it comes to; among equally good ones the seed decides.
 
     A defect of a rim so stays on the rim, one of the middle in the middle, and one that crosses the border keeps
     crossing it.
@@ -84,7 +86,7 @@ def choose(defect: Defect, target: Tensor, warps: Warps, flips: str) -> Tensor:
     total = weight.sum((2, 3, 4)).clamp(min=1e-3)
     difference = (moved[:, :, :-1] - target[:, None] * weight).abs().mean(2, keepdim=True)
     cost = difference.sum((2, 3, 4)) / total
-    area = near.sum((1, 2, 3))[:, None] * (maps[..., 0, 0] * maps[..., 1, 1] - maps[..., 0, 1] * maps[..., 1, 0]).abs() ** -1
+    area = near.sum((1, 2, 3))[:, None] / torch.det(maps[..., :2]).abs()
     cost = cost + LOST * (1 - total / area.clamp(min=1e-3)).clamp(min=0)
     odds = torch.softmax(-cost / TOLERANCE, dim=1).cumsum(1)
     best = (odds < warps.pick[:, None] * odds[:, -1:]).sum(1).clamp(max=count - 1)
@@ -105,8 +107,8 @@ def warp(defect: Defect, maps: Tensor, bend: Tensor) -> Defect:
 
 
 def without_foreign_parts(defect: Defect, target: Tensor) -> Defect:
-    """Leaves out the parts of warped defects that lie on something else than they did, on the table beside the part say:
-    where the surroundings that came with them differ from the target (N, C, h, h)."""
+    """Leaves out the parts of warped defects that lie on something else than they did, on the table beside the part
+    say: where the surroundings that came with them differ from the target (N, C, h, h)."""
     difference = F.avg_pool2d((defect.context - target).abs().mean(1, keepdim=True), 3, 1, 1, count_include_pad=False)
     size = defect.mask.shape[-1]
     same = F.interpolate((difference < FOREIGN).to(defect.mask.dtype), size=(size, size), mode="bilinear")
