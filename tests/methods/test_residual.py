@@ -12,6 +12,7 @@ from torch import Tensor
 from defectaug.config.resolve import resolve
 from defectaug.data.batches import Batch
 from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
+from defectaug.methods.prior import FeaturePrior
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.defect import Defect, compose, decompose, masked_mean
 from defectaug.methods.residual.fill import Inpainter, push_pull
@@ -19,7 +20,6 @@ from defectaug.methods.residual.method import ResidualMethod, pair_up
 from defectaug.methods.residual.model import CONTEXT, Residual, confident
 from defectaug.methods.residual.objective import without_faint_parts
 from defectaug.methods.residual.painter import Painter, opacity_of
-from defectaug.methods.residual.prior import FeaturePrior
 from defectaug.methods.residual.warp import (
     Warps,
     choose,

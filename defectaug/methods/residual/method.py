@@ -14,11 +14,11 @@ from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.errors import TrainingError
 from defectaug.methods.features import find_weights, load_weights
+from defectaug.methods.prior import FeaturePrior
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.model import Residual
 from defectaug.methods.residual.objective import Play, Scene, Terms
-from defectaug.methods.residual.prior import FeaturePrior
 from defectaug.methods.residual.sample_grid import sample_grid
 from defectaug.nn.schedules import ema_decay, step_seed
 

@@ -96,8 +96,12 @@ class FeaturePrior(nn.Module):
 
     @torch.no_grad()
     def forward(self, levels: list[Tensor], product: Tensor, size: int) -> Tensor:
-        """Features of images of the products (N,) to maps (N, 1, size, size); zeros where a product has no normal
-        ones."""
+        """Features of images of the products (N,) to maps (N, 1, size, size)."""
+        return F.interpolate(self.heat(levels, product), size=(size, size), mode="bilinear", align_corners=False)
+
+    @torch.no_grad()
+    def heat(self, levels: list[Tensor], product: Tensor) -> Tensor:
+        """The same at stride 4, (N, 1, h, w); zeros where a product has no normal images."""
         embedded = embed(levels)
         maps = torch.zeros(len(product), 1, *embedded.shape[-2:], device=embedded.device)
         for number in product.unique().tolist():
@@ -108,4 +112,4 @@ class FeaturePrior(nn.Module):
             places = embedded[rows].permute(0, 2, 3, 1).flatten(0, 2)
             distance = (self._distance(places, number) - low) / (high - low).clamp(min=1e-6)
             maps[rows] = distance.view(len(rows), 1, *embedded.shape[-2:])
-        return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
+        return maps
