@@ -94,10 +94,10 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How images become batches. ``framing``: ``whole`` squeezes the image to the model's size; ``crop``
-    takes windows at native scale, the defective ones around true masks."""
+    """How images become batches. ``framing``: ``auto`` finds out; ``whole`` squeezes the image to the model's size;
+    ``crop`` takes windows at native scale, the defective ones around true masks."""
 
-    framing: Literal["whole", "crop"] = "whole"
+    framing: Literal["auto", "whole", "crop"] = "whole"
     flips: Literal["none", "h", "v", "hv"] = "h"
     normal_target: float = 0.15
     min_images: int = 2  # a defect cell with fewer is refused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -126,9 +126,11 @@ class CropStore(Store):
 
     Args:
         normal: name of the normal class.
+        points: for every defective sample places (N, 2), as shares of (height, width), where its defect may be; None
+            for those of the masks.
 
     Raises:
-        DataError: a defective image has no mask, or an empty one.
+        DataError: without points, a defective image has no mask, or an empty one.
     """
 
     def __init__(
@@ -140,12 +142,15 @@ class CropStore(Store):
         max_bytes: int = 2 << 30,
         *,
         normal: str,
+        points: Mapping[int, NDArray[np.float64]] | None = None,
         log: Log = _silent,
     ) -> None:
         super().__init__(samples, size, channels, white, max_bytes, log=log)
         defective = [number for number, sample in enumerate(samples) if sample.defect != normal]
-        _check_masks([samples[number] for number in defective])
-        self._points = {number: _mask_points(samples[number]) for number in defective}
+        if points is None:
+            _check_masks([samples[number] for number in defective])
+            points = {number: _mask_points(samples[number]) for number in defective}
+        self._points = dict(points)
         numbers: dict[Category, list[int]] = defaultdict(list)
         for number in defective:
             numbers[samples[number].category].append(number)

@@ -21,8 +21,9 @@ from defectaug.methods.features import ImageNetFeatures, find_weights, load_weig
 from defectaug.methods.prior import FeaturePrior
 
 Log = Callable[[str], None]
+Points = dict[int, NDArray[np.float64]]
 
-LARGE = 1.5  # times the model's size, from which an image's short side may hide a defect when it is squeezed
+LARGE = 1.5  # times the model's size, from which an image may lose a defect when it is squeezed
 SMALL = 0.015  # share of an image, beyond that of normal ones, below which what stands out is small
 LOOKED_AT = 32  # images of a category, and of the normal class of a product
 SIDE = 1024  # pixels; larger images are looked at at this size
@@ -31,39 +32,37 @@ POINTS = 256  # kept an image
 
 @dataclass(frozen=True)
 class Framing:
-    """How images become squares: ``kind`` is ``whole`` or ``crop``; for crops ``points`` gives, for every defective sample
-    by its number, places (N, 2) as shares of (height, width) where its defect may be."""
+    """How images become squares: ``kind`` is ``whole`` or ``crop``; for crops ``points`` gives, for every defective
+    sample by its number, places (N, 2) as shares of (height, width) where its defect may be."""
 
     kind: Literal["whole", "crop"]
-    points: dict[int, NDArray[np.float64]]
+    points: Points
 
 
 WHOLE = Framing("whole", {})
 
 
-def choose_framing(index: DataIndex, size: int, short: float, white: int, compute: Compute, log: Log) -> Framing:
+def choose_framing(index: DataIndex, white: int, compute: Compute, log: Log) -> Framing:
     """Looks for the places in defective images that normal ones of their product lack. Where they take little of the
     image in every category, windows are cut around them; where the ImageNet weights are missing, images stay whole.
 
     Args:
         index: the training images.
-        size: of the model's square.
-        short: shorter side of most images, in pixels.
         white: white level of 16-bit images.
 
     Raises:
         DataError: an image cannot be read any more.
     """
     weights = find_weights()
-    if short < LARGE * size or weights is None:
+    if weights is None:
         return WHOLE
     features = ImageNetFeatures()
     load_weights(features, weights)
-    finder = _Finder(features.to(compute.device, memory_format=torch.channels_last), compute, white)
+    finder = _Finder(features.to(compute.device), compute, white)
     numbers: dict[Category, list[int]] = {}
     for number, sample in enumerate(index.samples):
         numbers.setdefault(sample.category, []).append(number)
-    points: dict[int, NDArray[np.float64]] = {}
+    points: Points = {}
     for product in index.products:
         normal = [index.samples[n] for n in numbers.get(Category(product, index.normal), [])]
         normal = normal[:: max(1, len(normal) // LOOKED_AT)][:LOOKED_AT]

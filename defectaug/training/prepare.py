@@ -18,6 +18,7 @@ from defectaug.errors import DataError
 from defectaug.io.files import real
 from defectaug.methods.base import Method, method_spec
 from defectaug.nn.distributed import from_first, local_rows
+from defectaug.training.framing import LARGE, WHOLE, Framing, Points, choose_framing
 
 Log = Callable[[str], None]
 
@@ -46,7 +47,7 @@ class DataOptions:
         size = config.network.image_size
         found = survey(index, decode=self.strict or decode, image_size=size)
         index = drop_unreadable(index, found, strict=self.strict)
-        if min(found.smallest) * 2 < size and config.data.framing == "whole":
+        if min(found.smallest) * 2 < size and config.data.framing != "crop":
             width, height = found.smallest
             raise DataError(
                 f"{self.root}: the smallest image is {width} x {height} pixels, less than half of the model's "
@@ -101,6 +102,10 @@ def prepare(
     """
     index, found, white = from_first(lambda: options.read(settings, decode, log))
     config = replace(settings, network=replace(settings.network, channels=found.channels))
+    points = None
+    if config.data.framing == "auto":
+        framing = from_first(lambda: _framing(index, config, found, white, compute, log))
+        config, points = replace(config, data=replace(config.data, framing=framing.kind)), framing.points
     trained_on = TrainedOn(
         products=index.products,
         defects=index.defects,
@@ -111,7 +116,7 @@ def prepare(
         class_map=None if options.class_map is None else _portable(options.class_map, folder),
         normal=options.normal,
     )
-    return Prepared(config, index, found, _store(index, config, white, log), trained_on, compute)
+    return Prepared(config, index, found, _store(index, config, white, points, log), trained_on, compute)
 
 
 def _portable(path: Path, folder: Path) -> str:
@@ -123,10 +128,17 @@ def _portable(path: Path, folder: Path) -> str:
     return str(path)
 
 
-def _store(index: DataIndex, config: Config, white: int, log: Log) -> Store:
+def _framing(index: DataIndex, config: Config, found: Survey, white: int, compute: Compute, log: Log) -> Framing:
+    if min(found.smallest) < LARGE * config.network.image_size:
+        return WHOLE
+    return choose_framing(index, white, compute, log)
+
+
+def _store(index: DataIndex, config: Config, white: int, points: Points | None, log: Log) -> Store:
     net, bound = config.network, config.data.cache_mb << 20
     if config.data.framing == "crop":
+        normal = index.normal
         return CropStore(
-            index.samples, net.image_size, net.channels, white, normal=index.normal, max_bytes=bound, log=log
+            index.samples, net.image_size, net.channels, white, bound, normal=normal, points=points, log=log
         )
     return ImageStore(index.samples, net.image_size, net.channels, white, bound, log=log)

@@ -64,7 +64,7 @@ def test_ablations_switch_one_part_after_the_other() -> None:
         ("network: {encoder_widths: [16, x]}", "of kind int"),
         ("loss: {r1: much}", "of kind float"),
         ("loss: {r1: true}", "of kind float"),
-        ("data: {framing: null}", "one of whole, crop"),
+        ("data: {framing: null}", "one of auto, whole, crop"),
         ("- 1", "key: value"),
         ("a: [", "not valid YAML"),
         ("a: !!python/object/apply:os.getcwd []", "not valid YAML"),
@@ -152,7 +152,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_unknown_recipe_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"--preset huge: .*paper, small, tiny"):
+    with pytest.raises(ConfigError, match=r"--preset huge: .*paper, residual, small, tiny"):
         resolve("huge")
 
 
