@@ -20,6 +20,7 @@ from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.model import Residual
 from defectaug.methods.residual.objective import Play, Scene, Terms
 from defectaug.methods.residual.sample_grid import sample_grid
+from defectaug.nn.distributed import average_gradients, rank
 from defectaug.nn.schedules import ema_decay, step_seed
 
 ADVICE = "try --precision fp32, a lower optimizer.rate in --config, or another --seed; the last good state is kept"
@@ -75,20 +76,22 @@ class ResidualMethod:
         Raises:
             TrainingError: a value is not finite.
         """
-        generator = torch.Generator().manual_seed(step_seed(self.seed, step))
+        generator = torch.Generator().manual_seed(step_seed(self.seed, step, rank()))
         if step < self.config.run.warmup:
             self._observe(batch, generator)
             return {}
+        playing = fraction > FINDING
+        finding = not playing or step % E_EVERY == 0
         scene = self._scene(batch)
         if scene is None:
+            self._pass(finding, playing)
             return {}
         trust = min(1.0, max(0.0, (step - self.config.run.warmup - DOUBT) / BELIEF))
         with self.compute.autocast():
             mask = objective.mask_of(self.average, scene, trust)
             defect = objective.taken(self.model, scene, mask)
         terms: Terms = {"area": defect.mask.mean()}
-        playing = fraction > FINDING
-        if not playing or step % E_EVERY == 0:
+        if finding:
             terms |= self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
         if fraction > REMEMBERING:
             for bank in (self.model.bank, self.average.bank):
@@ -114,6 +117,7 @@ class ResidualMethod:
         moved = objective.placed(defect, scene, self.config.data.flips, generator)
         rows = (_shown(defect) & _shown(moved)).nonzero().flatten()
         if len(rows) < 2:
+            self._pass(False, True)
             return {}
         scene, defect, moved = scene[rows], defect[rows], moved[rows]
         style = self.average.bank.draw_styles(moved.label, scene.product, _split(generator, len(rows)), moved.style)
@@ -139,9 +143,18 @@ class ResidualMethod:
             parameter.requires_grad_(True)
         return terms
 
-    def _descend(self, name: str, loss: Tensor) -> None:
+    def _pass(self, finding: bool, playing: bool) -> None:
+        """This process has nothing to learn from in a step, others may have."""
+        names = ["encoder_optimizer"] * finding + ["discriminator_optimizer", "generator_optimizer"] * playing
+        for name in names:
+            self._descend(name, None)
+
+    def _descend(self, name: str, loss: Tensor | None) -> None:
+        """A step by the gradients of all processes, on average."""
         optimizer = self.optimizers[name]
-        loss.backward()
+        if loss is not None:
+            loss.backward()
+        average_gradients([p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.warp import draw_warps, place
-
-GAP = 2
+from defectaug.methods.sample_grid import tile
 
 
 def sample_grid(
@@ -27,9 +26,3 @@ def sample_grid(
     rebuilt, moved = model.painter(clean, defect, noise).image, model.painter(source, defect, noise).image
     shown = [2 * mask.expand_as(source) - 1 for mask in (drawn.mask, defect.mask)]
     return tile([source, guided, shown[0], reference, shown[1], clean, rebuilt, moved])
-
-
-def tile(lines: list[Tensor]) -> Tensor:
-    """Lines of (N, C, S, S) images to one grid, a white gap between them."""
-    padded = [F.pad(line.float().cpu(), (0, GAP, 0, GAP), value=1.0) for line in lines]
-    return torch.cat([torch.cat(list(line), dim=2) for line in padded], dim=1).clamp(-1, 1)
