@@ -1,4 +1,4 @@
-"""Paired differences, their confidence interval, and what they mean in words. No torch."""
+"""Paired differences, their confidence interval, and the verdict on them. No torch."""
 
 from __future__ import annotations
 
@@ -36,67 +36,32 @@ class Difference:
             return None
         return self.low, self.high
 
+    @property
+    def verdict(self) -> Verdict:
+        """By `RULE`; without an interval no difference is shown."""
+        if self.ends is None or self.ends[0] <= 0 <= self.ends[1]:
+            return "no difference shown"
+        return "helps" if self.ends[1] < 0 else "hurts"
+
 
 def paired_difference(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Difference:
-    """Mean of `first - second` and its t-interval.
+    """Mean of `first - second` and its interval by Student's t.
 
     Raises:
         ValueError: of different lengths, or empty.
     """
+    from scipy.stats import t as student
+
     differences = [a - b for a, b in zip(first, second, strict=True)]
     if not differences:
         raise ValueError("no runs to compare")
     mean, runs = fmean(differences), len(differences)
     if runs == 1:
         return Difference(mean, None, None, 1)
-    half = t_quantile((1 + confidence) / 2, runs - 1) * stdev(differences) / math.sqrt(runs)
+    half = float(student.ppf((1 + confidence) / 2, runs - 1)) * stdev(differences) / math.sqrt(runs)
     return Difference(mean, mean - half, mean + half, runs)
 
 
-def verdict(difference: Difference) -> Verdict:
-    """In words, by `RULE`; without an interval no difference is shown."""
-    if difference.ends is None:
-        return "no difference shown"
-    low, high = difference.ends
-    if high < 0:
-        return "helps"
-    return "hurts" if low > 0 else "no difference shown"
-
-
-def spread(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation, 0 for one value."""
     return fmean(values), stdev(values) if len(values) > 1 else 0.0
-
-
-def t_quantile(probability: float, freedom: int) -> float:
-    """Quantile of Student's t with a whole number of degrees of freedom, by bisection.
-
-    Raises:
-        ValueError: a probability outside (0.5, 1), or no degree of freedom.
-    """
-    if not 0.5 < probability < 1 or freedom < 1:
-        raise ValueError(f"t quantile of {probability} with {freedom} degrees of freedom")
-    low, high = 0.0, 1.0
-    while t_cdf(high, freedom) < probability:
-        high *= 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_cdf(middle, freedom) < probability else (low, middle)
-    return (low + high) / 2
-
-
-def t_cdf(t: float, freedom: int) -> float:
-    """P(T <= t) of Student's t; the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
-    angle = math.atan2(t, math.sqrt(freedom))
-    cosine, sine = math.cos(angle), math.sin(angle)
-    if freedom % 2:
-        terms, term = 0.0, cosine
-        for k in range(1, (freedom - 1) // 2 + 1):
-            terms += term
-            term *= cosine**2 * 2 * k / (2 * k + 1)
-        return 0.5 + (angle + sine * terms) / math.pi
-    terms, term = 0.0, 1.0
-    for k in range(1, freedom // 2 + 1):
-        terms += term
-        term *= cosine**2 * (2 * k - 1) / (2 * k)
-    return 0.5 + sine * terms / 2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from defectaug.benchmark.splits import Division
+from defectaug.benchmark.splits import Partition
+from defectaug.bundle import read_config
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints
 from defectaug.errors import ConfigError, DataError
@@ -21,7 +22,7 @@ class SyntheticSet:
     Args:
         name: of the set.
         images: the images.
-        left_out: how many were not admitted, by reason.
+        left_out: how many were left out, by reason.
         warnings: what the results cannot tell, or would flatter.
     """
 
@@ -30,14 +31,18 @@ class SyntheticSet:
     left_out: dict[str, int]
     warnings: tuple[str, ...]
 
+    def lines(self) -> list[str]:
+        """What the user is told of it."""
+        return [f"{self.name}: {n} images left out, {why}" for why, n in self.left_out.items()] + [*self.warnings]
 
-def admit(
+
+def filter_leaks(
     name: str,
     roots: Sequence[Path],
-    division: Division,
+    real: Partition,
     index: DataIndex,
     form: Form,
-    say: Log,
+    log: Log,
     models: Sequence[Path] = (),
 ) -> SyntheticSet:
     """Reads synthetic folders as one set and leaves out what would leak held-out images.
@@ -45,74 +50,63 @@ def admit(
     Args:
         name: of the set.
         roots: its folders; real images that their manifests list are not taken.
-        division: the real images by use.
+        real: the real images by use.
         index: the real folder.
-        form, say: as of `decode`.
+        form, log: as of `decode`.
         models: the bundles that made the images, where they are known.
 
     Raises:
         DataError: an unreadable folder, or no image that may be trained on.
     """
-    records = [
-        _renamed(record, index) for root in roots for record in read_synthetic(root, say) if record.synthetic
-    ]
-    known = set(division.train.categories) | set(division.test.categories) | set(division.validation.categories)
+    records = [_renamed(record, index) for root in roots for record in read_synthetic(root, log) if record.synthetic]
+    known = {category for part in (real.train, real.test, real.validation) for category in part.categories}
     fitting = [record for record in records if record.category in known]
-    left_out = {"of a product and defect that the real images lack": len(records) - len(fitting)}
-    images = decode(fitting, form, say)
-    held = _Held.of(division)
-    copies = [digest in held.digests for digest in images.digests]
-    made_from = held.shows(lambda found: decode(found, form, lambda line: None))
-    leaks = [not copy and made_from(record) for copy, record in zip(copies, images.records, strict=True)]
-    left_out["pixel for pixel a held-out real image"] = sum(copies)
-    left_out["made from a held-out real image"] = sum(leaks)
+    images = decode(fitting, form, log)
+    holdout = _Holdout(real, form)
+    copies = [digest in holdout.digests for digest in images.digests]
+    leaks = [not copy and holdout.made(record) for copy, record in zip(copies, images.records, strict=True)]
     images = images.where(not (copy or leak) for copy, leak in zip(copies, leaks, strict=True))
-    left_out = {reason: count for reason, count in left_out.items() if count}
+    reasons = {
+        "of a product and defect that the real images lack": len(records) - len(fitting),
+        "pixel for pixel a held-out real image": sum(copies),
+        "made from a held-out real image": sum(leaks),
+    }
+    left_out = {reason: count for reason, count in reasons.items() if count}
     if not len(images):
         why = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds no synthetic image"
         raise DataError(f"{roots[0]}: no image that may be trained on ({why})")
-    return SyntheticSet(name, images, left_out, tuple(_origin_warnings(name, images, division, index, form, models)))
+    return SyntheticSet(name, images, left_out, tuple(_origin_warnings(name, images, real, index, form, models)))
 
 
-@dataclass(frozen=True)
-class _Held:
+class _Holdout:
     """The real images that training must not see, by path, by content, and by the last parts of their paths."""
 
-    paths: frozenset[Path]
-    digests: frozenset[str]
-    endings: frozenset[tuple[str, ...]]
-    seen: frozenset[Path]
-
-    @staticmethod
-    def of(division: Division) -> _Held:
-        parts = (division.validation, division.test, division.out)
+    def __init__(self, real: Partition, form: Form) -> None:
+        parts = (real.validation, real.test, real.excluded)
         paths = [record.path for part in parts for record in part.records]
-        return _Held(
-            frozenset(path.resolve() for path in paths),
-            frozenset(digest for part in parts for digest in part.digests),
-            frozenset(path.parts[-3:] for path in paths),
-            frozenset(record.path.resolve() for record in division.train.records),
-        )
+        self.digests = {digest for part in parts for digest in part.digests}
+        self._form = form
+        self._endings = {path.parts[-3:] for path in paths}
+        self._known = {record.path.resolve(): False for record in real.train.records}
+        self._known |= {path.resolve(): True for path in paths}
 
-    def shows(self, read: Callable[[Sequence[ImageRecord]], Decoded]) -> Callable[[ImageRecord], bool]:
-        """Whether a record was made from one of them, by the paths in its manifest, or by what lies there."""
-        known: dict[Path, bool] = {}
+    def made(self, record: ImageRecord) -> bool:
+        """Whether the image was made from one of them, by the paths in its manifest, or by what lies there."""
+        return any(self._holds(path.resolve()) for path in (record.source, record.reference) if path)
 
-        def is_held(path: Path) -> bool:
-            place = path.resolve()
-            if place not in known:
-                known[place] = place in self.paths or (place not in self.seen and self._alike(place, read))
-            return known[place]
+    def _holds(self, place: Path) -> bool:
+        if place not in self._known:
+            self._known[place] = self._equals(place)
+        return self._known[place]
 
-        return lambda record: any(is_held(path) for path in (record.source, record.reference) if path)
-
-    def _alike(self, place: Path, read: Callable[[Sequence[ImageRecord]], Decoded]) -> bool:
+    def _equals(self, place: Path) -> bool:
         if not place.is_file():  # moved since: its name is all there is
-            return place.parts[-3:] in self.endings
+            return place.parts[-3:] in self._endings
         try:
-            return read([ImageRecord(place, "", "", False)]).digests[0] in self.digests
+            image = decode([ImageRecord(place, "", "", False)], self._form, lambda line: None)
         except DataError:
             return False
+        return image.digests[0] in self.digests
 
 
 def _renamed(record: ImageRecord, index: DataIndex) -> ImageRecord:
@@ -122,12 +116,12 @@ def _renamed(record: ImageRecord, index: DataIndex) -> ImageRecord:
 
 
 def _origin_warnings(
-    name: str, images: Decoded, division: Division, index: DataIndex, form: Form, models: Sequence[Path]
+    name: str, images: Decoded, real: Partition, index: DataIndex, form: Form, models: Sequence[Path]
 ) -> list[str]:
     """Whether what made the images may have been trained on the test images."""
     if models:
-        return [line for model in models if (line := _trained_on_test(name, model, division, form))]
-    if not division.own_test:
+        return [line for model in models if (line := _trained_on_test(name, model, real, form))]
+    if not real.own_test:
         return []
     if all(record.source is None for record in images.records):
         return [
@@ -140,10 +134,8 @@ def _origin_warnings(
     ]
 
 
-def _trained_on_test(name: str, model: Path, division: Division, form: Form) -> str | None:
+def _trained_on_test(name: str, model: Path, real: Partition, form: Form) -> str | None:
     """Looks for the test images, by content, among those that the bundle says it was trained on."""
-    from defectaug.bundle import read_config
-
     trained = read_config(model)[1]
     root = model / trained.root if trained.root else None  # a relative root starts at the bundle's folder
     if root is None or not root.is_dir():
@@ -155,12 +147,12 @@ def _trained_on_test(name: str, model: Path, division: Division, form: Form) -> 
         known = set(decode(records_of(seen), form, lambda line: None).digests)
     except (DataError, ConfigError) as error:
         return f"{name}: whether {model} was trained on test images is not known ({error})"
-    count = sum(digest in known for digest in division.test.digests)
+    count = sum(digest in known for digest in real.test.digests)
     if not count:
         return None
     whole = sum(trained.counts.values()) >= len(seen)
     return (
         f"LEAK: {name} was made by {model}, which {'was' if whole else 'may have been'} trained on {count} of the "
-        f"{len(division.test)} test images ({root}): the result flatters it; train on other images, or give a test "
+        f"{len(real.test)} test images ({root}): the result flatters it; train on other images, or give a test "
         "folder that it has not seen"
     )

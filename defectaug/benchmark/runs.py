@@ -1,4 +1,4 @@
-"""One training of the study, an arm with a seed: computed once, kept by what it was computed from."""
+"""One training of the study, a condition with a seed: computed once, kept by what it was computed from."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from defectaug.benchmark.conditions import Arm
+from defectaug.benchmark.conditions import Condition
 from defectaug.benchmark.settings import StudySettings
+from defectaug.benchmark.splits import Partition
 from defectaug.device import Compute
 from defectaug.io.images import write_atomic
 from defectaug.metrics.augmentation import Augment
@@ -51,26 +52,25 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Trial:
     """All that a training depends on.
 
     Args:
-        arm, seed: what is trained.
+        condition, seed: what is trained.
         settings: the study's.
         classes: the defects, in the order of the class numbers.
-        real, synthetic, validation, test: the images; of the synthetic ones those that are trained on.
+        real: the real images by use.
+        synthetic: the synthetic images that are trained on.
         weights: what the classifier starts with.
         compute: where it is trained.
     """
 
-    arm: Arm
+    condition: Condition
     seed: int
     settings: StudySettings
     classes: tuple[str, ...]
-    real: Decoded
+    real: Partition
     synthetic: Decoded | None
-    validation: Decoded
-    test: Decoded
     weights: InitialWeights
     compute: Compute
 
@@ -95,87 +95,87 @@ class Unit:
             "compute": [self.compute.device.type, self.compute.bf16],
             "recipe": asdict(self.recipe),
             "classifier": [settings.classifier, self.weights.sha256],
-            "augment": [self.arm.augmentation, settings.flips],
+            "augment": [self.condition.augmentation, settings.flips],
             "draws": [settings.batch_size, settings.oversample, settings.real_share],
             "seed": self.seed,
             "classes": self.classes,
             "images": {
                 name: [] if part is None else [list(part.images.shape), _content(part)]
                 for name, part in (
-                    ("real", self.real),
+                    ("real", self.real.train),
                     ("synthetic", self.synthetic),
-                    ("validation", self.validation),
-                    ("test", self.test),
+                    ("validation", self.real.validation),
+                    ("test", self.real.test),
                 )
             },
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def outcome_of(unit: Unit, cache: Path | None, progress: Callable[[int], object]) -> Outcome:
+def outcome_of(trial: Trial, cache: Path | None, progress: Callable[[int], object]) -> Outcome:
     """The outcome that the cache folder holds, or a new one, which is put there when it is whole.
 
     Raises:
         OutputError: the cache cannot be written.
     """
-    path = None if cache is None else cache / f"{unit.key()}.json"
-    kept = None if path is None else _read(path, len(unit.test), len(unit.classes))
+    path = None if cache is None else cache / f"{trial.key()}.json"
+    kept = None if path is None else _read(path, len(trial.real.test), len(trial.classes))
     if kept is not None:
-        progress(unit.settings.steps)
+        progress(trial.settings.steps)
         return kept
-    outcome = train(unit, progress)
+    outcome = train(trial, progress)
     if path is not None:
         content = json.dumps(asdict(outcome)).encode()
         write_atomic(path, lambda file: file.write(content))
     return outcome
 
 
-def train(unit: Unit, progress: Callable[[int], object] | None = None) -> Outcome:
+def train(trial: Trial, progress: Callable[[int], object] | None = None) -> Outcome:
     """Trains, chooses by the validation images, and names the test images."""
     started = time.monotonic()
-    data, sampler = _training(unit)
+    data, sampler = _training(trial)
     classifier = build(
-        unit.settings.classifier,
-        len(unit.classes),
-        channels=unit.real.images.shape[1],
-        seed=unit.seed,
-        weights=unit.weights,
-        auxiliary=unit.recipe.reversal > 0,
+        trial.settings.classifier,
+        len(trial.classes),
+        channels=trial.real.train.images.shape[1],
+        seed=trial.seed,
+        weights=trial.weights,
+        auxiliary=trial.recipe.reversal > 0,
     )
     checks = fit(
         classifier,
         data,
         sampler,
-        unit.recipe,
-        unit.compute,
-        augment=Augment(unit.arm.augmentation, unit.settings.flips),
-        validation=_validation(unit.validation, unit.classes),
-        seed=unit.seed,
+        trial.recipe,
+        trial.compute,
+        augment=Augment(trial.condition.augmentation, trial.settings.flips),
+        validation=_validation(trial.real.validation, trial.classes),
+        seed=trial.seed,
         progress=progress,
     )
-    predicted = predict(classifier, unit.test.images, unit.compute).argmax(1)
+    predicted = predict(classifier, trial.real.test.images, trial.compute).argmax(1)
     return Outcome(tuple(predicted.tolist()), tuple(checks), time.monotonic() - started)
 
 
-def _training(unit: Unit) -> tuple[Labelled, CategorySampler]:
-    parts = [unit.real] if unit.synthetic is None else [unit.real, unit.synthetic]
+def _training(trial: Trial) -> tuple[Labelled, CategorySampler]:
+    parts = [trial.real.train] if trial.synthetic is None else [trial.real.train, trial.synthetic]
     categories = [category for part in parts for category in part.categories]
     synthetic = np.repeat([False, True][: len(parts)], [len(part) for part in parts])
-    labels = torch.tensor([unit.classes.index(defect) for _, defect in categories])
-    data = Labelled.of(torch.cat([part.images for part in parts]), labels, len(unit.classes))
+    labels = torch.tensor([trial.classes.index(defect) for _, defect in categories])
+    data = Labelled.of(torch.cat([part.images for part in parts]), labels, len(trial.classes))
     # CHOICE: the origin is learnt in categories that hold both kinds; elsewhere it would be a second label of the class
-    made, real = set(unit.synthetic.categories if unit.synthetic else ()), set(unit.real.categories)
-    mixed = torch.tensor([category in made and category in real for category in categories])
+    both = set(trial.real.train.categories) & set(trial.synthetic.categories if trial.synthetic else ())
+    mixed = torch.tensor([category in both for category in categories])
     origin = torch.from_numpy(synthetic)
     data.targets[:, -2] = (mixed & ~origin).float()
     data.targets[:, -1] = (mixed & origin).float()
     numbers = {category: number for number, category in enumerate(sorted(set(categories)))}
-    settings = unit.settings
+    settings = trial.settings
     sampler = CategorySampler(
         np.array([numbers[category] for category in categories]),
         synthetic,
         batch=settings.batch_size,
-        seed=unit.seed,
+        seed=trial.seed,
         oversample=settings.oversample,
         real_share=settings.real_share,
     )
@@ -200,9 +200,9 @@ def _content(part: Decoded) -> str:
 def _read(path: Path, images: int, classes: int) -> Outcome | None:
     """A kept outcome; a file that is damaged is as if it were not there."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        checks = tuple(Check(int(c["step"]), float(c["error"]), float(c["loss"])) for c in held["checks"])
-        outcome = Outcome(tuple(map(int, held["predicted"])), checks, float(held["seconds"]))
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        checks = tuple(Check(int(c["step"]), float(c["error"]), float(c["loss"])) for c in kept["checks"])
+        outcome = Outcome(tuple(map(int, kept["predicted"])), checks, float(kept["seconds"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     fits = len(outcome.predicted) == images and all(0 <= number < classes for number in outcome.predicted)

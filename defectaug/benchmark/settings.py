@@ -21,7 +21,7 @@ class StudySettings:
         weights: where a torchvision classifier starts: `auto` (ImageNet, from scratch where they cannot be had),
             `imagenet` (an error where they cannot be had), `none` (from scratch), or a file or folder of weights.
         image_size: side of the square that whole images are squeezed to, pixels.
-        steps, batch_size: length of a training, the same for every arm, in steps of so many images.
+        steps, batch_size: length of a training, the same for every condition, in steps of so many images.
         rate: learning rate; None for the classifier's usual one. `weight_decay` is AdamW's.
         checks: how often a training is judged on the validation images; the best of these states is tested.
         oversample: draw every product x defect equally often, however few images it has.
@@ -33,10 +33,10 @@ class StudySettings:
         sweep: further amounts, tried with the first of `synthetic_with`.
         fill: `scarce` gives synthetic images to the categories with the fewest real ones first; `even` spreads them
             over all categories alike.
-        real_share: least share of real images among the draws from a category that holds both; 0 draws all images of a
-            category alike.
+        real_share: least share of real images among those drawn from a category that holds both; 0 draws all images
+            of a category alike.
         reversal: weight of the real-or-synthetic head behind a gradient reversal layer; 0 leaves it out.
-        seeds: one training each, of every arm.
+        seeds: one training each, of every condition.
         validation, test: shares of the real images held out; `test` is not used where a test folder is given.
         split_seed: fixes the split, which is the same for all seeds.
         device, precision: as of `train`.
@@ -90,8 +90,8 @@ class StudySettings:
         _require(self.rate is None or self.rate > 0, "rate", self.rate, "above 0")
         for name in ("validation", "test"):
             _require(0 < getattr(self, name) < 1, name, getattr(self, name), "between 0 and 1")
-        held = self.validation + self.test
-        _require(held < 1, "validation and test", held, "below 1 together")
+        holdout = self.validation + self.test
+        _require(holdout < 1, "validation and test", holdout, "below 1 together")
 
     @classmethod
     def slim(cls) -> StudySettings:

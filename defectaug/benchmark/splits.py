@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scipy.cluster.hierarchy import DisjointSet
+
+from defectaug.benchmark.settings import StudySettings
 from defectaug.data.index import DataIndex
 from defectaug.data.near_duplicates import near_duplicate_groups, thumbnail
-from defectaug.data.sample import Sample
+from defectaug.data.sample import Category, Sample
 from defectaug.data.splits import read_split, split
 from defectaug.errors import DataError
 from defectaug.metrics.images import Decoded, ImageStore
@@ -19,40 +22,55 @@ FEW = 10  # test images of a category below which its error rate moves in steps 
 
 
 @dataclass(frozen=True)
-class Division:
+class Partition:
     """The real images by use.
 
     Args:
         train, validation, test: the images.
-        out: real images that are used for nothing, being near-duplicates of held-out ones.
+        excluded: real images that are used for nothing, being near-duplicates of held-out ones.
         own_test: whether the test images come from the real folder itself.
-        notes: what the user should know.
+        dropped: how many of `excluded` were to be trained on or to choose by.
     """
 
     train: Decoded
     validation: Decoded
     test: Decoded
-    out: Decoded
+    excluded: Decoded
     own_test: bool
-    notes: tuple[str, ...]
+    dropped: int
 
     def files(self, root: Path) -> dict[str, list[str]]:
         """Files of each split, those of the data folder relative to it; what `read_split` reads."""
         parts = {"train": self.train, "val": self.validation, "test": self.test}
-        return {name: sorted(_shown(p.path, root) for p in part.records) for name, part in parts.items()}
+        return {name: sorted(_shown(one.path, root) for one in part.records) for name, part in parts.items()}
+
+    def notes(self, index: DataIndex) -> Iterator[str]:
+        """What the user should know of it."""
+        if self.dropped:
+            yield f"{self.dropped} real images are near-duplicates of held-out ones and are not trained on"
+        trained, tested = Counter(self.train.categories), Counter(self.test.categories)
+        if lacking := [str(category) for category in sorted(tested) if not trained[category]]:
+            yield f"no training image of {', '.join(lacking)}, which is tested all the same"
+        counted = index.counts().items()
+        if untested := ["/".join(name) for name, count in counted if count and not tested[Category(*name)]]:
+            yield f"no test image of {', '.join(untested)}: its error rate is not in the numbers"
+        if few := [f"{category} ({count})" for category, count in sorted(tested.items()) if count < FEW]:
+            yield (
+                f"fewer than {FEW} test images of {', '.join(few)}: the interval over seeds does not tell how far "
+                "other test images would change the result"
+            )
+        if not len(self.validation):
+            yield "too few images for validation: the last state of each training is tested, not the best"
 
 
-def divide(
+def partition(
     index: DataIndex,
     real: Decoded,
     test: Decoded | None,
-    *,
-    validation: float,
-    test_share: float,
-    seed: int,
+    settings: StudySettings,
+    store: ImageStore,
     file: Path | None = None,
-    store: ImageStore | None = None,
-) -> Division:
+) -> Partition:
     """Splits the real images, unless the data set, or a split file, has done so.
 
     With a test folder, real images that are near-duplicates of a test image are left out, and so are the images that
@@ -62,125 +80,75 @@ def divide(
         index: the data folder.
         real: its images.
         test: those of the test folder.
-        validation, test_share: shares of the images held out, of each category.
-        seed: fixes the draw.
-        file: a split file, as `Division.files` gives.
+        settings: shares of the images held out, of each category, and the seed of the draw.
         store: decodes the images.
+        file: a split file, as `Partition.files` gives.
 
     Raises:
         DataError: nothing to train on or to test with is left, or an unusable split file.
     """
     known = {sample.path: sample for sample in (read_split(index, file) if file else index).samples}
-    samples = [known.get(p.path, Sample(p.path, p.product, p.defect, split="out")) for p in real.records]
-    others = [Sample(p.path, p.product, p.defect, split="test") for p in test.records] if test else []
-    everything = (*samples, *others)
+    samples = [known.get(r.path, Sample(r.path, r.product, r.defect, split="out")) for r in real.records]
+    tests = [Sample(r.path, r.product, r.defect, split="test") for r in test.records] if test else []
+    everything = (*samples, *tests)
     joint = replace(
         index,
         samples=everything,
         products=tuple(sorted({sample.product for sample in everything})),
         defects=tuple(sorted({sample.defect for sample in everything})),
     )
-    store = store or ImageStore(0)
-    thumbnails = [thumbnail(store.read(sample.path)) for sample in everything]
-    groups = _joined(near_duplicate_groups(joint, thumbnails), [*real.digests, *(test.digests if test else ())])
+    near = near_duplicate_groups(joint, [thumbnail(store.read(sample.path)) for sample in everything])
+    groups = _joined(near, [*real.digests, *(test.digests if test else ())])
+    shares = {"train": 1 - settings.validation, "val": settings.validation}
     if test:
         samples = [replace(sample, split="out") if sample.split == "test" else sample for sample in samples]
-    shares = {"train": 1 - validation - (0 if test else test_share), "val": validation}
-    shares |= {} if test else {"test": test_share}
-    names = _deal(joint, samples, groups, shares, seed)
-    highest = _highest([*names, *("test" for _ in others)], groups)
+    else:
+        shares |= {"train": shares["train"] - settings.test, "test": settings.test}
+    names = _drawn(replace(joint, samples=tuple(samples)), groups, shares, settings.split_seed)
+    # A group goes as a whole to the use with the highest rank that one of its images has
+    highest: dict[int, int] = defaultdict(lambda: -1)
+    for name, group in zip([*names, *("test" for _ in tests)], groups, strict=True):
+        highest[group] = max(highest[group], RANK[name])
     kept = [name if RANK[name] == highest[group] else "out" for name, group in zip(names, groups, strict=False)]
     part = {name: real.where(one == name for one in kept) for name in RANK}
-    division = Division(part["train"], part["val"], test or part["test"], part["out"], test is None, ())
     dropped = sum(before != "out" == after for before, after in zip(names, kept, strict=True))
-    _check(division, index, dropped)
-    return replace(division, notes=tuple(_notes(division, index, dropped)))
+    _check(part["train"], test or part["test"], index, dropped)
+    return Partition(part["train"], part["val"], test or part["test"], part["out"], test is None, dropped)
 
 
-def _deal(
-    joint: DataIndex, samples: Sequence[Sample], groups: Sequence[int], shares: Mapping[str, float], seed: int
-) -> list[str]:
-    """The split of every real image: the data set's own where it has one, else drawn."""
-    names = [sample.split or "" for sample in samples]
-    _draw(names, "", joint, samples, groups, shares, seed)
+def _drawn(index: DataIndex, groups: Sequence[int], shares: Mapping[str, float], seed: int) -> list[str]:
+    """The split of every image: the data set's own where it has one, else drawn."""
+    names = [sample.split or "" for sample in index.samples]
+
+    def draw(name: str, shares: Mapping[str, float]) -> None:
+        """Gives every image whose split is `name` a drawn one."""
+        numbers = [number for number, one in enumerate(names) if one == name]
+        open_ = replace(index, samples=tuple(index.samples[number] for number in numbers))
+        found = split(open_, shares, seed, groups=[groups[number] for number in numbers])
+        for number, sample in zip(numbers, found.samples, strict=True):
+            names[number] = str(sample.split)
+
+    draw("", shares)
     if "val" not in names:
-        _draw(names, "train", joint, samples, groups, {name: shares[name] for name in ("train", "val")}, seed)
+        draw("train", {name: shares[name] for name in ("train", "val")})
     return names
-
-
-def _draw(
-    names: list[str],
-    name: str,
-    joint: DataIndex,
-    samples: Sequence[Sample],
-    groups: Sequence[int],
-    shares: Mapping[str, float],
-    seed: int,
-) -> None:
-    """Gives every image whose split is `name` a drawn one."""
-    open_ = [number for number, one in enumerate(names) if one == name]
-    drawn = replace(joint, samples=tuple(samples[number] for number in open_))
-    for number, sample in zip(
-        open_, split(drawn, shares, seed, groups=[groups[number] for number in open_]).samples, strict=True
-    ):
-        names[number] = str(sample.split)
 
 
 def _joined(groups: Sequence[int], digests: Sequence[str]) -> list[int]:
     """Groups made one where they share an image pixel for pixel, under whatever label."""
-    parent = list(range(max(groups, default=-1) + 1))
-
-    def root(group: int) -> int:
-        while parent[group] != group:
-            group = parent[group]
-        return group
-
+    joined = DisjointSet(groups)
     first: dict[str, int] = {}
     for group, digest in zip(groups, digests, strict=True):
-        parent[root(group)] = root(first.setdefault(digest, group))
-    return [root(group) for group in groups]
+        joined.merge(group, first.setdefault(digest, group))
+    return [joined[group] for group in groups]
 
 
-def _highest(names: Sequence[str], groups: Sequence[int]) -> dict[int, int]:
-    found: dict[int, int] = defaultdict(lambda: -1)
-    for name, group in zip(names, groups, strict=True):
-        found[group] = max(found[group], RANK[name])
-    return found
-
-
-def _check(division: Division, index: DataIndex, dropped: int) -> None:
-    defects = {record.defect for record in division.train.records}
-    if len(defects) < 2:
+def _check(train: Decoded, test: Decoded, index: DataIndex, dropped: int) -> None:
+    if len({record.defect for record in train.records}) < 2:
         why = f"; {dropped} images that show what a test image shows are left out" if dropped else ""
         raise DataError(f"{index.root}: images of at least two classes are needed to train a classifier on{why}")
-    if not len(division.test):
+    if not len(test):
         raise DataError(f"{index.root}: too few images to hold any out for a test; give a test folder")
-
-
-def _notes(division: Division, index: DataIndex, dropped: int) -> list[str]:
-    notes = []
-    if dropped:
-        notes.append(f"{dropped} real images are near-duplicates of held-out ones and are not trained on")
-    trained, tested = Counter(division.train.categories), Counter(division.test.categories)
-    lacking = [_name(category) for category in sorted(tested) if not trained[category]]
-    if lacking:
-        notes.append(f"no training image of {', '.join(lacking)}, which is tested all the same")
-    untested = [_name(category) for category, count in index.counts().items() if count and not tested[category]]
-    if untested:
-        notes.append(f"no test image of {', '.join(untested)}: its error rate is not in the numbers")
-    few = [f"{_name(category)} ({count})" for category, count in sorted(tested.items()) if count < FEW]
-    if few:
-        notes.append(
-            f"fewer than {FEW} test images of {', '.join(few)}: the interval over seeds does not tell how far other "
-            "test images would change the result"
-        )
-    if not len(division.validation):
-        notes.append("too few images for validation: the last state of each training is tested, not the best")
-    return notes
-
-
-def _name(category: tuple[str, str]) -> str:
-    return "/".join(category)
 
 
 def _shown(path: Path, root: Path) -> str:

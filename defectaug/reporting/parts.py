@@ -131,7 +131,7 @@ def _study(
             models=[model] if model is not None else [],
             store=context.store,
             progress=context.stages("study"),
-            say=context.log,
+            log=context.log,
         )
     except DataError as error:
         if alone:

@@ -1,13 +1,13 @@
-"""A study's result as a section of the report. No torch."""
+"""A study's result in words, tables and plots. No torch."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from defectaug.benchmark.intervals import RULE, Difference
-from defectaug.benchmark.result import ALL, ERROR_RATE, StudyResult, per_cent
+from defectaug.benchmark.result import ALL, ERROR_RATE, Comparison, ConditionResult, StudyResult
 from defectaug.reporting.plots import bars, line
-from defectaug.reporting.sections import Figure, Finding, Interval, Section, Table, Value
+from defectaug.reporting.sections import Figure, Finding, Interval, Section, Spread, Table, Value, interval_digits, show
 
 LINES = 5  # of products in the plot of a sweep
 KINDS = {
@@ -17,16 +17,18 @@ KINDS = {
     "cutout": "CutOut on top of the traditional ones",
     "mixup": "MixUp on top of the traditional ones",
 }
+SPEAKS: dict[str, Literal["for", "against", "neither"]] = {
+    "helps": "for", "hurts": "against", "no difference shown": "neither",
+}  # fmt: skip
 
 
 def study_section(result: StudyResult) -> Section:
     """Verdicts, error rates, differences and training images as tables; error rates and the sweep as plots."""
-    notes = [*result.notes, *([_from_scratch(result)] if _starts_from_scratch(result) else [])]
     sweeps = [figure for name in result.left_out if (figure := _sweep(result, name))]
     return Section(
         title="Does it help a classifier?",
-        lines=result.sentences(swept=False),
-        warnings=[*result.warnings, *notes, *_left_out(result), *_short(result)],
+        lines=sentences(result, swept=False),
+        warnings=_warnings(result),
         tables=[error_table(result), *([difference_table(result)] if result.comparisons else []), image_table(result)],
         figures=[_rates(result), *sweeps],
         numbers=result.as_json(),
@@ -35,48 +37,101 @@ def study_section(result: StudyResult) -> Section:
     )
 
 
+def sentences(result: StudyResult, *, swept: bool = True) -> list[str]:
+    """The verdicts in plain words, that on all products first; `swept`: of the sweep's conditions, too."""
+    lines = [
+        sentence(result, comparison, product)
+        for comparison in result.comparisons
+        if swept or not result.is_swept(comparison.condition)
+        for product in (ALL, *(result.products if len(result.products) > 1 else ()))
+    ]
+    return lines + [line for name in result.left_out if (line := _hurts_from(result, name))]
+
+
+def sentence(result: StudyResult, comparison: Comparison, product: str) -> str:
+    """The verdict on one product, or `ALL`, in plain words."""
+    where = "over all products" if product == ALL else f"on {product}"
+    before, after = (
+        show(per_cent(result.condition(name), product)) for name in (comparison.against, comparison.condition)
+    )
+    return (
+        f"{comparison.condition}: {comparison.verdicts[product]} {where}, error rate {before} % without, {after} % "
+        f"with, {_difference(comparison.differences[product])}"
+    )
+
+
+def per_cent(condition: ConditionResult, product: str) -> Spread:
+    """Error rate of a condition in per cent over its seeds."""
+    mean, deviation = condition.error_rate(product)
+    return Spread(100 * mean, 100 * deviation)
+
+
+def _difference(difference: Difference) -> str:
+    if difference.ends is None:
+        why = "one seed" if difference.runs == 1 else f"the same with all {difference.runs} seeds"
+        return f"difference {100 * difference.mean:.2f} percentage points ({why}: no interval)"
+    mean, low, high = interval_digits(*(100 * value for value in (difference.mean, *difference.ends)))
+    return f"difference {mean} percentage points, 95 % interval {low} to {high}, over {difference.runs} seeds"
+
+
+def _hurts_from(result: StudyResult, synthetic: str) -> str | None:
+    """Where, in a sweep over the number of synthetic images, they start to hurt; None without a sweep."""
+    sweep = result.sweep(synthetic)
+    if len(sweep) < 2:
+        return None
+    verdict_of = {comparison.condition: comparison.verdicts[ALL] for comparison in result.comparisons}
+    hurting = [one for one in sweep if verdict_of[one.name] == "hurts"]
+    at = result.per_real((hurting or sweep[-1:])[0])
+    how = "starts to hurt at" if hurting else "not shown to hurt up to"
+    return f"{synthetic}: {how} {at:.3g} synthetic images per real defective one"
+
+
 def _findings(result: StudyResult, synthetic: str) -> list[Finding]:
-    """What the comparisons outside the sweep say of a set: over all products the verdict, against it single ones."""
+    """What the comparisons outside the sweep tell of a set: over all products the verdict, against it single ones."""
     found = []
     for comparison in result.comparisons:
-        if comparison.synthetic != synthetic or result.is_swept(comparison.arm):
+        if comparison.synthetic != synthetic or result.is_swept(comparison.condition):
             continue
+        first = comparison.against == result.settings.synthetic_with[0]  # the sweep rests on this one, too
         for product, verdict in comparison.verdicts.items():
             if product == ALL or (verdict == "hurts" and len(result.products) > 1):
-                speaks: Literal["for", "against", "neither"] = (
-                    "for" if verdict == "helps" else "against" if verdict == "hurts" else "neither"
-                )
-                first = comparison.against == result.settings.synthetic_with[0]  # the sweep rests on this one, too
-                text = result.sentence(comparison, product)
-                found.append(Finding(synthetic, f"{text}.", speaks, decides=first and product == ALL))
-    return found + [
-        Finding(synthetic, f"Of the study: {line.removeprefix(f'{synthetic}: ')}.")
-        for line in result.warnings
-        if line.startswith(f"{synthetic}: ")
-    ]
+                text = f"{sentence(result, comparison, product)}."
+                found.append(Finding(synthetic, text, SPEAKS[verdict], decides=first and product == ALL))
+    prefix = f"{synthetic}: "
+    warnings = [line.removeprefix(prefix) for line in result.warnings if line.startswith(prefix)]
+    return found + [Finding(synthetic, f"Of the study: {line}.") for line in warnings]
 
 
-def _short(result: StudyResult) -> list[str]:
-    """Amounts of a sweep that a set is too small for."""
-    return [
-        f"{arm.name}: only {arm.made:,} synthetic images were there, {result.per_real(arm):.2g} per real defective one"
-        for arm in result.arms
-        if result.falls_short(arm)
-    ]
+def _warnings(result: StudyResult) -> list[str]:
+    found = [*result.warnings, *result.notes]
+    if result.weights["sha256"] is None:
+        found.append(
+            f"The classifier ({result.settings.classifier}) was trained {result.weights['origin']}, not from ImageNet "
+            "weights as in the paper: error rates are not the paper's."
+        )
+    for name, reasons in result.left_out.items():
+        found += [f"{name}: {count:,} synthetic images left out, {why}" for why, count in reasons.items()]
+    for one in result.conditions:
+        if result.falls_short(one):
+            found.append(
+                f"{one.name}: only {one.synthetic_images:,} synthetic images were there, {result.per_real(one):.2g} "
+                "per real defective one"
+            )
+    return found
 
 
 def _method(result: StudyResult) -> list[tuple[str, str]]:
     chosen = result.settings
-    side, seeds = chosen.image_size, len(chosen.seeds)
+    side, seeds, ways = chosen.image_size, len(chosen.seeds), len(result.conditions)
     hashed = f", sha256 {result.weights['sha256']}" if result.weights["sha256"] else ""
     images = {use: f"{len(result.split[use]):,}" for use in ("train", "val", "test")}
-    held = f"from {result.test_folder}" if result.test_folder else "held out of the real ones"
+    source = f"from {result.test_folder}" if result.test_folder else "held out of the real ones"
     return [
         ("classifier of the study", f"{chosen.classifier} ({result.weights['origin']}{hashed})"),
-        ("trainings", f"{len(result.arms) * seeds}: {len(result.arms)} ways, {seeds} seeds each; {chosen.steps} steps "
+        ("trainings", f"{ways * seeds}: {ways} ways, {seeds} seeds each; {chosen.steps} steps "
          f"of {chosen.batch_size} images, squeezed to {side} x {side}, antialiased"),
         ("real images of the study", f"{images['train']} to train on, {images['val']} to choose the best state by, "
-         f"{images['test']} to test on ({held})"),
+         f"{images['test']} to test on ({source})"),
         ("machine of the study", f"{result.machine}; {result.seconds / 60:.0f} minutes of training"),
     ]  # fmt: skip
 
@@ -84,10 +139,10 @@ def _method(result: StudyResult) -> list[tuple[str, str]]:
 def error_table(result: StudyResult) -> Table:
     """Error rates in per cent, as in the paper's Table 2."""
     names = (*result.products, ALL)
-    rows: list[list[Value]] = [[arm.name, *(per_cent(arm, name) for name in names)] for arm in result.arms]
+    rows: list[list[Value]] = [[one.name, *(per_cent(one, name) for name in names)] for one in result.conditions]
     runs = len(result.settings.seeds)
     classifier = f"{result.settings.classifier} ({result.weights['origin']})"
-    kinds = dict.fromkeys(arm.augmentation for arm in result.arms)
+    kinds = dict.fromkeys(one.augmentation for one in result.conditions)
     explained = "; ".join(f"{kind}: {KINDS[kind]}" for kind in kinds)
     swept = "; N per real: so many synthetic images per real defective one" if result.settings.sweep else ""
     note = f"{explained}; + set: with its synthetic images{swept}. {ERROR_RATE} "
@@ -99,7 +154,7 @@ def difference_table(result: StudyResult) -> Table:
     """Differences in percentage points, and the verdicts."""
     names = (*result.products, ALL)
     rows: list[list[Value]] = [
-        [comparison.arm, *(points(comparison.differences[name]) for name in names), comparison.verdicts[ALL]]
+        [comparison.condition, *(points(comparison.differences[name]) for name in names), comparison.verdicts[ALL]]
         for comparison in result.comparisons
     ]
     title = "What the synthetic images change: error rate with them less without (percentage points)"
@@ -107,15 +162,17 @@ def difference_table(result: StudyResult) -> Table:
 
 
 def image_table(result: StudyResult) -> Table:
-    """Training images of each cell: real, and synthetic by arm; of the sweep's arms the sums."""
-    made = [arm for arm in result.arms if arm.synthetic is not None and not result.is_swept(arm.name)]
-    cells = sorted({cell for arm in result.arms for cell in arm.images})
-    real = {cell: max(arm.images.get(cell, (0, 0))[0] for arm in result.arms) for cell in cells}
-    rows: list[list[Value]] = [[cell, real[cell], *(arm.images.get(cell, (0, 0))[1] for arm in made)] for cell in cells]
-    swept = "".join(f" {arm.name}: {arm.made:,}." for arm in result.arms if result.is_swept(arm.name))
+    """Training images of each category: real, and synthetic by condition; of the sweep's conditions the sums."""
+    shown = [one for one in result.conditions if one.synthetic is not None and not result.is_swept(one.name)]
+    categories = sorted({category for one in result.conditions for category in one.images})
+    real = {name: max(one.images.get(name, (0, 0))[0] for one in result.conditions) for name in categories}
+    rows: list[list[Value]] = [
+        [name, real[name], *(one.images.get(name, (0, 0))[1] for one in shown)] for name in categories
+    ]
+    swept = "".join(f" {one.name}: {one.synthetic_images:,}." for one in result.conditions if result.is_swept(one.name))
     note = f"Tested on {len(result.split['test']):,} images, best state chosen on {len(result.split['val']):,}."
     note += f" Synthetic images of the sweep:{swept}" if swept else ""
-    return Table("Training images", ["cell", "real", *(f"synthetic, {arm.name}" for arm in made)], rows, note)
+    return Table("Training images", ["category", "real", *(f"synthetic, {one.name}" for one in shown)], rows, note)
 
 
 def points(difference: Difference) -> Value:
@@ -128,8 +185,8 @@ def points(difference: Difference) -> Value:
 
 def _rates(result: StudyResult) -> Figure:
     names = [*result.products, ALL]
-    arms = [arm for arm in result.arms if arm.amount is None or arm.amount == result.settings.amount]
-    rates = {arm.name: [per_cent(arm, name) for name in names] for arm in arms}
+    shown = [one for one in result.conditions if not result.is_swept(one.name)]
+    rates = {one.name: [per_cent(one, name) for name in names] for one in shown}
     svg = bars(
         names,
         {name: [rate.mean for rate in row] for name, row in rates.items()},
@@ -142,45 +199,24 @@ def _rates(result: StudyResult) -> Figure:
 
 
 def _sweep(result: StudyResult, synthetic: str) -> Figure | None:
-    arms = result.sweep(synthetic)
-    if len(arms) < 2:
+    sweep = result.sweep(synthetic)
+    if len(sweep) < 2:
         return None
-    plain = next(
-        arm for arm in result.arms if arm.synthetic is None and arm.augmentation == result.settings.synthetic_with[0]
-    )
+    without = result.without(result.settings.synthetic_with[0])
     # What a set is too small for is drawn where it came to lie
-    arms = list({result.per_real(arm): arm for arm in reversed([plain, *arms])}.values())[::-1]
+    shown = list({result.per_real(one): one for one in reversed([without, *sweep])}.values())[::-1]
     # More lines than these cannot be told apart; the table has them all
     names = [ALL, *(result.products if 1 < len(result.products) <= LINES else ())]
-    rates = {name: [per_cent(arm, name) for arm in arms] for name in names}
+    rates = {name: [per_cent(one, name) for one in shown] for name in names}
     svg = line(
-        [result.per_real(arm) for arm in arms],
+        [result.per_real(one) for one in shown],
         {name: [rate.mean for rate in row] for name, row in rates.items()},
         bands={ALL: [(max(rate.mean - rate.deviation, 0), rate.mean + rate.deviation) for rate in rates[ALL]]},
         x_label="synthetic images per real defective one",
         y_label="error rate (%)",
     )
-    note = f"At 0: {plain.name} alone, without synthetic images. Band: ± one standard deviation over the seeds."
+    note = f"At 0: {without.name} alone, without synthetic images. Band: ± one standard deviation over the seeds."
     return Figure(
         f"Error rate by the number of synthetic images of {synthetic}", svg,
-        f"{note} {result.hurts_from(synthetic) or ''}.",
+        f"{note} {_hurts_from(result, synthetic) or ''}.",
     )  # fmt: skip
-
-
-def _left_out(result: StudyResult) -> list[str]:
-    return [
-        f"{name}: {count:,} synthetic images left out, {why}"
-        for name, reasons in result.left_out.items()
-        for why, count in reasons.items()
-    ]
-
-
-def _starts_from_scratch(result: StudyResult) -> bool:
-    return result.weights["sha256"] is None
-
-
-def _from_scratch(result: StudyResult) -> str:
-    return (
-        f"The classifier ({result.settings.classifier}) was trained {result.weights['origin']}, not from ImageNet "
-        "weights as in the paper: error rates are not the paper's."
-    )

@@ -18,7 +18,7 @@ from defectaug.errors import ConfigError
 
 def table2(options: argparse.Namespace) -> None:
     """Trains and writes the table."""
-    from defectaug.reporting.study import difference_table, error_table, image_table
+    from defectaug.reporting.study import difference_table, error_table, image_table, sentences
 
     if options.model is None and not options.synthetic:
         raise ConfigError("--model DIR or --synthetic NAME=DIR: name what makes, or holds, the synthetic images")
@@ -35,7 +35,7 @@ def table2(options: argparse.Namespace) -> None:
     if options.model is not None:
         sets[options.model.resolve().name] = common.synthetic(options.model, real, options)
     result = common.study(real, sets, settings, test, options, [options.model] if options.model else [])
-    lines = [*result.warnings, *result.sentences(), *result.notes]
+    lines = [*result.warnings, *sentences(result), *result.notes]
     tables = [error_table(result), difference_table(result), image_table(result)]
     title = "Methods of augmentation (Table 2)"
     common.write("table2", options, title, [f"- {line}" for line in lines], tables, result.as_json())

@@ -13,11 +13,11 @@ import argparse
 
 import common
 
-from defectaug.benchmark.intervals import spread
 from defectaug.benchmark.result import ALL, StudyResult
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.errors import ConfigError
-from defectaug.reporting.sections import Spread, Table, Value
+from defectaug.reporting.sections import Table, Value
+from defectaug.reporting.study import per_cent, points, sentences
 
 
 def table4(options: argparse.Namespace) -> None:
@@ -34,7 +34,7 @@ def table4(options: argparse.Namespace) -> None:
         model = given[name] or common.trained(name, index, options, options.preset)
         made = common.synthetic(model, index, options, name=name)
         results[name] = common.study(index, {"DT-GAN": made}, settings, test, options, [model])
-    lines = [f"- {name}, {line}" for name, one in results.items() for line in (*one.warnings, *one.sentences())]
+    lines = [f"- {name}, {line}" for name, one in results.items() for line in (*one.warnings, *sentences(one))]
     numbers = {name: one.as_json() for name, one in results.items()}
     common.write("table4", options, "Few defects against all (Table 4)", lines, [table(results)], numbers)
 
@@ -50,21 +50,15 @@ def reduced(real: DataIndex, product: str, options: argparse.Namespace) -> DataI
 
 def table(results: dict[str, StudyResult]) -> Table:
     """Error rates in per cent and what the synthetic images change of them, a row a product."""
-    from defectaug.reporting.study import points
-
     names = (*next(iter(results.values())).products, ALL)
     rows: list[list[Value]] = [[name] for name in names]
-    for result in results.values():
-        for arm in result.arms:
-            for row, name in zip(rows, names, strict=True):
-                mean, deviation = spread(arm.errors(name))
-                row.append(Spread(100 * mean, 100 * deviation))
-        for comparison in result.comparisons:
-            for row, name in zip(rows, names, strict=True):
-                row.append(points(comparison.differences[name]))
     columns = ["product"]
     for name, result in results.items():
-        columns += [f"{name}: {arm.name}" for arm in result.arms] + [f"{name}: difference" for _ in result.comparisons]
+        columns += [f"{name}: {one.name}" for one in result.conditions]
+        columns += [f"{name}: difference" for _ in result.comparisons]
+        for row, product in zip(rows, names, strict=True):
+            row += [per_cent(one, product) for one in result.conditions]
+            row += [points(one.differences[product]) for one in result.comparisons]
     note = "Mean ± standard deviation over the seeds; differences in percentage points with their 95 % intervals."
     return Table("Error rate (%)", columns, rows, note)
 

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import common
 
-from defectaug.benchmark.intervals import spread
 from defectaug.benchmark.result import ALL, StudyResult
 from defectaug.data.index import DataIndex
 from defectaug.errors import ConfigError
-from defectaug.reporting.sections import Spread, Table, Value
-from defectaug.reporting.study import difference_table, error_table
+from defectaug.reporting.sections import Table, Value
+from defectaug.reporting.study import difference_table, error_table, per_cent, sentences
 
 
 def table5(options: argparse.Namespace) -> None:
@@ -33,7 +32,7 @@ def table5(options: argparse.Namespace) -> None:
         for name, givers in plans(real.products).items()
     }
     result = common.study(real, sets, settings, test, options, [model])
-    lines = [f"- {line}" for line in (*result.warnings, *result.sentences(), *result.notes)]
+    lines = [f"- {line}" for line in (*result.warnings, *sentences(result), *result.notes)]
     tables = [as_in_the_paper(result), error_table(result), difference_table(result)]
     common.write("table5", options, "Transfer between products (Table 5)", lines, tables, result.as_json())
 
@@ -63,14 +62,13 @@ def guided(
 
 def as_in_the_paper(result: StudyResult) -> Table:
     """Rows of products; columns Trad-Aug, v-Same, the best of v-Others, v-All."""
-    others = [arm for arm in result.arms if arm.synthetic and arm.synthetic.startswith("v-Others")]
-    single = {arm.synthetic: arm for arm in result.arms}
+    others = [one for one in result.conditions if one.synthetic and one.synthetic.startswith("v-Others")]
+    single = {one.synthetic: one for one in result.conditions}
     rows: list[list[Value]] = []
     for product in (*result.products, ALL):
-        best = min(others, key=lambda arm: spread(arm.errors(product))[0])
-        arms = (single[None], single["v-Same"], best, single["v-All"])
-        pairs = [spread(arm.errors(product)) for arm in arms]
-        rows.append([product, *(Spread(100 * mean, 100 * deviation) for mean, deviation in pairs)])
+        best = min(others, key=lambda one: one.error_rate(product)[0])
+        shown = (single[None], single["v-Same"], best, single["v-All"])
+        rows.append([product, *(per_cent(one, product) for one in shown)])
     note = f"Error rate (%), mean ± standard deviation. v-Others: the best of {len(others)}, chosen by the test images."
     return Table("Cross-product transfer", ["product", "Trad-Aug", "v-Same", "v-Others", "v-All"], rows, note)
 

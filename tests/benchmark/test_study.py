@@ -12,7 +12,7 @@ import pytest
 from data_helpers import save
 from study_helpers import folder, noise, surface
 
-from defectaug.benchmark import runs as units
+from defectaug.benchmark import runs
 from defectaug.benchmark.api import run_study
 from defectaug.benchmark.result import ALL, StudyResult
 from defectaug.benchmark.settings import StudySettings
@@ -21,7 +21,7 @@ from defectaug.config.schema import Config
 from defectaug.data.index import index_folder
 from defectaug.errors import ConfigError, DataError
 from defectaug.reporting.sections import as_json
-from defectaug.reporting.study import study_section
+from defectaug.reporting.study import sentences, study_section
 
 QUICK = StudySettings(
     image_size=32, steps=3, batch_size=12, checks=1, augmentations=("traditional",), seeds=(0, 1), device="cpu"
@@ -56,12 +56,12 @@ def manifest(root: Path, real: Path, **fields: object) -> None:
     (root / "manifest.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def made_counts(result: StudyResult, arm: str) -> dict[str, int]:
-    return {cell: synthetic for cell, (_, synthetic) in result.arm(arm).images.items() if synthetic}
+def made_counts(result: StudyResult, condition: str) -> dict[str, int]:
+    return {category: synthetic for category, (_, synthetic) in result.condition(condition).images.items() if synthetic}
 
 
 def errors(result: StudyResult) -> dict[str, list[float]]:
-    return {arm.name: arm.errors() for arm in result.arms}
+    return {one.name: one.errors() for one in result.conditions}
 
 
 def test_result_holds_what_was_asked(real: Path, test: Path, made: Path) -> None:
@@ -71,8 +71,8 @@ def test_result_holds_what_was_asked(real: Path, test: Path, made: Path) -> None
         "none", "cutmix", "cutmix + made", "cutmix + made (0.2 per real)", "cutmix + made (0.5 per real)",
     ]  # fmt: skip
     assert result.test_folder == str(test) and len(result.split["test"]) == 60
-    assert {len(arm.runs) for arm in result.arms} == {2}
-    run = result.arms[0].runs[0]
+    assert {len(one.runs) for one in result.conditions} == {2}
+    run = result.conditions[0].runs[0]
     assert set(run.errors) == {"A", "B", ALL} and run.wrong["A/spot"][1] == 10
     of_a = [run.wrong[f"A/{defect}"][0] / 10 for defect in ("normal", "scratch", "spot")]
     assert run.errors["A"] == pytest.approx(np.mean(of_a))
@@ -80,7 +80,7 @@ def test_result_holds_what_was_asked(real: Path, test: Path, made: Path) -> None
     assert [comparison.against for comparison in result.comparisons] == ["cutmix"] * 3
     assert sum(made_counts(result, "cutmix + made (0.2 per real)").values()) == round(0.2 * (8 + 5 + 5 + 8))
     content = json.loads(json.dumps(result.as_json()))
-    assert content["arms"][0]["error_rates"]["all"]["mean"] == pytest.approx(np.mean(result.arms[0].errors()))
+    assert content["arms"][0]["error_rates"]["all"]["mean"] == pytest.approx(np.mean(result.conditions[0].errors()))
     section = study_section(result)
     assert "made" in section.lines[0] and len(section.figures) == 2
     assert json.dumps(as_json(section)) and any("from scratch" in line for line in section.warnings)
@@ -91,8 +91,8 @@ def test_a_set_too_small_for_a_sweep_is_said_and_drawn_where_it_lies(real: Path,
     result = run_study(real, [made], settings, test=test)
     first, second, third = result.sweep("made")
     assert result.per_real(first) == pytest.approx(0.1, abs=0.02)
-    assert second.made == third.made > first.made
-    assert [result.falls_short(arm) for arm in (first, second, third)] == [False, True, True]
+    assert second.synthetic_images == third.synthetic_images > first.synthetic_images
+    assert [result.falls_short(one) for one in (first, second, third)] == [False, True, True]
     section = study_section(result)
     assert sum("synthetic images were there" in line for line in section.warnings) == 2
     assert f"up to {result.per_real(second):.3g} synthetic" in section.figures[1].note
@@ -110,28 +110,28 @@ def test_order_and_names_of_files_change_nothing(real: Path, test: Path, made: P
             path.rename(path.with_name(f"{(number * 7) % 97:03d}-x.png"))
     second = run_study(real, {"s": made}, QUICK)
     assert errors(first) == errors(second)
-    assert first.arms[1].runs[0].wrong == second.arms[1].runs[0].wrong
+    assert first.conditions[1].runs[0].wrong == second.conditions[1].runs[0].wrong
 
 
 def test_finished_trainings_are_not_done_again(
     real: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, whole, done = tmp_path / "cache", run_study(real, [made], QUICK), []
-    train = units.train
+    train = runs.train
 
-    def twice_then_stop(unit: units.Unit, progress: object = None) -> units.Outcome:
+    def twice_then_stop(trial: runs.Trial, progress: object = None) -> runs.Outcome:
         if len(done) == 2:
             raise KeyboardInterrupt
-        done.append(unit.key())
-        return train(unit, progress)  # type: ignore[arg-type]
+        done.append(trial.key())
+        return train(trial, progress)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(units, "train", twice_then_stop)
+    monkeypatch.setattr(runs, "train", twice_then_stop)
     with pytest.raises(KeyboardInterrupt):
         run_study(real, [made], QUICK, cache=cache)
     assert sorted(path.stem for path in cache.iterdir()) == sorted(done)
     (cache / f"{done[1]}.json").write_text('{"predicted": [0')  # as a full disk might have left it
     calls: list[str] = []
-    monkeypatch.setattr(units, "train", lambda unit, progress: (calls.append(unit.key()), train(unit, progress))[1])
+    monkeypatch.setattr(runs, "train", lambda trial, progress: (calls.append(trial.key()), train(trial, progress))[1])
     seen: list[tuple[int, int]] = []
     result = run_study(real, [made], QUICK, cache=cache, progress=lambda *both: seen.append(both))
     assert len(calls) == 3 and done[0] not in calls and errors(result) == errors(whole)
@@ -151,8 +151,8 @@ def test_splits_keep_near_duplicates_together(real: Path) -> None:
     for number in range(6):
         names = {where[f"A/scratch/{number:03d}{ending}.png"] for ending in ("", "-1", "-2")}
         assert len(names) == 1
-    for cell in REAL:
-        assert {name for file, name in where.items() if file.startswith(cell)} == {"train", "val", "test"}
+    for category in REAL:
+        assert {name for file, name in where.items() if file.startswith(category)} == {"train", "val", "test"}
 
 
 def test_split_can_be_repeated(real: Path, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def bundle(root: Path, data: Path, count: int) -> Path:
 
 def test_a_bundle_trained_on_the_test_images_is_said(real: Path, test: Path, made: Path, tmp_path: Path) -> None:
     guilty, said = bundle(tmp_path / "guilty", real, sum(REAL.values())), []
-    result = run_study(real, [made], QUICK, models=[guilty], say=said.append)
+    result = run_study(real, [made], QUICK, models=[guilty], log=said.append)
     assert result.warnings[0].startswith("LEAK: made was made by") and result.warnings[0] in said
     assert run_study(real, [made], QUICK, models=[guilty], test=test).warnings == ()
     shutil.copy(real / "B/spot/003.png", test / "B/spot/copied.png")
@@ -238,7 +238,7 @@ def test_classes_that_one_folder_lacks(real: Path, test: Path, tmp_path: Path) -
     made, said = folder(tmp_path / "made", {"A/spot": 3, "C/spot": 4, "A/scratch": 2}, stream=3), []
     shutil.rmtree(test / "B/spot")
     save(test / "C/normal/0.png")
-    result = run_study(real, [made], QUICK, test=test, say=said.append)
+    result = run_study(real, [made], QUICK, test=test, log=said.append)
     assert result.left_out["made"] == {"of a product and defect that the real images lack": 4}
     assert any("no test image of B/spot" in note for note in result.notes)
     assert any("1 images of products or defects" in line for line in said)
@@ -249,7 +249,7 @@ def test_classes_that_one_folder_lacks(real: Path, test: Path, tmp_path: Path) -
 def test_normal_class_under_another_name(real: Path, test: Path) -> None:
     for product in ("A", "B"):
         (test / product / "normal").rename(test / product / "good")
-    assert run_study(real, (), QUICK, test=test).arms[0].runs[0].wrong["A/normal"][1] == 10
+    assert run_study(real, (), QUICK, test=test).conditions[0].runs[0].wrong["A/normal"][1] == 10
 
 
 def test_bad_folders(real: Path, test: Path, made: Path, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_bad_folders(real: Path, test: Path, made: Path, tmp_path: Path) -> None
         run_study(folder(tmp_path / "one", {"A/normal": 1, "A/spot": 1}), (), QUICK)
     said: list[str] = []
     (real / "A/normal/000.png").write_bytes(b"no image")
-    run_study(real, (), QUICK, say=said.append)
+    run_study(real, (), QUICK, log=said.append)
     assert any("A/normal/000.png" in line for line in said)
 
 
@@ -289,8 +289,8 @@ def test_planted_verdicts(tmp_path: Path) -> None:
     """Fresh real images help as synthetic ones, and noise that is labelled as defects hurts."""
     real = folder(tmp_path / "real", dict.fromkeys(REAL, 10))
     test = folder(tmp_path / "test", dict.fromkeys(REAL, 25), stream=1)
-    cells = {cell: 60 for cell in REAL if "normal" not in cell}
-    sets = {"fresh": folder(tmp_path / "fresh", cells, stream=2), "noise": noise(tmp_path / "noise", cells)}
+    categories = {category: 60 for category in REAL if "normal" not in category}
+    sets = {"fresh": folder(tmp_path / "fresh", categories, stream=2), "noise": noise(tmp_path / "noise", categories)}
     result = run_study(real, sets, LEARN, test=test)
     verdicts = {comparison.synthetic: comparison.verdicts[ALL] for comparison in result.comparisons}
-    assert verdicts == {"fresh": "helps", "noise": "hurts"}, result.sentences()
+    assert verdicts == {"fresh": "helps", "noise": "hurts"}, sentences(result)

@@ -6,21 +6,10 @@ import math
 
 import pytest
 
-from defectaug.benchmark.conditions import Arm, arms, portions
-from defectaug.benchmark.intervals import Difference, paired_difference, t_cdf, t_quantile, verdict
-from defectaug.benchmark.settings import StudySettings
+from defectaug.benchmark.conditions import Condition, conditions, sampling_budget
+from defectaug.benchmark.intervals import Difference, paired_difference
+from defectaug.benchmark.settings import Fill, StudySettings
 from defectaug.errors import ConfigError
-
-
-# Student's t as scipy.stats.t.ppf and .cdf give it
-@pytest.mark.parametrize(
-    ("freedom", "quantile"),
-    [(1, 12.706204736), (2, 4.302652730), (4, 2.776445105), (9, 2.262157163), (29, 2.045229642)],
-)
-def test_t_quantiles(freedom: int, quantile: float) -> None:
-    assert t_quantile(0.975, freedom) == pytest.approx(quantile, rel=1e-8)
-    assert t_cdf(quantile, freedom) == pytest.approx(0.975, rel=1e-8)
-    assert t_cdf(-quantile, freedom) == pytest.approx(0.025, rel=1e-7)
 
 
 def test_paired_interval_is_scipys() -> None:
@@ -31,33 +20,37 @@ def test_paired_interval_is_scipys() -> None:
 
 
 def test_verdict_follows_the_rule() -> None:
-    assert verdict(Difference(-0.1, -0.2, -0.01, 5)) == "helps"
-    assert verdict(Difference(0.1, 0.01, 0.2, 5)) == "hurts"
-    assert verdict(Difference(-0.1, -0.3, 0.1, 5)) == "no difference shown"
-    assert verdict(paired_difference([0.0], [0.9])) == "no difference shown"
-    assert verdict(paired_difference([0.1, 0.1], [0.1, 0.1])) == "no difference shown"
-    assert verdict(paired_difference([0.2, 0.3], [0.3, 0.4])) == "no difference shown"  # no spread, no interval
+    assert Difference(-0.1, -0.2, -0.01, 5).verdict == "helps"
+    assert Difference(0.1, 0.01, 0.2, 5).verdict == "hurts"
+    assert Difference(-0.1, -0.3, 0.1, 5).verdict == "no difference shown"
+    assert paired_difference([0.0], [0.9]).verdict == "no difference shown"
+    assert paired_difference([0.1, 0.1], [0.1, 0.1]).verdict == "no difference shown"
+    assert paired_difference([0.2, 0.3], [0.3, 0.4]).verdict == "no difference shown"  # no spread, no interval
     with pytest.raises(ValueError):
         paired_difference([], [])
 
 
-def test_scarce_cells_are_filled_first() -> None:
+def test_scarce_categories_are_filled_first() -> None:
     real = {("A", "normal"): 50, ("A", "scratch"): 30, ("A", "spot"): 4, ("B", "spot"): 10}
-    there = {("A", "scratch"): 40, ("A", "spot"): 40, ("B", "spot"): 3}
-    full = portions(real, there, "normal", None, "scarce")
-    assert full == {("A", "scratch"): 20, ("A", "spot"): 40, ("B", "spot"): 3}
-    half = portions(real, there, "normal", 0.5, "scarce")  # 22 for 44 real defective ones
-    assert half == {("A", "scratch"): 0, ("A", "spot"): 19, ("B", "spot"): 3}
-    assert portions(real, there, "normal", 0.1, "scarce") == {("A", "scratch"): 0, ("A", "spot"): 4, ("B", "spot"): 0}
-    assert portions(real, there, "normal", 0.5, "even") == {("A", "scratch"): 10, ("A", "spot"): 9, ("B", "spot"): 3}
-    assert portions(real, there, "normal", 100, "scarce") == there
+    available = {("A", "scratch"): 40, ("A", "spot"): 40, ("B", "spot"): 3}
+
+    def budget(amount: float | None, fill: Fill) -> list[int]:
+        found = sampling_budget(real, available, "normal", amount, fill)
+        assert list(found) == list(available)
+        return list(found.values())
+
+    assert budget(None, "scarce") == [20, 40, 3]
+    assert budget(0.5, "scarce") == [0, 19, 3]  # 22 for 44 real defective ones
+    assert budget(0.1, "scarce") == [0, 4, 0]
+    assert budget(0.5, "even") == [10, 9, 3]
+    assert budget(100, "scarce") == list(available.values())
 
 
-def test_arms() -> None:
+def test_conditions() -> None:
     settings = StudySettings(augmentations=("none",), synthetic_with=("cutout",), sweep=(4, 1))
-    names = [arm.name for arm in arms(settings, ["gan"])]
+    names = [one.name for one in conditions(settings, ["gan"])]
     assert names == ["none", "cutout", "cutout + gan", "cutout + gan (1 per real)", "cutout + gan (4 per real)"]
-    assert arms(settings, []) == (Arm("none"),)
+    assert conditions(settings, []) == (Condition("none"),)
 
 
 @pytest.mark.parametrize(
