@@ -237,7 +237,7 @@ def study(
     with Progress("study", unit="step") as progress:
         return run_study(
             real, sets, settings,
-            test=test, cache=options.out / "cache", models=models, progress=progress, say=progress.log,
+            test=test, cache=options.out / "cache", models=models, progress=progress, log=progress.log,
         )  # fmt: skip
 
 
