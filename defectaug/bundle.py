@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from defectaug import __version__
-from defectaug.config.resolve import config_from, to_mapping
+from defectaug.config.resolve import config_from
 from defectaug.config.schema import Config
 from defectaug.errors import BundleError, ConfigError
 from defectaug.io.atomic import write_atomic
@@ -59,8 +59,8 @@ def write_config(folder: Path, config: Config, data: TrainedOn) -> None:
         "format": FORMAT,
         "defectaug": __version__,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
-        "data": {k: list(v) if isinstance(v, tuple) else v for k, v in vars(data).items()},
-        "settings": to_mapping(config),
+        "data": asdict(data),
+        "settings": asdict(config),
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     if not text.replace("\n", "").isprintable():  # letters that end a line for YAML do not come back as they went

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from defectaug.config.schema import Config, check
 from defectaug.errors import ConfigError
@@ -49,9 +49,7 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def resolve(
-    preset: str = "small", file: Path | None = None, flags: Mapping[str, Any] | None = None
-) -> Config:
+def resolve(preset: str = "small", file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Config:
     """Recipe < file < flags.
 
     Args:
@@ -60,7 +58,8 @@ def resolve(
         flags: nested settings; ``None`` values are taken as not given.
 
     Raises:
-        ConfigError: an unknown key (the message names the nearest known one) or a value of the wrong kind.
+        ConfigError: an unknown key (the message names the nearest known one), a value of the wrong kind or out of
+            range, or values that do not go together.
     """
     settings = recipe_settings(preset)
     if file is not None:
@@ -92,54 +91,45 @@ def from_mapping(kind: type[T], settings: Mapping[str, Any], where: str, prefix:
     Raises:
         ConfigError: as :func:`resolve`.
     """
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
     for key, value in settings.items():
-        if key not in names:
+        if key not in hints:
             shown = BRIEF.repr(key).strip("'") if len(str(key)) > 60 else str(key)
-            near = difflib.get_close_matches(shown, names, n=1, cutoff=0.0) or names[:1]
+            near = difflib.get_close_matches(shown, hints, n=1, cutoff=0.0) or list(hints)
             raise ConfigError(f"{where}: unknown setting '{prefix}{shown}'; did you mean '{prefix}{near[0]}'?")
         values[key] = _value(hints[key], value, where, f"{prefix}{key}")
     return kind(**values)
 
 
 def _value(hint: Any, value: Any, where: str, name: str) -> Any:
+    """A setting of the annotated kind; whole numbers and texts such as YAML's 1e-4 become floats."""
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where}: '{name}' must hold settings of its own.")
         return from_mapping(typing.cast(type, hint), value, where, f"{name}.")
-    origin = typing.get_origin(hint)
+    shown = f"{where}: '{name}' is {BRIEF.repr(value)}; it must be"
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        checked = _value(arguments[0], value, where, name)
+        if isinstance(checked, tuple):
+            arguments[1].check(f"the length of {name}", len(checked))
+        else:
+            arguments[1].check(name, checked)
+        return checked
     if origin is Literal:
-        if value not in typing.get_args(hint):
-            known = ", ".join(map(str, typing.get_args(hint)))
-            raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be one of {known}.")
+        if value not in arguments:
+            raise ConfigError(f"{shown} one of {', '.join(arguments)}.")
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be a list.")
-        return tuple(_value(typing.get_args(hint)[0], v, where, name) for v in value)
-    if origin is types.UnionType:
-        if value is None:
-            return None
-        hint = next(a for a in typing.get_args(hint) if a is not type(None))
-    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-4 as text
-        except (ValueError, OverflowError):
-            pass
-    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+            raise ConfigError(f"{shown} a list.")
+        return tuple(_value(arguments[0], item, where, name) for item in value)
+    if isinstance(value, bool) != (hint is bool):
+        raise ConfigError(f"{shown} of kind {hint.__name__}.")
+    if hint is float and isinstance(value, (int, float, str)):
+        with suppress(ValueError, OverflowError):
+            return float(value)
+    elif isinstance(value, hint):
         return value
-    raise ConfigError(f"{where}: '{name}' is {BRIEF.repr(value)}; it must be of kind {hint.__name__}.")
-
-
-def to_mapping(config: Any) -> dict[str, Any]:
-    """Plain nested mapping of a settings dataclass, tuples as lists, for YAML."""
-    plain = dataclasses.asdict(config)
-
-    def lists(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: lists(v) for k, v in value.items()}
-        return list(value) if isinstance(value, tuple) else value
-
-    return lists(plain)
+    raise ConfigError(f"{shown} of kind {hint.__name__}.")

@@ -1,12 +1,50 @@
-"""Settings as frozen dataclasses, and what makes sense of them. Imports no torch."""
+"""Settings as frozen dataclasses whose types hold their ranges. Imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from defectaug.errors import ConfigError
 from defectaug.io.yaml import BRIEF
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number, or of the length of a list; infinity and NaN are always refused.
+
+    The upper ones lie far above what any machine trains. Without them a settings file would fill the memory before the
+    weights beside it are looked at.
+    """
+
+    least: int = 0
+    most: int | None = None
+    below: int | None = None
+
+    def check(self, name: str, number: float) -> None:
+        """
+        Raises:
+            ConfigError: outside; names the setting, its value and the bound.
+        """
+        shown = f"{name} is {BRIEF.repr(number)}; it must be"
+        if self.below is not None and not self.least <= number < self.below:
+            raise ConfigError(f"{shown} at least {self.least} and below {self.below}.")
+        if not self.least <= number < float("inf"):
+            raise ConfigError(f"{shown} at least {self.least}.")
+        if self.most is not None and number > self.most:
+            raise ConfigError(f"{shown} at most {self.most}.")
+
+
+_INT64 = (1 << 63) - 1
+FromZero = Annotated[int, Range(0, _INT64)]
+Count = Annotated[int, Range(1, _INT64)]
+Layers = Annotated[int, Range(1, 64)]
+Blocks = Annotated[int, Range(0, 64)]
+Width = Annotated[int, Range(1, 1 << 14)]
+Widths = Annotated[tuple[Width, ...], Range(1, 64)]
+Share = Annotated[float, Range(below=1)]
+Weight = Annotated[float, Range()]
+Rate = Annotated[float, Range()]
 
 GeneratorKind = Literal["layered", "separate", "joint", "styled"]
 MappingKind = Literal["memory", "network"]
@@ -20,76 +58,76 @@ class NetworkConfig:
     decoders (Figure 3 d, e); ``joint`` decodes both in one (b, c); ``styled`` is StarGAN v2's (a).
     """
 
-    image_size: int = 128
-    channels: int = 1
+    image_size: Count = 128
+    channels: Count = 1
     generator: GeneratorKind = "layered"
-    fold: int = 2
-    encoder_widths: tuple[int, ...] = (16, 48)
-    encoder_blocks: int = 1
-    generator_widths: tuple[int, ...] = (16, 48)
-    generator_blocks: int = 1
-    discriminator_widths: tuple[int, ...] = (16, 48, 96)
+    fold: Layers = 2
+    encoder_widths: Widths = (16, 48)
+    encoder_blocks: Blocks = 1
+    generator_widths: Widths = (16, 48)
+    generator_blocks: Blocks = 1
+    discriminator_widths: Annotated[tuple[Width, ...], Range(2, 64)] = (16, 48, 96)
     discriminator_norm: bool = True
-    code_channels: int = 16  # of decoded forms; the layered form's c is its opacities
-    style_dim: int = 32
-    latent_dim: int = 16
-    mapping_width: int = 128
-    mapping_layers: int = 3
-    defect_width: int = 48
+    code_channels: Width = 16  # of decoded forms; the layered form's c is its opacities
+    style_dim: Width = 32
+    latent_dim: Width = 16
+    mapping_width: Width = 128
+    mapping_layers: Layers = 3
+    defect_width: Width = 48
     norm: bool = False
     anchor: bool = True
     noise: bool = True
     defect_classifier: bool = True
     product_classifier: bool = True
-    mapping: MappingKind = "memory"  # M draws from noise as in the paper (network), or bends shapes that E has read
-    memory: int = 256  # shapes that are kept
-    product_branches: bool = True  # D judges each defect on each product by a branch of its own
+    mapping: MappingKind = "memory"  # M draws from noise as in the paper (network), or warps shapes that E has read
+    memory: Width = 256  # shapes in M's bank
+    product_branches: bool = True  # D has an output of its own for each defect on each product
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """Weights of the terms; a term of weight 0 is left out. Equation numbers are the paper's."""
 
-    adversarial: float = 1.0  # Eq. 1
-    code: float = 1.0  # Eq. 2
-    split: float = 1.0  # Eq. 3
-    diversity: float = 1.0  # Eq. 4, falls linearly to 0
-    cycle: float = 1.0  # Eq. 5
-    defect_class: float = 1.0  # Eq. 6
-    product_class: float = 1.0  # Eq. 7
-    r1: float = 1.0
-    direct: float = 0.0  # G(x, E(x)) = x
-    area: float = 0.0  # layered: a defect layer is small
-    area_end: float = 0.0  # the same in the end; it rises once defects have been found
-    mask: float = 0.0  # layered: what was painted is found again
-    fill: float = 0.0  # layered: the fill is the normal image
+    adversarial: Weight = 1.0  # Eq. 1
+    code: Weight = 1.0  # Eq. 2
+    split: Weight = 1.0  # Eq. 3
+    diversity: Weight = 1.0  # Eq. 4, falls linearly to 0
+    cycle: Weight = 1.0  # Eq. 5
+    defect_class: Weight = 1.0  # Eq. 6
+    product_class: Weight = 1.0  # Eq. 7
+    r1: Weight = 1.0
+    direct: Weight = 0.0  # G(x, E(x)) = x
+    area: Weight = 0.0  # layered: a defect layer is small
+    area_end: Weight = 0.0  # the same in the end; it rises once defects have been found
+    mask: Weight = 0.0  # layered: what was painted is found again
+    fill: Weight = 0.0  # layered: the fill is the normal image
 
 
 @dataclass(frozen=True)
 class ResidualConfig:
     """Weights of what G of the residual method minimises, of R1, and G's rate."""
 
-    adversarial: float = 0.3  # Eq. 1, on crops around the defect, D's own trunk
-    features: float = 0.1  # the same on frozen features
-    rebuild: float = 5.0  # references painted again, L1 of pixels
-    rebuild_features: float = 0.05  # and of features
-    found: float = 0.2  # E finds the mask that was painted
-    r1: float = 0.2
-    rate: float = 5e-4
+    adversarial: Weight = 0.3  # Eq. 1, on crops around the defect, D's own trunk
+    features: Weight = 0.1  # the same on frozen features
+    rebuild: Weight = 5.0  # references painted again, L1 of pixels
+    rebuild_features: Weight = 0.05  # and of features
+    found: Weight = 0.2  # E finds the mask that was painted
+    r1: Weight = 0.2
+    rate: Rate = 5e-4
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Adam; the mapping network learns at its own rate."""
 
-    rate: float = 1e-4
-    mapping_rate: float = 1e-6
-    discriminator_rate: float = 1e-4
-    beta1: float = 0.0
-    beta2: float = 0.99
-    weight_decay: float = 1e-4
-    cooldown: float = 0.0  # last share of the run, in which all rates fall to 0
-    ema: float = 0.999
+    rate: Rate = 1e-4
+    mapping_rate: Rate = 1e-6
+    discriminator_rate: Rate = 1e-4
+    beta1: Share = 0.0
+    beta2: Share = 0.99
+    weight_decay: Rate = 1e-4
+    cooldown: Share = 0.0  # last share of the run, in which all rates fall to 0
+    ema: Share = 0.999
 
 
 @dataclass(frozen=True)
@@ -99,25 +137,25 @@ class DataConfig:
 
     framing: Literal["auto", "whole", "crop"] = "whole"
     flips: Literal["none", "h", "v", "hv"] = "h"
-    normal_target: float = 0.15
-    min_images: int = 2  # a defect cell with fewer is refused
-    cache_mb: int = 2048
+    normal_target: Share = 0.15
+    min_images: Count = 2  # a category with fewer defects is refused
+    cache_mb: FromZero = 2048
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Length and rhythm of a training run, in steps."""
+    """Length and intervals of a training run, in steps."""
 
-    seed: int = 0
-    steps: int = 100_000
-    batch_size: int = 8
-    warmup: int = 0
-    latent_share: float = 0.5  # share of a batch that latents guide, references the rest
-    r1_every: int = 16
-    sample_every: int = 500
-    save_every: int = 500
-    validate_every: int = 500
-    log_every: int = 20
+    seed: FromZero = 0
+    steps: Count = 100_000
+    batch_size: Width = 8
+    warmup: FromZero = 0
+    latent_share: Share = 0.5  # share of a batch that latents guide, references the rest
+    r1_every: Count = 16
+    sample_every: Count = 500
+    save_every: Count = 500
+    validate_every: Count = 500
+    log_every: Count = 20
     augment: bool = True  # differentiable augmentation of what D sees
 
 
@@ -137,22 +175,25 @@ class Config:
 
 
 def check(config: Config) -> Config:
-    """Refuses settings that no network can be built from.
+    """Refuses settings whose values are fine each and do not go together.
 
     Raises:
         ConfigError: names the setting, its value and what is possible.
     """
-    _check_ranges(config)
-    net, run = config.network, config.run
-    if not net.encoder_widths or len(net.discriminator_widths) < 2:
-        raise ConfigError("network.encoder_widths needs a width, network.discriminator_widths two.")
+    _check_sizes(config.network)
+    _check_method(config)
+    if config.run.batch_size < 2:
+        raise ConfigError("run.batch_size is 1; it must be at least 2: half of a batch is guided by references.")
+    return config
+
+
+def _check_sizes(net: NetworkConfig) -> None:
     depth = max(len(net.encoder_widths), len(net.generator_widths), len(net.discriminator_widths))
     unit = net.fold * 2 ** (depth - 1)
     least = max(32, 4 * unit)  # D halves its last maps once more, and normalises them
     if net.image_size < least or net.image_size % unit or net.image_size > 1024:
         raise ConfigError(
-            f"--image-size {net.image_size}: must be a multiple of {max(unit, 8)} from {least} to 1024 "
-            "for this recipe."
+            f"--image-size {net.image_size}: must be a multiple of {max(unit, 8)} from {least} to 1024 for this recipe."
         )
     if net.generator in ("separate", "joint") and net.code_channels >= net.generator_widths[-1]:
         raise ConfigError(
@@ -160,15 +201,13 @@ def check(config: Config) -> Config:
             f"network.generator_widths, {net.generator_widths[-1]}, which it is a part of."
         )
     if len(net.encoder_widths) != len(net.generator_widths):
-        raise ConfigError(
-            "network.encoder_widths and network.generator_widths must be of one length: c is swapped."
-        )
+        raise ConfigError("network.encoder_widths and network.generator_widths must be of one length: c is swapped.")
     if net.channels not in (1, 3):
         raise ConfigError(f"network.channels is {net.channels}; it must be 1 or 3.")
-    if run.batch_size < 2:
-        raise ConfigError(
-            "run.batch_size is 1; it must be at least 2: half of a batch is guided by references."
-        )
+
+
+def _check_method(config: Config) -> None:
+    net, run = config.network, config.run
     if (config.method, net.generator == "layered") in (("layered", False), ("dtgan", True)):
         raise ConfigError(f"network.generator is {net.generator}, which method '{config.method}' does not have.")
     if net.mapping == "memory" and net.generator != "layered":
@@ -177,38 +216,3 @@ def check(config: Config) -> Config:
         )
     if net.mapping == "network" and not int(run.batch_size * run.latent_share):
         raise ConfigError(f"run.latent_share is {run.latent_share}; M would learn nothing.")
-    return config
-
-
-_FROM_ZERO = {"seed", "warmup", "encoder_blocks", "generator_blocks", "cache_mb"}
-_SHARES = {"beta1", "beta2", "ema", "normal_target", "latent_share", "cooldown"}
-
-
-_LAYERS, _WIDTH, _MOST_OF_ALL = 64, 1 << 14, (1 << 63) - 1
-_MOST = dict.fromkeys(("encoder_blocks", "generator_blocks", "mapping_layers", "fold"), _LAYERS) | dict.fromkeys(
-    ("encoder_widths", "generator_widths", "discriminator_widths", "code_channels", "style_dim", "latent_dim",
-     "mapping_width", "defect_width", "memory", "batch_size"), _WIDTH,
-)  # fmt: skip
-"""Far above what any machine trains: with more, a file would fill the memory before its weights are looked at."""
-
-
-def _check_ranges(config: Config) -> None:
-    """Whole numbers are at least 1, others finite and not negative, but for those named above."""
-    for section in ("network", "loss", "residual", "optimizer", "data", "run"):
-        for name, value in vars(getattr(config, section)).items():
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, (bool, str)):
-                    continue
-                least = 0 if isinstance(number, float) or name in _FROM_ZERO else 1
-                if name in _SHARES and not 0 <= number < 1:
-                    raise ConfigError(f"{section}.{name} is {BRIEF.repr(number)}; it must be at least 0 and below 1.")
-                if not least <= number < float("inf"):
-                    raise ConfigError(f"{section}.{name} is {BRIEF.repr(number)}; it must be at least {least}.")
-                _check_size(f"{section}.{name}", number, _MOST.get(name, _MOST_OF_ALL))
-            if isinstance(value, tuple):
-                _check_size(f"the length of {section}.{name}", len(value), _LAYERS)
-
-
-def _check_size(name: str, number: float, most: int) -> None:
-    if isinstance(number, int) and number > most:
-        raise ConfigError(f"{name} is {BRIEF.repr(number)}; it must be at most {most}.")

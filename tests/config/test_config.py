@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from defectaug.config.resolve import from_mapping, recipe_names, resolve, to_mapping
-from defectaug.config.schema import Config, check
+from defectaug.config.resolve import from_mapping, recipe_names, resolve
+from defectaug.config.schema import Config, Range, check
 from defectaug.errors import ConfigError
 
 
@@ -33,7 +34,7 @@ def test_recipe_then_file_then_flags(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_resolve_and_survive_yaml(name: str) -> None:
     config = resolve(name)
-    again = from_mapping(Config, yaml.safe_load(yaml.safe_dump(to_mapping(config))), "here")
+    again = from_mapping(Config, yaml.safe_load(yaml.safe_dump(dataclasses.asdict(config))), "here")
     assert again == config
     assert check(again) is again
 
@@ -107,6 +108,14 @@ def test_settings_that_cannot_work(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as error:
         resolve("tiny", flags=settings)
     assert said in str(error.value)
+
+
+def test_every_number_has_a_range() -> None:
+    sections = [field.default_factory for field in dataclasses.fields(Config) if field.name not in ("recipe", "method")]
+    for section in sections:
+        hints = typing.get_type_hints(section, include_extras=True)
+        numbers = {hint for hint in hints.values() if typing.get_origin(hint) is not typing.Literal} - {bool}
+        assert all(isinstance(getattr(hint, "__metadata__", [None])[0], Range) for hint in numbers), section
 
 
 def test_numbers_that_yaml_takes_for_text(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 import torch
 from small_networks import CPU, small_config
 
-from defectaug.config.resolve import config_from, recipe_names, resolve, to_mapping
+from defectaug.config.resolve import config_from, recipe_names, resolve
 from defectaug.config.schema import Config
 from defectaug.errors import ConfigError
 from defectaug.methods.base import METHODS, Method, MethodSpec, check_method, method_spec
@@ -27,7 +28,7 @@ def test_an_unknown_method_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_settings_without_a_method_name_it_by_their_generator(recipe: str) -> None:
-    settings = to_mapping(resolve(recipe))
+    settings = asdict(resolve(recipe))
     method = settings.pop("method")
     assert method == ("layered" if recipe in ("tiny", "small") else "dtgan")
     assert config_from(settings, "a bundle").method == method

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from defectaug.bundle import read_config
 from defectaug.cli.main import main
-from defectaug.config.resolve import resolve, to_mapping
+from defectaug.config.resolve import resolve
 from defectaug.config.schema import Config
 from defectaug.data.class_map import ClassMap, read_class_map
 from defectaug.errors import BundleError, ConfigError, DefectaugError
@@ -27,7 +28,7 @@ often = settings(
 )
 seldom = settings(often, max_examples=40)
 
-DEFAULTS = to_mapping(Config())
+DEFAULTS = asdict(Config())
 KEYS = [*DEFAULTS, *(key for section in DEFAULTS.values() if isinstance(section, dict) for key in section)]
 LEAVES = st.one_of(
     st.none(),
