@@ -26,7 +26,7 @@ def test_an_unknown_method_is_refused_by_name() -> None:
         check_method("gan")
 
 
-@pytest.mark.parametrize("recipe", recipe_names())
+@pytest.mark.parametrize("recipe", [name for name in recipe_names() if resolve(name).method in ("dtgan", "layered")])
 def test_settings_without_a_method_name_it_by_their_generator(recipe: str) -> None:
     settings = asdict(resolve(recipe))
     method = settings.pop("method")
