@@ -85,7 +85,7 @@ def evaluate(
 
     with _Stages() as stages:
         study = _study_settings(classifier, sweep, device)
-        result = run(**options, study=study, command=sys.argv, stages=stages, say=stages.log)
+        result = run(**options, study=study, command=sys.argv, stages=stages, log=stages.log)
     tty = sys.stdout.isatty()
     print(result.describe(colour=tty, **({"width": shutil.get_terminal_size().columns} if tty else {})))
 

@@ -1,43 +1,48 @@
-"""`defectaug.evaluate`: are the synthetic images good, and do they help?"""
+"""`defectaug.evaluate`: are the synthetic images good, and do they help? The whole way from folders to a report."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from defectaug import device as devices
+from defectaug.benchmark.api import default_settings, run_study
+from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import as_model
-from defectaug.data.index import DataIndex, index_folder
 from defectaug.errors import ConfigError, DataError
-from defectaug.metrics.changes import Counts, FolderScore, check_classes, repeats, score, source_changes
+from defectaug.metrics.changes import Counts, FolderScore, SourceChange, check_classes, repeats, score, source_changes
 from defectaug.metrics.context import ArrayCache, EvaluationContext, Stages, silent
-from defectaug.metrics.folders import (
-    ImageRecord,
-    read_synthetic,
-    records_of,
-    refuse_overlap,
-    with_masks,
-    without_shared,
-)
-from defectaug.metrics.images import ImageSet, ImageStore, read_images, white_level_of
+from defectaug.metrics.features import FeatureCache, find_extractor, find_pair_measure
+from defectaug.metrics.fidelity import fidelity
+from defectaug.metrics.folders import refuse_overlap
+from defectaug.metrics.images import Log, white_level_of
+from defectaug.metrics.memorisation import memorisation
+from defectaug.metrics.naming import NamingSettings, name_images
+from defectaug.metrics.neighbours import Neighbour
+from defectaug.nn.backbones import build_backbone, find_weights
 from defectaug.nn.weights import check as check_weights
+from defectaug.reporting.correctness import background_section, naming_section, restoration_section
+from defectaug.reporting.counts import counts_section
+from defectaug.reporting.fidelity import fidelity_section
+from defectaug.reporting.inputs import FolderReader
+from defectaug.reporting.memorisation import memorisation_sections
 from defectaug.reporting.output import check_outputs, only_run, settings_of, write_outputs
 from defectaug.reporting.sections import Section, as_json, plain
+from defectaug.reporting.study import study_section
 from defectaug.reporting.terminal import WIDTH, as_text
+from defectaug.reporting.verdict import verdicts
 
 if TYPE_CHECKING:
-    from defectaug.benchmark.settings import StudySettings
     from defectaug.data.class_map import ClassMap
     from defectaug.methods.base import DefectModel
-    from defectaug.metrics.naming import NamingSettings
 
-Say = Callable[[str], None]
 Folders = Sequence[str | Path] | str | Path
 PARTS = ("counts", "fidelity", "memorisation", "correctness", "study")
-log = logging.getLogger("defectaug")
+logger = logging.getLogger("defectaug")
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,12 @@ class EvaluationResult:
 
     Args:
         folder: the real folder.
-        real: images of each cell.
+        real: images of each category.
         repeats: real images whose pixels equal an earlier real one's.
         synthetic: one score a synthetic folder.
         sections: everything measured, in the order in which it is shown.
         settings: what was asked for, seeds, versions and machine.
-        notes: what was said on the way: files skipped, weights that could not be had.
+        notes: lines for the user on the way: files skipped, weights that could not be had.
     """
 
     folder: str
@@ -101,7 +106,7 @@ def evaluate(
     normal: str | None = None,
     command: Sequence[str] = (),
     stages: Stages = silent,
-    say: Say | None = None,
+    log: Log | None = None,
 ) -> EvaluationResult:
     """Measure synthetic images against real ones, and train classifiers with and without them.
 
@@ -126,7 +131,7 @@ def evaluate(
         class_map, normal: for the real folders, as for training.
         command: what was typed, for the records.
         stages: gives for a stage's name what shows its progress.
-        say: takes lines for the user; None sends them to the logger "defectaug".
+        log: takes lines for the user; None sends them to the logger "defectaug".
 
     Raises:
         ConfigError: an unknown part, folders that overlap, weights or masks that cannot be used.
@@ -135,56 +140,142 @@ def evaluate(
         OutputError: a file cannot be written, or is there and is not ours; another run writes to it or to the cache.
     """
     parts = chosen_parts(only, skip)
-    for option, value, least in (("--seeds", seeds, 1), ("--seed", seed, 0)):
-        if value < least:
-            raise ConfigError(f"{option} {value}: must be {least} or more")
-    outputs = check_outputs(json, report)
+    for option, number, least in (("--seeds", seeds, 1), ("--seed", seed, 0)):
+        if number < least:
+            raise ConfigError(f"{option} {number}: must be {least} or more")
     notes: list[str] = []
-    tell = _noted(say or log.info, notes)
-    keep = ArrayCache(_cache_folder(cache, json))
-    made = [Path(folder) for folder in ([synthetic] if isinstance(synthetic, str | Path) else synthetic)]
-    held = None if test is None else Path(test)
-    pretrained = None if weights is None else Path(weights)
-    check_weights(pretrained)
-    check_inputs(parts, bool(made), model is not None, asked=bool(tuple(only)), log=tell)
-    refuse_overlap([Path(real), *([held] if held else []), *made])
-    from defectaug.reporting.parts import measure, study_settings
 
+    def tell(line: str) -> None:
+        notes.append(line)
+        (log or logger.info)(line)
+
+    folders = [Path(folder) for folder in ([synthetic] if isinstance(synthetic, str | Path) else synthetic)]
+    test_folder, mask_folder, pretrained = (None if path is None else Path(path) for path in (test, masks, weights))
+    outputs = check_outputs(json, report)
+    kept = ArrayCache(_cache_folder(cache, json))
+    check_weights(pretrained)
+    check_inputs(parts, bool(folders), model is not None, asked=bool(tuple(only)), log=tell)
+    refuse_overlap([Path(real), *([test_folder] if test_folder else []), *folders])
     planned = None
-    if "study" in parts and made:
+    if "study" in parts and folders:
         planned = study_settings(study, weights=pretrained, device=device, seed=seed, seeds=seeds)
-    with only_run(outputs, keep.folder), _way_on(keep.folder, tell):
-        reader = _Reader(class_map, normal, None if masks is None else Path(masks), tell, stages)
-        painter = as_model(model, device) if model is not None else None
+    with only_run(outputs, kept.folder), _advice_on_interrupt(kept.folder, tell):
+        reader = FolderReader(class_map, normal, mask_folder, tell, stages)
+        loaded = None if model is None else as_model(model, device)
         index, originals = reader.real(Path(real))
-        folders = [reader.synthetic(folder, index, originals) for folder in made]
-        test_index, tests = reader.real(held) if held else (None, None)
+        found = [reader.synthetic(folder, index, originals) for folder in folders]
+        test_index, tests = reader.real(test_folder) if test_folder else (None, None)
         reader.check_masks()
-        sets = tuple(images.where(lambda record: record.synthetic) for images in folders)
+        sets = tuple(images.where(lambda record: record.synthetic) for images in found)
         white = white_level_of([originals, *sets])
         context = EvaluationContext(
-            index, originals, sets, tests, test_index, white, seed, reader.store, keep, tell, stages
+            index, originals, sets, tests, test_index, white, seed, reader.store, kept, tell, stages
         )
         check_classes(context)
         changes = [source_changes(one, reader.store, stages(f"what was painted in {one.name}")) for one in sets]
-        sha = None if painter is None else painter.info.weights_sha256
+        sha = None if loaded is None else loaded.info.weights_sha256
         scores = tuple(
             score(one, images.where(lambda record: not record.synthetic), originals, known, sha)
-            for one, images, known in zip(sets, folders, changes, strict=True)
+            for one, images, known in zip(sets, found, changes, strict=True)
         )
-        sections = measure(
-            context, parts, scores, changes, painter,
-            weights=pretrained, device=device, study=planned, naming=naming,
-            folders=made, model_folder=Path(model) if isinstance(model, str | Path) else None,
+        evaluation = _Evaluation(
+            context, scores, changes, loaded, devices.choose(device), pretrained, naming or NamingSettings(), planned,
+            [Path(model)] if isinstance(model, str | Path) else [],
         )  # fmt: skip
         settings = settings_of(
-            command, parts=parts, real=real, synthetic=made, test=test, masks=masks, weights=weights, model=sha,
+            command, parts=parts, real=real, synthetic=folders, test=test, masks=masks, weights=weights, model=sha,
             seeds=seeds, seed=seed, device=device, class_map=str(class_map) if class_map else None, normal=normal,
         )  # fmt: skip
-        twice = repeats(originals.pixel_hashes)
-        result = EvaluationResult(str(real), originals.counts(), twice, scores, tuple(sections), settings, tuple(notes))
-        write_outputs(outputs, result.as_json(), result.sections, notes, white)
+        sections = tuple(evaluation.sections(parts))
+        result = EvaluationResult(
+            str(real), originals.counts(), repeats(originals.pixel_hashes), scores, sections, settings, tuple(notes)
+        )
+        write_outputs(outputs, result.as_json(), sections, notes, white)
         return result
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What has been read, and how it is measured.
+
+    Args:
+        context, scores, changes: what has been read, the counts of each set, and how its images differ from their
+            sources.
+        model: restores real defects.
+        compute: where networks run.
+        weights: pretrained ones.
+        naming: of the classifier that names defects.
+        study: settings of the study; None for none.
+        bundles: those that made the images.
+    """
+
+    context: EvaluationContext
+    scores: Sequence[FolderScore]
+    changes: Sequence[Sequence[SourceChange | None]]
+    model: DefectModel | None
+    compute: devices.Compute
+    weights: Path | None
+    naming: NamingSettings
+    study: StudySettings | None
+    bundles: Sequence[Path]
+
+    def sections(self, parts: Sequence[str]) -> list[Section]:
+        """Those of the parts that are asked for and for which there are images, the verdicts last."""
+        context = self.context
+        sections = [counts_section(context, self.scores)] if "counts" in parts else []
+        features: FeatureCache | None = None
+        neighbours: list[list[Neighbour]] = []
+        if context.synthetic and {"fidelity", "memorisation"} & set(parts):
+            extractor = find_extractor(self.weights, self.compute.device, context.log)
+            features = FeatureCache(extractor, context.cache, context.store, context.white)
+        if features is not None and "fidelity" in parts:
+            pairs = find_pair_measure(self.weights, self.compute.device, context.log)
+            for images, groups in zip(context.synthetic, fidelity(context, features, pairs), strict=True):
+                sections.append(fidelity_section(context, images, groups, features.extractor, pairs))
+        if "memorisation" in parts:
+            found = memorisation(context, features, self.changes)
+            sections += memorisation_sections(context, found, features)
+            neighbours = found.neighbours
+        if "correctness" in parts:
+            sections += self._correctness(neighbours)
+        if self.study is not None:
+            sections.append(self._study(self.study, alone=len(parts) == 1))
+        if len(parts) > 1:  # one part alone tells by itself what it has found
+            sections += verdicts([one.name for one in context.synthetic], sections)
+        return sections
+
+    def _correctness(self, neighbours: Sequence[Sequence[Neighbour]]) -> Iterator[Section]:
+        context = self.context
+        if context.synthetic and len(context.real.categories) > 1:
+            named = name_images(context, self.naming, self.compute)
+            for number in range(len(context.synthetic)):
+                near = neighbours[number] if neighbours else ()
+                yield naming_section(context, number, named, self.naming, near)
+        for images, known in zip(context.synthetic, self.changes, strict=True):
+            yield background_section(images, known, context.store)
+        if self.model is not None:
+            yield restoration_section(context, self.model)
+
+    def _study(self, settings: StudySettings, *, alone: bool) -> Section:
+        context, kept = self.context, self.context.cache.folder
+        try:
+            result = run_study(
+                context.index,
+                {one.name: Path(one.name) for one in context.synthetic},
+                settings,
+                test=context.test_index,
+                cache=None if kept is None else kept / "study",
+                models=self.bundles,
+                store=context.store,
+                progress=context.stages("study"),
+                log=context.log,
+            )
+        except DataError as error:
+            if alone:
+                raise
+            # The other parts are worth having where there is too little to train on
+            return Section("Does it help a classifier?", warnings=[f"No study: {error}"])
+        return study_section(result)
 
 
 def chosen_parts(only: Iterable[str], skip: Iterable[str]) -> tuple[str, ...]:
@@ -206,7 +297,7 @@ def chosen_parts(only: Iterable[str], skip: Iterable[str]) -> tuple[str, ...]:
     return parts
 
 
-def check_inputs(parts: Sequence[str], synthetic: bool, model: bool, *, asked: bool, log: Say) -> None:
+def check_inputs(parts: Sequence[str], synthetic: bool, model: bool, *, asked: bool, log: Log) -> None:
     """Refuses an evaluation none of whose parts has what it measures; names such parts where they were asked for.
 
     Raises:
@@ -222,24 +313,35 @@ def check_inputs(parts: Sequence[str], synthetic: bool, model: bool, *, asked: b
         log(line)
 
 
-def _noted(say: Say, notes: list[str]) -> Say:
-    def tell(line: str) -> None:
-        notes.append(line)
-        say(line)
+def study_settings(
+    settings: StudySettings | None, *, weights: Path | None, device: str, seed: int, seeds: int
+) -> StudySettings:
+    """The settings of an evaluation's study. Arguments as of `evaluate`.
 
-    return tell
+    Raises:
+        ConfigError: an unknown classifier, or a file of weights that is not its own; better now than after an hour.
+    """
+    settings = settings or default_settings(device)
+    settings = replace(settings, seeds=tuple(range(seed, seed + seeds)), device=device)
+    if weights is not None and weights.is_dir():  # of torchvision's files, such as resnet50-0676ba61.pth
+        for own in sorted(weights.glob(f"{settings.classifier}-*"))[:1]:
+            settings = replace(settings, weights=str(own))
+    at_hand = settings.weights not in ("auto", "imagenet")  # these may have to be fetched, which the study does
+    found = find_weights(settings.classifier, settings.weights, lambda line: None) if at_hand else None
+    build_backbone(settings.classifier, weights=found)
+    return settings
 
 
 @contextmanager
-def _way_on(kept: Path | None, say: Say) -> Iterator[None]:
+def _advice_on_interrupt(kept: Path | None, log: Log) -> Iterator[None]:
     """Tells after an interrupt what is left to go on from."""
     try:
         yield
     except KeyboardInterrupt:
         if kept is None:
-            say("nothing is kept; with --cache DIR (or --json FILE) the same command goes on where it was")
+            log("nothing is kept; with --cache DIR (or --json FILE) the same command goes on where it was")
         else:
-            say(f"what is finished is kept in {kept}; the same command goes on from there")
+            log(f"what is finished is kept in {kept}; the same command goes on from there")
         raise
 
 
@@ -247,60 +349,3 @@ def _cache_folder(cache: str | Path | None, json: str | Path | None) -> Path | N
     if cache is not None:
         return Path(cache)
     return None if json is None else Path(json).with_name(f"{Path(json).name}.cache")
-
-
-class _Reader:
-    """Reads folders, and counts for how many of their images `--masks` holds masks."""
-
-    def __init__(
-        self, class_map: str | Path | ClassMap | None, normal: str | None, masks: Path | None, say: Say, stages: Stages
-    ) -> None:
-        if masks is not None and not masks.is_dir():
-            raise ConfigError(f"--masks {masks}: no such folder")
-        self._class_map, self._normal, self._masks = class_map, normal, masks
-        self._say, self._stages = say, stages
-        self.store = ImageStore()
-        self._masked = 0
-
-    def real(self, folder: Path) -> tuple[DataIndex, ImageSet]:
-        """A data folder without what cannot be read: its index, its images in the same order."""
-        index = index_folder(folder, class_map=self._class_map, normal=self._normal, require_defects=False)
-        self._say(f"reading {len(index):,} real images in {folder}")
-        images = self._look(folder, records_of(index))
-        samples = {sample.path: sample for sample in index.samples}
-        return replace(index, samples=tuple(samples[record.path] for record in images.records)), images
-
-    def synthetic(self, folder: Path, index: DataIndex, real: ImageSet) -> ImageSet:
-        """A synthetic folder, or a balanced one with real images in it."""
-        records = without_shared(read_synthetic(folder, self._say), real.records, folder, self._say)
-        records = _product_of_real(records, folder, index, self._say)
-        if not records:
-            raise DataError(f"{folder}: holds nothing but links to the images of {index.root}")
-        self._say(f"reading {len(records):,} images in {folder}")
-        return self._look(folder, records)
-
-    def check_masks(self) -> None:
-        """Raises ConfigError where `--masks` holds no mask of any image."""
-        if self._masks is not None and not self._masked:
-            raise ConfigError(
-                f"--masks {self._masks}: no mask of any image in it; masks are named as their images, "
-                "PRODUCT/DEFECT/NAME.png"
-            )
-
-    def _look(self, folder: Path, records: list[ImageRecord]) -> ImageSet:
-        if self._masks is not None:
-            before = [record.mask for record in records]
-            records = with_masks(records, folder, self._masks)
-            self._masked += sum(old != one.mask for old, one in zip(before, records, strict=True))
-        return read_images(str(folder), records, self.store, self._say, self._stages(f"reading {folder.name}"))
-
-
-def _product_of_real(records: list[ImageRecord], folder: Path, index: DataIndex, say: Say) -> list[ImageRecord]:
-    """Gives images without a folder for their product, DEFECT/*, the only product there is."""
-    named = {record.product for record in records}
-    if len(index.products) != 1 or len(named) != 1 or named <= set(index.products):
-        return records
-    if named != {folder.resolve().name}:
-        return records
-    say(f"{folder}: no folder names the product; taken for '{index.products[0]}'")
-    return [replace(record, product=index.products[0]) for record in records]

@@ -60,7 +60,7 @@ def main(study: Callable[[argparse.Namespace], object], options: argparse.Namesp
     sys.exit(guard(lambda: study(options) and None, Session(debug=options.debug)))
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """A line for the user, on standard error."""
     print(line, file=sys.stderr, flush=True)
 

@@ -64,7 +64,7 @@ def figure3(options: argparse.Namespace) -> None:
     result = defectaug.evaluate(
         real.root, [folder for folders in made.values() for folder in folders],
         test=test.root, cache=options.out / "cache", only=("fidelity", "correctness"),
-        seed=options.seed, device=options.device, say=common.say, **common.reading(real, options),
+        seed=options.seed, device=options.device, log=common.log, **common.reading(real, options),
     )  # fmt: skip
     lines = [f"![rows: source, reference, {', '.join(models)}]({picture.name})"]
     common.write("figure3", options, "Ablations (Figure 3)", lines, [summary(result, made)], result.as_json())

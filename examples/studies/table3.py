@@ -34,7 +34,7 @@ def table3(options: argparse.Namespace) -> None:
         only=("fidelity",),
         seed=options.seed,
         device=options.device,
-        say=common.say,
+        log=common.log,
         **common.reading(real, options),
     )
     lines = [f"- {line}" for section in result.sections for line in (*section.warnings, *section.lines)]

@@ -177,7 +177,7 @@ def test_filters_do_not_care_for_the_format_but_for_defects() -> None:
 def test_without_weights_other_measures_come_under_their_own_names(tmp_path: Path) -> None:
     root = real(tmp_path / "data")
     said: list[str] = []
-    result = evaluate(root, synthetic(tmp_path / "out", root), only=["fidelity"], say=said.append)
+    result = evaluate(root, synthetic(tmp_path / "out", root), only=["fidelity"], log=said.append)
     (section,) = result.sections
     assert sum("Inception-v3" in line for line in said) == 1
     columns = [column for table in section.tables for column in table.columns]

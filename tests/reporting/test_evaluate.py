@@ -167,7 +167,7 @@ def test_manifests_that_do_not_match(root: Path, out: Path, changes: dict, said:
 def test_images_that_the_manifest_does_not_list_are_counted_and_left_out(root: Path, out: Path) -> None:
     save(out / "A/spot/more.png", surface(5))
     said: list[str] = []
-    assert evaluate(root, out, say=said.append).synthetic[0].synthetic["A/spot"] == 6
+    assert evaluate(root, out, log=said.append).synthetic[0].synthetic["A/spot"] == 6
     assert any("1 images are not in manifest.jsonl" in line for line in said)
 
 
@@ -175,7 +175,7 @@ def test_links_to_real_images_are_left_out(root: Path, tmp_path: Path) -> None:
     save(tmp_path / "other/A/scratch/new.png", surface(77))
     (tmp_path / "other/A/scratch/link.png").symlink_to(root / "A/scratch/000.png")
     said: list[str] = []
-    assert evaluate(root, tmp_path / "other", say=said.append).synthetic[0].synthetic == {"A/scratch": 1}
+    assert evaluate(root, tmp_path / "other", log=said.append).synthetic[0].synthetic == {"A/scratch": 1}
     assert any("1 files are links" in line for line in said)
 
 
@@ -244,7 +244,7 @@ def test_options_are_checked_before_folders_are_read(root: Path, out: Path, tmp_
     said: list[str] = []
     for options, wrong in cases:
         with pytest.raises(ConfigError, match=wrong):
-            evaluate(root, out, only=["counts", "study"], say=said.append, **options)
+            evaluate(root, out, only=["counts", "study"], log=said.append, **options)
     assert said == []
 
 
@@ -261,7 +261,7 @@ def test_an_interrupted_evaluation_tells_the_way_on(
 
     with pytest.raises(KeyboardInterrupt):
         cache = tmp_path / "kept" if cached else None
-        evaluate(root, out, only=["correctness"], cache=cache, stages=interrupted, say=said.append)
+        evaluate(root, out, only=["correctness"], cache=cache, stages=interrupted, log=said.append)
     assert told in said[-1]
 
 
@@ -274,7 +274,7 @@ def test_a_synthetic_folder_without_product_folders(tmp_path: Path) -> None:
 def test_unreadable_images_are_named_and_skipped(root: Path) -> None:
     (root / "A/normal/000.png").write_bytes(b"no image")
     said: list[str] = []
-    assert evaluate(root, say=said.append).real["A/normal"] == 4
+    assert evaluate(root, log=said.append).real["A/normal"] == 4
     assert any("A/normal/000.png" in line for line in said)
 
 
@@ -305,6 +305,6 @@ def test_a_part_alone_without_what_it_needs_names_what_is_missing(root: Path, pa
 
 def test_a_part_that_is_asked_for_in_vain_is_said(root: Path) -> None:
     told: list[str] = []
-    result = evaluate(root, only=["counts", "study"], say=told.append)
+    result = evaluate(root, only=["counts", "study"], log=told.append)
     assert any(line.startswith("study: nothing to measure without synthetic images") for line in told)
     assert [section.title for section in result.sections] == ["Images"]

@@ -48,8 +48,7 @@ from left_over import (
 from small_networks import SMALL
 
 import defectaug.nn.weights
-import defectaug.reporting.parts
-import defectaug.reporting.study
+import defectaug.reporting.api
 import defectaug.synthesis.api
 import defectaug.synthesis.transfer
 import defectaug.training.api
@@ -189,7 +188,7 @@ def prepare(place: Path) -> None:
     StudySettings.slim = classmethod(  # type: ignore[method-assign, assignment]
         lambda cls: cls(image_size=32, steps=6, batch_size=8, checks=2)
     )
-    defectaug.reporting.parts.NamingSettings = lambda: NamingSettings(2, 6, 8, 32)  # type: ignore[assignment, misc]
+    defectaug.reporting.api.NamingSettings = lambda: NamingSettings(2, 6, 8, 32)  # type: ignore[assignment, misc]
     defectaug.nn.weights._fetch = lambda kind, target: False
     data(place / "data", COUNTS)
     settings = SMALL | {"run": RHYTHM | {"warmup": 1}}

@@ -93,7 +93,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_evaluation(
     monkeypatch.setattr("defectaug.reporting.output.Lock", refuse)
     said: list[str] = []
     with pytest.raises(OutputError, match=r"--json .*no write permission"):
-        evaluated(made, tmp_path / "out", say=said.append)
+        evaluated(made, tmp_path / "out", log=said.append)
     assert said == []
     evaluated(made, tmp_path / "out", json=None, report=None)  # all is in the cache, which is only read
 
