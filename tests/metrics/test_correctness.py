@@ -109,6 +109,15 @@ def test_a_classifier_that_fails_on_real_defects_calls_nothing_wrong(tmp_path: P
     assert any("unreliable" in line for line in section.warnings)
 
 
+def test_the_classifier_that_names_is_chosen_by_name(tmp_path: Path) -> None:
+    root = real(tmp_path / "data", {"A/normal": 4, "A/spot": 4})
+    settings = NamingSettings(2, 1, 4, 32, classifier="resnet18", weights="none")
+    out = synthetic(tmp_path / "out", root, "spot", 2)
+    section = evaluate(root, out, only=["correctness"], naming=settings).sections[0]
+    assert section.numbers["classifier"]["name"] == "resnet18"
+    assert section.method[0][1].startswith("2 resnet18 ones")
+
+
 def test_pixel_scores_against_the_definition() -> None:
     rng = np.random.default_rng(0)
     mask = rng.random((40, 40)) < 0.1
