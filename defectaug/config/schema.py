@@ -189,8 +189,9 @@ def check(config: Config) -> Config:
 
 def _check_sizes(net: NetworkConfig) -> None:
     depth = max(len(net.encoder_widths), len(net.generator_widths), len(net.discriminator_widths))
-    unit = net.fold * 2 ** (depth - 1)
-    least = max(32, 4 * unit)  # D halves its last maps once more, and normalises them
+    residual = config.method == "residual"
+    unit = 16 if residual else net.fold * 2 ** (depth - 1)  # the former's features have a stride of 16
+    least = 32 if residual else max(32, 4 * unit)  # D halves its last maps once more, and normalises them
     if net.image_size < least or net.image_size % unit or net.image_size > 1024:
         raise ConfigError(
             f"--image-size {net.image_size}: must be a multiple of {max(unit, 8)} from {least} to 1024 for this recipe."
@@ -210,6 +211,8 @@ def _check_method(config: Config) -> None:
     net, run = config.network, config.run
     if (config.method, net.generator == "layered") in (("layered", False), ("dtgan", True)):
         raise ConfigError(f"network.generator is {net.generator}, which method '{config.method}' does not have.")
+    if residual and net.mapping == "network":
+        raise ConfigError("network.mapping is network; method 'residual' draws from the defects it has read (memory).")
     if net.mapping == "memory" and net.generator != "layered":
         raise ConfigError(
             f"network.mapping is memory; it must be network for generator '{net.generator}', whose c are features."

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from defectaug.methods.features import CHANNELS, ImageNetFeatures
 from defectaug.nn.blocks import ResBlock, blur3, conv3
 
-CROP = 64  # pixels
+CROP = 64  # pixels; of smaller images all is seen
 
 
 class Discriminator(nn.Module):
@@ -59,9 +59,8 @@ class Discriminator(nn.Module):
 
 def crops_at(images: Tensor, corners: Tensor) -> Tensor:
     """Crops (N, C, CROP, CROP) at corners (N, 2) of images (N, C, S, S)."""
-    return torch.stack(
-        [image[:, y : y + CROP, x : x + CROP] for image, (y, x) in zip(images, corners.tolist(), strict=True)]
-    )
+    places = zip(images, corners.tolist(), strict=True)
+    return torch.stack([image[:, y : y + CROP, x : x + CROP] for image, (y, x) in places])
 
 
 def corners_on(mask: Tensor, generator: torch.Generator) -> Tensor:
@@ -70,4 +69,4 @@ def corners_on(mask: Tensor, generator: torch.Generator) -> Tensor:
     weights = mask.flatten(1).float().cpu() + 1e-6
     place = torch.multinomial(weights, 1, generator=generator)[:, 0]
     shift = torch.randint(CROP // 4, 3 * CROP // 4, (count, 2), generator=generator)
-    return (torch.stack([place // size, place % size], 1) - shift).clamp(0, size - CROP)
+    return (torch.stack([place // size, place % size], 1) - shift).clamp(0, max(0, size - CROP))
