@@ -180,16 +180,15 @@ def check(config: Config) -> Config:
     Raises:
         ConfigError: names the setting, its value and what is possible.
     """
-    _check_sizes(config.network)
+    _check_sizes(config.network, config.method == "residual")
     _check_method(config)
     if config.run.batch_size < 2:
         raise ConfigError("run.batch_size is 1; it must be at least 2: half of a batch is guided by references.")
     return config
 
 
-def _check_sizes(net: NetworkConfig) -> None:
+def _check_sizes(net: NetworkConfig, residual: bool) -> None:
     depth = max(len(net.encoder_widths), len(net.generator_widths), len(net.discriminator_widths))
-    residual = config.method == "residual"
     unit = 16 if residual else net.fold * 2 ** (depth - 1)  # the former's features have a stride of 16
     least = 32 if residual else max(32, 4 * unit)  # D halves its last maps once more, and normalises them
     if net.image_size < least or net.image_size % unit or net.image_size > 1024:
@@ -211,7 +210,7 @@ def _check_method(config: Config) -> None:
     net, run = config.network, config.run
     if (config.method, net.generator == "layered") in (("layered", False), ("dtgan", True)):
         raise ConfigError(f"network.generator is {net.generator}, which method '{config.method}' does not have.")
-    if residual and net.mapping == "network":
+    if config.method == "residual" and net.mapping == "network":
         raise ConfigError("network.mapping is network; method 'residual' draws from the defects it has read (memory).")
     if net.mapping == "memory" and net.generator != "layered":
         raise ConfigError(
