@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from defectaug import device as devices
@@ -16,9 +16,10 @@ from defectaug.io.lock import Lock
 from defectaug.methods.base import check_method
 from defectaug.nn.distributed import from_first, joined, processes, rank
 from defectaug.training.fixed_batches import example_batch, validation_batch
+from defectaug.training.log import Log, Progress
 from defectaug.training.loop import STATE, Loop
 from defectaug.training.plan import describe_data, describe_plan
-from defectaug.training.prepare import DataOptions, Log, Prepared, prepare
+from defectaug.training.prepare import DataOptions, Prepared, prepare
 
 logger = logging.getLogger("defectaug")
 
@@ -42,7 +43,7 @@ def train(
     product: str | None = None,
     strict: bool = False,
     log: Log | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path | None:
     """Trains one model over all products and defects of a data folder.
 
@@ -53,13 +54,13 @@ def train(
     Args:
         data: the folder, in any layout that the README lists.
         out: model folder; None for ``models/NAME``, named after ``data``.
-        preset: recipe: ``auto`` (small), ``tiny``, ``small``, ``paper``, ``ablation_a`` to ``ablation_e``.
+        preset: recipe: ``auto`` (small), ``tiny``, ``small``, ``residual``, ``paper``, ``ablation_a`` to ``_e``.
         image_size: side of the model's square in pixels.
         steps: length; or give ``minutes``.
         minutes: training time.
         config: YAML file of settings; a flag beats the file, the file beats the preset.
         resume: go on with the interrupted run in ``out``.
-        dry_run: only tell what there is and what would be done.
+        dry_run: only print what there is and what would be done.
         seed: of all random choices.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -89,7 +90,7 @@ def train(
     folder = Path(out) if out is not None else STORE / (real(options.root).name or "model")
     with joined(compute.device):
         first = rank() == 0
-        log, progress = (log or logger.info, progress) if first else (_silent, None)
+        log, progress = (log or logger.info, progress) if first else (lambda line: None, None)
         ready = prepare(options, folder, settings, compute, dry_run, log)
         if dry_run:
             for line in [*describe_data(ready.index, ready.found), *describe_plan(ready, minutes)]:
@@ -97,7 +98,7 @@ def train(
                     print(line)
             return None
         from_first(lambda: _check(folder, options.root, ready, resume, log))
-        with _only_run(folder) if first else nullcontext():
+        with _locked(folder) if first else nullcontext():
             loop = _loop(folder, ready, minutes, log, progress)
             if resume:
                 loop.resume()
@@ -105,13 +106,7 @@ def train(
         return folder if first else None
 
 
-def _silent(line: str) -> None:
-    pass
-
-
-def _loop(
-    folder: Path, ready: Prepared, minutes: float | None, log: Log, progress: Callable[[int, int], None] | None
-) -> Loop:
+def _loop(folder: Path, ready: Prepared, minutes: float | None, log: Log, progress: Progress | None) -> Loop:
     """The run, its settings written beside the model to be."""
     if rank() == 0:
         write_config(folder, ready.config, ready.trained_on)
@@ -135,53 +130,47 @@ def _check(folder: Path, data: Path, ready: Prepared, resume: bool, log: Log) ->
     _check_counts(ready)
     for problem in ready.found.problems:
         log(f"note: {problem}")
-    _check_out(folder, data, ready, resume)
+    _check_out(folder, data)
+    if resume:
+        _check_same_run(folder, ready)
+    elif (folder / WEIGHTS).exists() or (folder / STATE).exists():
+        raise OutputError(f"{folder}: holds a model already; use --resume to go on, or --out for another folder.")
 
 
 def _check_counts(ready: Prepared) -> None:
-    """A cell of one image is more often a mistake than a wish."""
+    """A category of one image is more often a mistake than a wish."""
     least = ready.config.data.min_images
-    for (product, defect), count in ready.found.counts.items():
-        if 0 < count < least and defect != ready.index.normal:
+    for category, count in ready.found.counts.items():
+        if 0 < count < least and category.defect != ready.index.normal:
             raise DataError(
-                f"{product}/{defect}: {count} image, at least {least} are needed; add images, drop the class "
+                f"{category}: {count} image, at least {least} are needed; add images, drop the class "
                 f"in a class map, or allow it with 'data: {{min_images: {count}}}' in --config."
             )
 
 
-def _check_out(folder: Path, data: Path, ready: Prepared, resume: bool) -> None:
-    """Neither the data nor an earlier model is written over; a resumed run must be the same run."""
+def _check_out(folder: Path, data: Path) -> None:
     if real(folder).is_relative_to(real(data)):
         raise OutputError(f"{folder}: lies in the data folder {data}; use --out for a folder outside.")
-    if resume:
-        if not (folder / CONFIG).is_file():
-            raise BundleError(f"{folder}: nothing to resume there; run without --resume.")
-        config, trained_on = read_config(folder)
-        if trained_on.products != ready.index.products or trained_on.defects != ready.index.defects:
-            raise BundleError(
-                f"{folder}: was trained on other classes; resume with the same data and class map."
-            )
-        same = ("method", "network", "loss", "optimizer")
-        if any(getattr(config, part) != getattr(ready.config, part) for part in same):
-            raise BundleError(f"{folder}: was trained with other settings; resume with the same ones.")
-        return
-    if (folder / WEIGHTS).exists() or (folder / STATE).exists():
-        raise OutputError(
-            f"{folder}: holds a model already; use --resume to go on, or --out for another folder."
-        )
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name another folder with --out.")
 
 
-@contextmanager
-def _only_run(folder: Path) -> Iterator[None]:
-    """Holds a lock on the folder: a second run into it is refused. The lock ends with the process."""
+def _check_same_run(folder: Path, ready: Prepared) -> None:
+    """A resumed run keeps classes, networks and losses; images may be added, and the run may be made longer."""
+    if not (folder / CONFIG).is_file():
+        raise BundleError(f"{folder}: nothing to resume there; run without --resume.")
+    config, trained_on = read_config(folder)
+    if trained_on.products != ready.index.products or trained_on.defects != ready.index.defects:
+        raise BundleError(f"{folder}: was trained on other classes; resume with the same data and class map.")
+    changeable = {name: getattr(config, name) for name in ("recipe", "data", "run")}
+    if replace(ready.config, **changeable) != config:
+        raise BundleError(f"{folder}: was trained with other settings; resume with the same ones.")
+
+
+def _locked(folder: Path) -> Lock:
+    """A lock on the model folder, which is made: a second run into it is refused."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = Lock(folder / ".lock", f"{folder}: another run is writing there; wait for it, or use --out.")
+        return Lock(folder / ".lock", f"{folder}: another run is writing there; wait for it, or use --out.")
     except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be written ({error.strerror}); use --out for another folder."
-        ) from error
-    with lock:
-        yield
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); use --out for another folder.") from error

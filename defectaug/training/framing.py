@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,8 +18,8 @@ from defectaug.device import Compute
 from defectaug.io.images import as_channels, read_image, resize_float
 from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
 from defectaug.methods.prior import FeaturePrior
+from defectaug.training.log import Log
 
-Log = Callable[[str], None]
 Points = dict[int, NDArray[np.float64]]
 
 LARGE = 1.5  # times the model's size, from which an image may lose a defect when it is squeezed

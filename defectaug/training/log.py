@@ -1,14 +1,21 @@
-"""Metrics of a run: a CSV that any tool reads, and TensorBoard events beside it."""
+"""What a run reports: lines and progress to its caller; metrics to a CSV that any tool reads, and to TensorBoard."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from defectaug.errors import OutputError
+from defectaug.io.atomic import write_atomic
+
+Log = Callable[[str], None]
+"""Takes a line for the user."""
+Progress = Callable[[int, int], None]
+"""Takes how much is done, of how much in all."""
 
 
 class MetricLog:
@@ -66,15 +73,11 @@ class MetricLog:
             raise OutputError(f"{self.path}: cannot be written ({error.strerror}).") from error
 
     def _rewrite(self) -> None:
-        fresh = self.path.with_suffix(".csv.part")
-        try:
-            with fresh.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, self.columns)
-                writer.writeheader()
-                writer.writerows(self.rows)
-            fresh.replace(self.path)
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written ({error.strerror}).") from error
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns)
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomic(self.path, lambda file: file.write(text.getvalue().encode()))
 
     def close(self) -> None:
         """Flushes the events."""

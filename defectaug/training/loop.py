@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 from PIL import Image
@@ -18,15 +14,15 @@ from torch import Tensor
 from defectaug.bundle import write_weights
 from defectaug.config.schema import RunConfig
 from defectaug.data.batches import BalancedBatches, Batch
-from defectaug.errors import DataError, OutputError
+from defectaug.errors import DataError
+from defectaug.io.atomic import write_atomic
 from defectaug.methods.base import Method
 from defectaug.nn.distributed import agree, copy_from_first, processes, rank
 from defectaug.training.checkpoint import load_state, save_state
-from defectaug.training.log import MetricLog
+from defectaug.training.interrupts import termination_as_interrupt
+from defectaug.training.log import Log, MetricLog, Progress
 
 STATE = "state"
-Log = Callable[[str], None]
-Progress = Callable[[int, int], None]
 
 
 @dataclass
@@ -49,7 +45,7 @@ class Loop:
         examples: fixed images for sample grids.
         validation: fixed images for scores.
         folder: the model folder.
-        run: rhythm of the run.
+        run: length of the run, and how often it logs, samples, validates and saves.
         minutes: end after so many minutes instead of ``run.steps``.
         log, progress: lines for the user, and (step, steps) for a progress bar.
     """
@@ -180,30 +176,6 @@ class Loop:
         self.log(f"trained {self.at.step} steps in {self.at.seconds / 60:.1f} min{kept}")
 
 
-@contextmanager
-def termination_as_interrupt(repeats: bool = False) -> Iterator[threading.Event]:
-    """Within, Ctrl-C, SIGTERM and the end of the terminal set the event: no step is cut in half. A second Ctrl-C gives
-    up, unless a launcher ``repeats`` what the terminal has sent already."""
-    event = threading.Event()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if event.is_set() and number == signal.SIGINT and not repeats:
-            raise KeyboardInterrupt
-        event.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield event  # signals reach the main thread alone
-        return
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores one
-    previous = {number: signal.signal(number, note) for number in heeded}
-    try:
-        yield event
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 def write_grid(path: Path, grid: Tensor) -> None:
     """Writes a sample grid (C, H, W) in [-1, 1] as PNG.
 
@@ -212,10 +184,4 @@ def write_grid(path: Path, grid: Tensor) -> None:
     """
     pixels = ((grid + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
-    fresh = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(fresh, format="PNG")
-        fresh.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}).") from error
+    write_atomic(path, lambda file: image.save(file, format="PNG"))

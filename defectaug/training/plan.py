@@ -1,32 +1,28 @@
-"""What ``train --dry-run`` tells."""
+"""What ``train --dry-run`` prints: counts, problems, and the plan."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import torch
 
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Category
 from defectaug.data.survey import Survey
-
-if TYPE_CHECKING:
-    from defectaug.training.prepare import Prepared
+from defectaug.training.prepare import Prepared
 
 
 def describe_data(index: DataIndex, found: Survey) -> Iterator[str]:
     """A table of counts, then the problems."""
     width = max(len(name) for name in (*index.products, "product"))
-    columns = [max(len(name), 6) for name in index.defects]
-    yield "  ".join(
-        ["product".ljust(width), *(n.rjust(c) for n, c in zip(index.defects, columns, strict=True))]
-    )
+    table = [("product", *index.defects)]
     for product in index.products:
-        counts = [found.counts.get(Category(product, defect), 0) for defect in index.defects]
-        yield "  ".join(
-            [product.ljust(width), *(str(n).rjust(c) for n, c in zip(counts, columns, strict=True))]
-        )
+        table.append((product, *(str(found.counts.get(Category(product, defect), 0)) for defect in index.defects)))
+    for name, *values in table:
+        columns = zip(values, index.defects, strict=True)
+        yield "  ".join([name.ljust(width), *(value.rjust(max(len(defect), 6)) for value, defect in columns)])
     for problem in found.problems:
         yield f"note: {problem}"
 
@@ -37,7 +33,7 @@ def describe_plan(ready: Prepared, minutes: float | None) -> Iterator[str]:
     seconds = _seconds_a_step(ready)
     steps = run.steps if minutes is None else max(1, int(60 * minutes / seconds))
     size = f"{net.image_size} x {net.image_size}, {net.channels} channel(s)"
-    yield f"recipe {ready.config.recipe}: {net.generator} output, {size}"
+    yield f"recipe {ready.config.recipe}: {ready.config.method} output, {size}"
     yield f"device {ready.compute.describe()}"
     yield f"{steps:,} steps of {run.batch_size} images, {run.batch_size / seconds:.1f} images a second here"
     memory = _memory_mb(ready)
@@ -59,8 +55,6 @@ def _seconds_a_step(ready: Prepared, tries: int = 4) -> float:
 
 def _memory_mb(ready: Prepared) -> float | None:
     if ready.compute.device.type == "cuda":
-        import torch
-
         return torch.cuda.max_memory_allocated(ready.compute.device) / 2**20
     try:
         import resource

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from defectaug.io.files import real
 from defectaug.methods.base import Method, method_spec
 from defectaug.nn.distributed import from_first, local_rows
 from defectaug.training.framing import LARGE, WHOLE, Framing, Points, choose_framing
-
-Log = Callable[[str], None]
+from defectaug.training.log import Log
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,9 @@ from defectaug.synthesis.transfer import transfer
 from defectaug.synthesis.write import copy_file
 from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.fixed_batches import example_batch, validation_batch
+from defectaug.training.interrupts import termination_as_interrupt
 from defectaug.training.log import MetricLog
-from defectaug.training.loop import Loop, termination_as_interrupt, write_grid
+from defectaug.training.loop import Loop, write_grid
 
 Act = Callable[[Path], object]
 CPU = torch.device("cpu")

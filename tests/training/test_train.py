@@ -29,8 +29,8 @@ def settings(tmp_path: Path) -> Path:
 
 
 def test_train_leaves_a_bundle(root: Path, settings: Path, tmp_path: Path) -> None:
-    out, said = tmp_path / "my model", []
-    assert train_small(root, out, settings, log=said.append) == out
+    out, lines = tmp_path / "my model", []
+    assert train_small(root, out, settings, log=lines.append) == out
     found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     events = {name for name in found if name.startswith("events.out.tfevents")}
     assert len(events) == 1
@@ -42,7 +42,7 @@ def test_train_leaves_a_bundle(root: Path, settings: Path, tmp_path: Path) -> No
         "state/state.json",
         "state/state.safetensors",
     }
-    assert said[0] == "native layout: 2 products, 2 defects, 12 images"
+    assert lines[0] == "native layout: 2 products, 2 defects, 12 images"
     config, data = read_config(out)
     assert (config.recipe, config.run.steps, config.network.channels) == ("tiny", 2, 1)
     assert (data.products, data.defects) == (("A", "B"), ("normal", "scratch", "spot"))
@@ -69,12 +69,17 @@ def test_resuming_needs_the_same_run(root: Path, settings: Path, tmp_path: Path)
     assert not out.exists()
 
 
-def test_resuming_with_other_classes_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
+def test_resuming_with_other_classes_or_settings_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     train_small(root, out, settings, steps=1)
     other = native(tmp_path / "other", {"A/normal": 3, "A/dent": 3})
     with pytest.raises(BundleError, match="other classes"):
         train_small(other, out, settings, resume=True)
+    content = settings.read_text()
+    for change in ("loss: {cycle: 2}", "residual: {found: 0.3}", "optimizer: {ema: 0.5}"):
+        settings.write_text(f"{content}\n{change}\n")
+        with pytest.raises(BundleError, match="with other settings"):
+            train_small(root, out, settings, resume=True)
 
 
 def test_a_second_run_into_the_folder_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
@@ -95,7 +100,7 @@ def test_output_that_is_a_file_is_refused(root: Path, settings: Path, tmp_path: 
     assert yaml.safe_load(settings.read_text())["run"]["batch_size"] == 4
 
 
-def test_a_cell_of_one_image(settings: Path, tmp_path: Path) -> None:
+def test_a_category_of_one_image(settings: Path, tmp_path: Path) -> None:
     data = native(tmp_path / "data", {"A/normal": 3, "A/scratch": 3, "A/spot": 1})
     with pytest.raises(DataError, match=r"A/spot: 1 image, at least 2 .*min_images: 1") as error:
         train_small(data, tmp_path / "model", settings)
