@@ -242,12 +242,19 @@ DEFECTS: dict[tuple[str, str], Callable[[np.random.Generator, Surface], list[Lay
 }
 
 
-def paint(rng: np.random.Generator, surface: Surface, product: str, defect: str) -> tuple[Grey, Grey]:
-    """One defect, now and then two or three, on a surface: (image, opacity of all the paint)."""
+def coats(rng: np.random.Generator, surface: Surface, product: str, defect: str) -> list[Layer]:
+    """The paint of one defect, now and then of two or three, on a surface."""
+    return [
+        Layer((np.where(layer.opacity < 0.02, 0, layer.opacity) * surface.room).astype(np.float32), layer.tone)
+        for _ in range(rng.choice([1, 2, 3], p=[0.82, 0.14, 0.04]))
+        for layer in DEFECTS[product, defect](rng, surface)
+    ]
+
+
+def paint(surface: Surface, layers: list[Layer]) -> tuple[Grey, Grey]:
+    """A surface with coats of paint on it: (image, opacity of all the paint)."""
     image, clear = surface.image, np.ones_like(surface.image)
-    for _ in range(rng.choice([1, 2, 3], p=[0.82, 0.14, 0.04])):
-        for layer in DEFECTS[product, defect](rng, surface):
-            opacity = (np.where(layer.opacity < 0.02, 0, layer.opacity) * surface.room).astype(np.float32)
-            image = image + opacity * (layer.tone - image)
-            clear = clear * (1 - opacity)
+    for layer in layers:
+        image = image + layer.opacity * (layer.tone - image)
+        clear = clear * (1 - layer.opacity)
     return image, 1 - clear

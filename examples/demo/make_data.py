@@ -1,10 +1,11 @@
 """Write the demonstration data set: products A, B, C with the classes normal, scratch, spot.
 
     python examples/demo/make_data.py OUT [--scale quick|full] [--seed 0] [--size 128] [--clean]
-                                          [--test-per-cell N]
+                                          [--test-per-cell N] [--colour]
 
 writes OUT/<product>/<class>/*.png, and OUT.masks/<product>/<defect>/*.png with the true masks (255 = defect);
-with --clean also OUT.clean, the same surfaces without their defects. See README.md beside this file.
+with --clean also OUT.clean, the same surfaces without their defects; with --colour all in colour. See README.md beside
+this file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from defects import paint
+from colours import in_colour
+from defects import coats, paint
 from numpy.typing import NDArray
 from PIL import Image
 from surfaces import SURFACES, grain
@@ -37,7 +39,7 @@ MASK_GREY_LEVELS = 6
 
 @dataclass(frozen=True)
 class Sample:
-    """An image with its truth: `clean` is the same picture without the defect, `mask` 255 on the defect."""
+    """An image with its truth: `clean` is the same image without the defect, `mask` 255 on the defect."""
 
     image: Pixels
     clean: Pixels
@@ -45,24 +47,30 @@ class Sample:
 
 
 def make_sample(
-    product: str, kind: str, index: int, *, seed: int = 0, stream: int = TRAIN, size: int = 128
+    product: str, kind: str, index: int, *, seed: int = 0, stream: int = TRAIN, size: int = 128, colour: bool = False
 ) -> Sample:
-    """Image `index` of a category, [size, size] each; it depends on the arguments alone, not on other images."""
-    rng = np.random.default_rng([seed, stream, PRODUCTS.index(product), CLASSES.index(kind), index])
+    """Image `index` of a category, [size, size] each; it depends on the arguments alone, not on other images.
+
+    In colour, image and clean image are [size, size, 3], and shapes, grey levels and mask are those of the grey ones.
+    """
+    names = [seed, stream, PRODUCTS.index(product), CLASSES.index(kind), index]
+    rng = np.random.default_rng(names)
     surface = SURFACES[product](rng, size)
     noise = rng.uniform(0.004, 0.012) * grain(rng, size, 0.35)  # of the sensor: the same with and without the defect
-    clean = to_pixels(surface.image + noise)
-    if kind == "normal":
-        return Sample(clean, clean, np.zeros_like(clean))
-    painted, opacity = paint(rng, surface, product, kind)
-    image = to_pixels(painted + noise)
+    layers = [] if kind == "normal" else coats(rng, surface, product, kind)
+    painted, opacity = paint(surface, layers)
+    image, clean = to_pixels(painted + noise), to_pixels(surface.image + noise)
     change = np.abs(image.astype(np.int16) - clean)
     defective = (opacity > MASK_OPACITY) | (change > MASK_GREY_LEVELS)
-    return Sample(image, clean, np.where(defective, 255, 0).astype(np.uint8))
+    mask = np.where(defective, 255, 0).astype(np.uint8)
+    if colour:
+        both = in_colour(np.random.default_rng([*names, 1]), surface, layers, noise, product, kind)
+        return Sample(*map(to_pixels, both), mask)
+    return Sample(image, clean, mask)
 
 
 def to_pixels(image: NDArray[np.floating]) -> Pixels:
-    """Grey values 0 to 1 as 8 bits."""
+    """Values 0 to 1 as 8 bits."""
     return np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
 
 
@@ -97,6 +105,7 @@ def main() -> None:
     parser.add_argument(
         "--clean", action="store_true", help="also write every defective image without its defect"
     )
+    parser.add_argument("--colour", action="store_true", help="the same surfaces and defects in colour")
     options = parser.parse_args()
     if options.size < 32 or options.seed < 0 or (options.test_per_cell or 1) < 1:
         parser.error("--size must be at least 32, --seed at least 0, --test-per-cell at least 1")
@@ -109,7 +118,9 @@ def main() -> None:
     stream = TRAIN if options.test_per_cell is None else TEST
     total = 0
     for product, kind, index in plan(options.scale, options.test_per_cell):
-        sample = make_sample(product, kind, index, seed=options.seed, stream=stream, size=options.size)
+        sample = make_sample(
+            product, kind, index, seed=options.seed, stream=stream, size=options.size, colour=options.colour
+        )
         write(sample.image, roots[0], product, kind, index)
         if kind != "normal":
             write(sample.mask, roots[1], product, kind, index)

@@ -64,6 +64,23 @@ def test_defects_vary_and_spots_of_b_are_dark_and_bright() -> None:
     assert len(masks) == len(samples)
 
 
+@pytest.mark.parametrize(("product", "kind"), DEFECTIVE)
+def test_colour_keeps_grey_levels_and_masks_and_gives_defects_their_own_tint(product: str, kind: str) -> None:
+    grey, colour = (make_data.make_sample(product, kind, 1, colour=colour) for colour in (False, True))
+    assert colour.image.shape == colour.clean.shape == (128, 128, 3) and colour.image.dtype == np.uint8
+    assert np.array_equal(colour.mask, grey.mask)
+    luminance = np.asarray(Image.fromarray(colour.image).convert("L")).astype(int)
+    assert np.median(np.abs(luminance - grey.image)) <= 1
+
+    def tint(image: np.ndarray, where: np.ndarray) -> np.ndarray:
+        mean = image[where].mean(0)
+        return mean / mean.sum()
+
+    inside = colour.mask > 0
+    assert np.abs(tint(colour.image, inside) - tint(colour.clean, inside)).max() > 0.01
+    assert np.abs(tint(colour.image, ~inside) - tint(colour.clean, ~inside)).max() < 0.001
+
+
 def test_size_scales_the_same_lengths() -> None:
     areas = [
         [(make_data.make_sample("A", "spot", i, size=size).mask > 0).mean() for i in range(8)]
