@@ -55,11 +55,13 @@ class Branches(nn.Module):
 
     def forward(self, domain: Tensor, *rows: Tensor | list[Tensor]) -> Tensor:
         """(N,) domains and arguments that are (N, ...) tensors, or lists of them."""
-        order, parts = [], []
-        for number in domain.unique().tolist():
-            where = (domain == number).nonzero().flatten()
-            padded = torch.cat([where, where[:1].expand(-len(where) % PAD)])
+        order: list[int] = []
+        parts = []
+        numbers = domain.tolist()  # the one transfer from a GPU
+        for number in sorted(set(numbers)):
+            where = [row for row, other in enumerate(numbers) if other == number]
+            padded = torch.tensor(where + where[:1] * (-len(where) % PAD), device=domain.device)
             inputs = [[t[padded] for t in r] if isinstance(r, list) else r[padded] for r in rows]
             parts.append(self.branches[number](*inputs)[: len(where)])
-            order.append(where)
-        return torch.cat(parts)[torch.cat(order).argsort()]
+            order += where
+        return torch.cat(parts)[torch.tensor(order).argsort().to(domain.device)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -363,6 +364,31 @@ def test_normal_targets_have_no_diversity() -> None:
     batch = training_batch()
     batch.target[:] = NORMAL
     assert small_method(small_config("paper")).step(batch, 0, 0.0)["diversity"] == 0
+
+
+@pytest.mark.parametrize(("recipe", "most"), [("tiny", 5), ("paper", 3)])
+def test_a_step_waits_for_few_values(recipe: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each transfer of a value to the host makes a GPU's queue run dry."""
+    waits: list[str] = []
+
+    def counted(name: str) -> Callable[..., object]:
+        read = getattr(Tensor, name)
+
+        def counting(x: Tensor, *args: object) -> object:
+            caller = sys._getframe(1)
+            if caller.f_globals["__name__"].startswith("defectaug."):
+                waits.append(f"{name} in {caller.f_code.co_name}")
+            return read(x, *args)
+
+        return counting
+
+    method = small_method(small_config(recipe))
+    method.step(training_batch(), 0, 0.0)
+    for name in ("tolist", "item", "cpu", "nonzero", "unique", "__float__", "__int__", "__bool__", "__index__"):
+        monkeypatch.setattr(Tensor, name, counted(name))
+    method.step(training_batch(), 1, 0.0)
+    waits.remove("tolist in average_values")  # of what `cpu` has brought
+    assert len(waits) <= most, waits
 
 
 # Learning

@@ -130,20 +130,25 @@ class ShapeBank(nn.Module):
     def _choose(self, even: Tensor, defect: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Two slots (N,) of each class, by numbers (N, 2) in [0, 1], those of the product ``own`` (N,) where there are
         any, -1 where the class has none; and the reach of the class's centres, (N, 2) each."""
-        keys, products = torch.stack([self.keys, self.products]).tolist()
-        low, high = torch.zeros(2, len(defect), 2, device=even.device).unbind()
-        chosen: list[list[int]] = []
-        classes = defect.tolist()
-        filled = {number: [n for n in range(len(keys))[self._of(number)] if keys[n] >= 0] for number in set(classes)}
-        for numbers, number, product in zip(even.tolist(), classes, own.tolist(), strict=True):
+        keys, products = torch.stack([self.keys, self.products]).tolist()  # two transfers from a GPU are all
+        rows = torch.stack([*even.unbind(1), defect.float(), own.float()], dim=1).tolist()
+        filled = {number: self._filled(keys, int(number)) for _, _, number, _ in rows}
+        chosen = []
+        for *numbers, number, product in rows:
             known = [slot for slot in filled[number] if products[slot] == product] or filled[number]
             chosen.append([known[min(int(n * len(known)), len(known) - 1)] if known else -1 for n in numbers])
+        reach = torch.zeros(2, 1 + len(keys) // self.share, 2, device=defect.device)
         for number, slots in filled.items():
             if slots:
-                centres = self.centres[slots]
-                low[defect == number], high[defect == number] = centres.amin(0), centres.amax(0)
+                reach[:, int(number)] = torch.stack(self.centres[slots].aminmax(dim=0))
+        low, high = reach[:, defect]
         first, second = torch.tensor(chosen, dtype=torch.long, device=defect.device).view(-1, 2).unbind(1)
         return first, second, low, high
+
+    def _filled(self, keys: list[int], defect: int) -> list[int]:
+        """Slots of a class in which there is a shape."""
+        slots = self._of(defect)
+        return [slot for slot in range(slots.start, slots.stop) if keys[slot] >= 0]
 
 
 def clean_mask(c: Tensor) -> Tensor:
