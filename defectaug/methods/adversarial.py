@@ -78,13 +78,13 @@ class Objective(Protocol[P]):
         """One pass of M, E and G, its graph kept."""
         ...
 
-    def discriminator_terms(self, batch: TrainingBatch, made: P, rng: torch.Generator) -> Terms: ...
+    def discriminator_terms(self, batch: TrainingBatch, out: P, rng: torch.Generator) -> Terms: ...
 
     def r1(self, batch: TrainingBatch, rng: torch.Generator) -> Tensor: ...
 
-    def generator_terms(self, batch: TrainingBatch, made: P, rng: torch.Generator) -> Terms: ...
+    def generator_terms(self, batch: TrainingBatch, out: P, rng: torch.Generator) -> Terms: ...
 
-    def measures(self, made: P) -> Terms:
+    def measures(self, out: P) -> Terms:
         """What is logged beside the terms."""
         ...
 
@@ -172,18 +172,18 @@ class AdversarialMethod(Generic[N, P]):
     def _adversarial_step(self, batch: TrainingBatch, rng: torch.Generator, step: int, fraction: float) -> Terms:
         objective, weights = self.objective, self.objective.weights_at(fraction)
         with self.compute.autocast():
-            made = objective.forward(batch, rng)
-            of_discriminator = objective.discriminator_terms(batch, made, rng)
+            out = objective.forward(batch, rng)
+            of_discriminator = objective.discriminator_terms(batch, out, rng)
         loss = weighted_sum(of_discriminator, weights)
         if step % self.config.run.r1_every == 0 and weights["r1"]:  # in full precision
             loss = loss + self.config.run.r1_every * weights["r1"] * objective.r1(batch, rng)
         self._descend("discriminator_optimizer", loss)
         with constant(self.model.discriminator):
             with self.compute.autocast():
-                of_generator = objective.generator_terms(batch, made, rng)
+                of_generator = objective.generator_terms(batch, out, rng)
             self._descend("generator_optimizer", weighted_sum(of_generator, weights))
-        self._after_step(batch, made)
-        return of_discriminator | of_generator | objective.measures(made)
+        self._after_step(batch, out)
+        return of_discriminator | of_generator | objective.measures(out)
 
     def _descend(self, name: str, loss: Tensor) -> None:
         if loss.requires_grad:  # not where no row has any of the terms
@@ -193,7 +193,7 @@ class AdversarialMethod(Generic[N, P]):
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def _after_step(self, batch: TrainingBatch, made: P) -> None:
+    def _after_step(self, batch: TrainingBatch, out: P) -> None:
         """What a method takes from a pass once both players have learnt from it."""
 
     # --- what the loop saves and shows -----------------------------------------------------------------------

@@ -79,7 +79,7 @@ class BundleInfo:
         image_size, channels: of the networks' inputs.
         white: white level of 16-bit training data, 255 for 8-bit.
         framing: ``whole`` images squeezed to ``image_size``, or ``crop`` windows at native scale.
-        data_root, class_map, normal_name: where the training data was and how it was read, or None.
+        data_root, class_map, normal_name: where the training data was and how its classes were mapped, or None.
         weights_sha256: of ``model.safetensors``.
     """
 
@@ -114,8 +114,8 @@ class Painted:
 
 @dataclass(frozen=True)
 class SourceFeatures:
-    """What a model computes from one source image, to paint on it any number of times. The tensors ``parts`` (1, ...)
-    are the model's own affair."""
+    """What a model computes from one source image, to paint on it any number of times: tensors (1, ...), whose meaning
+    is the model's own."""
 
     parts: tuple[Tensor, ...]
 

@@ -32,7 +32,7 @@ def conv3(c_in: int, c_out: int, bias: bool = True) -> nn.Conv2d:
 
 def linear(c_in: int, c_out: int, gain: float = 1.0) -> nn.Linear:
     """Linear layer that keeps the variance (times ``gain`` squared); PyTorch's own start shrinks it threefold, and a
-    few such layers make all latents alike."""
+    few such layers make all latents the same."""
     layer = nn.Linear(c_in, c_out)
     nn.init.normal_(layer.weight, std=gain / math.sqrt(c_in))
     nn.init.zeros_(layer.bias)
@@ -165,7 +165,7 @@ class Trunk(nn.Module):
         return self.levels(x)[-1]
 
 
-def unfold_alike(conv: nn.Conv2d, fold: int) -> None:
+def unfold_evenly(conv: nn.Conv2d, fold: int) -> None:
     """Gives all outputs that :func:`torch.nn.functional.pixel_shuffle` lays beside each other the weights of the first,
     so that no checkerboard has to be unlearnt."""
     with torch.no_grad():
@@ -174,7 +174,7 @@ def unfold_alike(conv: nn.Conv2d, fold: int) -> None:
 
 
 class Detail(nn.Module):
-    """Features at a trunk's finest size that know of the coarser ones too (the way up of Ronneberger et al. 2015)."""
+    """Features at a trunk's finest size that depend on the coarser ones too (the way up of Ronneberger et al. 2015)."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()

@@ -93,6 +93,14 @@ def codes_like(model: Networks, defect: Tensor, seed: int = 0) -> Codes:
     return Codes(c, torch.randn(count, model.net.style_dim, generator=generator), defect)
 
 
+def with_opacity(model: LayeredGAN) -> LayeredGAN:
+    """The model with fresh networks that find defects: with some opacity in most places."""
+    with torch.no_grad():
+        model.generator.cut.weight.mul_(30)
+        model.encoder.shape.out.conv.weight.mul_(10)  # type: ignore[union-attr, operator]
+    return model
+
+
 def with_shapes(model: LayeredGAN) -> LayeredGAN:
     """A model whose M has shapes to draw from: squares of some sizes."""
     assert isinstance(model.mapping, ShapeBank)

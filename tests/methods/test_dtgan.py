@@ -1,4 +1,5 @@
-"""The structure of DT-GAN: what depends on what, and what does not."""
+"""The structure of the GANs: what depends on what, and what does not; of DT-GAN, and of the layered form as far as it
+is the same."""
 
 from __future__ import annotations
 
@@ -7,7 +8,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_networks import codes_like, images, small_config, small_method, small_model, training_batch, with_shapes
+from small_networks import (
+    codes_like,
+    images,
+    small_config,
+    small_method,
+    small_model,
+    training_batch,
+    with_opacity,
+    with_shapes,
+)
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -19,24 +29,10 @@ from defectaug.methods.dtgan.encoder import CoarseShape
 from defectaug.methods.dtgan.guides import LatentGuide, ReferenceGuide
 from defectaug.methods.dtgan.mapping import MappingNetwork
 from defectaug.methods.dtgan.model import DTGAN
-from defectaug.methods.layered.codes import union
-from defectaug.methods.layered.encoder import FineShape
-from defectaug.methods.layered.generator import RIM, LayeredGenerator
-from defectaug.methods.layered.model import LayeredGAN
-from defectaug.nn.blocks import dilated
 
 RECIPES = recipe_names()
 CLASSES = torch.tensor([0, 1, 2, 1])
 PRODUCTS = 2  # of small_model
-
-
-def painting(model: LayeredGAN) -> LayeredGAN:
-    """The model with fresh networks that find defects: with some opacity in most places."""
-    assert isinstance(model.generator, LayeredGenerator) and isinstance(model.encoder.shape, FineShape)
-    with torch.no_grad():
-        model.generator.cut.weight.mul_(30)
-        model.encoder.shape.out.conv.weight.mul_(10)
-    return model
 
 
 def latent_codes(model: Networks, defect: Tensor, first: int = 0) -> Codes:
@@ -58,7 +54,7 @@ def watch(module: nn.Module) -> list[Tensor]:
     [("tiny", ["features", "fill", "cut"], "colour"), ("paper", ["trunk", "back"], "front")],
 )
 def test_background_has_no_gradient_from_the_style(recipe: str, without: list[str], with_style: str) -> None:
-    model = painting(small_model(recipe)) if recipe == "tiny" else small_model(recipe)
+    model = with_opacity(small_model(recipe)) if recipe == "tiny" else small_model(recipe)
     model.requires_grad_(False)
     parts = {name: watch(getattr(model.generator, name)) for name in (*without, with_style)}
     codes = codes_like(model, CLASSES)
@@ -71,26 +67,12 @@ def test_background_has_no_gradient_from_the_style(recipe: str, without: list[st
     assert codes.s.grad is not None and codes.s.grad.abs().sum() > 0
 
 
-def test_style_does_not_reach_pixels_without_opacity() -> None:
-    model = small_model()
-    codes = codes_like(model, CLASSES)
-    codes.c[..., :, codes.c.shape[-1] // 2 :] = 0  # no defect on the right
-    codes.s.requires_grad_(True)
-    made = painting(model).generator(images(4), codes)
-    bare = union(codes.c).detach().eq(0).expand_as(made)
-    assert 0.05 < bare.float().mean() < 0.95
-    (gradient,) = torch.autograd.grad(made[bare].sum(), codes.s, retain_graph=True)
-    assert gradient.eq(0).all()
-    (gradient,) = torch.autograd.grad(made[~bare].sum(), codes.s)
-    assert gradient.abs().sum() > 0
-
-
 # Anchor
 
 
 @pytest.mark.parametrize("recipe", ["tiny", "paper"])
 def test_normal_has_the_zero_map_from_both_guides(recipe: str) -> None:
-    model = with_shapes(painting(small_model(recipe))) if recipe == "tiny" else small_model(recipe)
+    model = with_shapes(with_opacity(small_model(recipe))) if recipe == "tiny" else small_model(recipe)
     for guide in (
         LatentGuide(model.mapping, model.mapping.draw_seeded(range(4)), CLASSES % PRODUCTS),
         ReferenceGuide(model.encoder, images(4)),
@@ -106,24 +88,6 @@ def test_without_anchor_normal_has_a_map() -> None:
     model = small_model("ablation_d")
     assert latent_codes(model, CLASSES).c[0].abs().sum() > 0
     assert model.encoder(images(4), CLASSES).c[0].abs().sum() > 0
-
-
-def test_zero_map_paints_nothing_at_all() -> None:
-    model = painting(small_model())
-    codes = codes_like(model, CLASSES)
-    background = model.generator.background(images(4))
-    layers = model.generator.layers(background.canvas, anchor_like(codes))
-    assert layers.opacity.eq(0).all()
-    assert torch.equal(layers.over(background.clean), background.clean)
-    assert not torch.equal(model.generator.render(background.canvas, codes), background.clean)
-
-
-def test_what_is_not_removed_is_the_source_itself() -> None:
-    model, x = painting(small_model()), images(4)
-    background = model.generator.background(x)
-    kept = dilated(background.removed, RIM).eq(0)
-    assert kept.any()
-    assert torch.equal(background.clean[kept], x[kept])
 
 
 def test_reference_codes_are_cut_from_the_graph() -> None:
@@ -187,7 +151,7 @@ def test_each_product_has_branches_of_its_own_where_the_recipe_says_so() -> None
 
 @torch.no_grad()
 def test_batch_of_one_equals_batch_of_four() -> None:
-    model, x = with_shapes(painting(small_model())).eval(), images(4)
+    model, x = with_shapes(with_opacity(small_model())).eval(), images(4)
     together = latent_codes(model, CLASSES)
     read = model.encoder(x, CLASSES)
     made = model.generator(x, together)
@@ -295,7 +259,7 @@ def without_gradient(recipe: str, steps: int = 3) -> list[str]:
     """Parameters that no phase of a few steps gives a gradient to."""
     method = small_method(small_config(recipe))
     if method.config.method == "layered":
-        painting(method.model)
+        with_opacity(method.model)
     missing = dict(method.model.named_parameters())
 
     def strike_out() -> None:

@@ -47,9 +47,9 @@ class PooledHead(nn.Module):
 class Discriminator(nn.Module):
     """A shared trunk, an adversarial branch per domain, and the two classifiers.
 
-    CHOICE: the defect classifier reads the trunk's second level, a quarter of the image's size with folding:
+    CHOICE: the defect classifier takes the trunk's second level, a quarter of the image's size with folding:
     on smaller maps small defects are lost, and until D can tell the defects, nothing is learnt. With instance
-    normalisation it gets there in a third of the steps. The adversarial branches read both that level and the
+    normalisation it gets there in a third of the steps. The adversarial branches take both that level and the
     deepest: the one sees stripes and edges, the other shapes and how many there are. With ``product_branches`` there is
     one for each domain of each product (not in the paper): a scratch that is dark on one product and bright on another
     else has one branch for both looks.

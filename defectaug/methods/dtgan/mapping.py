@@ -110,7 +110,7 @@ class MappingNetwork(nn.Module):
         return Latent.cat(singles)
 
     def forward(self, latent: Latent, defect: Tensor, product: Tensor | None = None) -> Codes:
-        """Codes of the given target domains (N,), alike for every product, as in the paper."""
+        """Codes of the given target domains (N,), the same for every product, as in the paper."""
         w = self.shared(latent.z)
         codes = Codes(self.shape(defect, w, latent.noise), normalised(self.style(w, defect).float()), defect)
         return anchored(codes) if self.net.anchor else codes

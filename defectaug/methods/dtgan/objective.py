@@ -70,11 +70,11 @@ class Objective:
 
     # --- D ---------------------------------------------------------------------------------------------------
 
-    def discriminator_terms(self, batch: TrainingBatch, made: Pass, rng: torch.Generator) -> Terms:
+    def discriminator_terms(self, batch: TrainingBatch, out: Pass, rng: torch.Generator) -> Terms:
         """Eq. (1), and Eqs. (6), (7) on real images alone: D's classifiers must not learn from fakes."""
         count = len(batch)
-        outputs = self.model.discriminator(self.seen(torch.cat([batch.image, made.fake.detach()]), rng))
-        real, fake = outputs[:count], outputs[count:]
+        predicted = self.model.discriminator(self.seen(torch.cat([batch.image, out.fake.detach()]), rng))
+        real, fake = predicted[:count], predicted[count:]
         adversarial = losses.adversarial_d(
             real.of(batch.defect, batch.product), fake.of(batch.target, batch.product)
         )
@@ -86,46 +86,46 @@ class Objective:
 
     # --- M, E, G ---------------------------------------------------------------------------------------------
 
-    def generator_terms(self, batch: TrainingBatch, made: Pass, rng: torch.Generator) -> Terms:
+    def generator_terms(self, batch: TrainingBatch, out: Pass, rng: torch.Generator) -> Terms:
         model, weights = self.model, self.weights
-        outputs = model.discriminator(self.seen(made.fake, rng))
-        found = model.encoder(made.fake, batch.target)  # E_y~(G(x, c, s))
-        back = model.generator.background(made.fake)
+        predicted = model.discriminator(self.seen(out.fake, rng))
+        found = model.encoder(out.fake, batch.target)  # E_y~(G(x, c, s))
+        back = model.generator.background(out.fake)
         terms = {
-            "adversarial": losses.adversarial_g(outputs.of(batch.target, batch.product)),
-            **class_terms(outputs, batch.target, batch.product),
-            "code": losses.code_reconstruction(made.codes.detach(), found),
-            "cycle": losses.reconstruction(batch.image, model.generator.render(back, made.own)),
+            "adversarial": losses.adversarial_g(predicted.of(batch.target, batch.product)),
+            **class_terms(predicted, batch.target, batch.product),
+            "code": losses.code_reconstruction(out.codes.detach(), found),
+            "cycle": losses.reconstruction(batch.image, model.generator.render(back, out.own)),
         }
         if weights.split:
-            there = losses.split_consistency(made.background.code, made.own.c)
+            there = losses.split_consistency(out.background.code, out.own.c)
             terms["split"] = there + losses.split_consistency(back.code, found.c.detach())
         if weights.diversity:
-            terms["diversity"] = self._diversity(batch, made)
+            terms["diversity"] = self._diversity(batch, out)
         if weights.direct:
-            terms["direct"] = losses.reconstruction(batch.image, model.generator.render(made.background, made.own))
+            terms["direct"] = losses.reconstruction(batch.image, model.generator.render(out.background, out.own))
         return terms
 
-    def _diversity(self, batch: TrainingBatch, made: Pass) -> Tensor:
+    def _diversity(self, batch: TrainingBatch, out: Pass) -> Tensor:
         """Eq. (4) on a quarter of the batch: the four renders of two latents on one source."""
         count = batch.guided // 2
         if not count:
-            return made.fake.new_zeros(())
-        guide = LatentGuide(self.model.mapping, made.latent[count : 2 * count], batch.product[:count])
-        source = made.background[:count]
-        others = [self.model.generator.render(source, codes) for codes in mixtures(made.codes[:count], guide)]
+            return out.fake.new_zeros(())
+        guide = LatentGuide(self.model.mapping, out.latent[count : 2 * count], batch.product[:count])
+        source = out.background[:count]
+        others = [self.model.generator.render(source, codes) for codes in mixtures(out.codes[:count], guide)]
         # Normal targets have no defect to differ in.
-        return losses.diversity([made.fake[:count], *others], is_defective(batch.target[:count]))
+        return losses.diversity([out.fake[:count], *others], is_defective(batch.target[:count]))
 
-    def measures(self, made: Pass) -> Terms:
+    def measures(self, out: Pass) -> Terms:
         return {}
 
     # --- warm-up ---------------------------------------------------------------------------------------------
 
     def warmup_terms(self, batch: TrainingBatch, rng: torch.Generator) -> tuple[Terms, Terms]:
         """D learns to tell classes, G to give normal images back, before they play against each other."""
-        outputs = self.model.discriminator(self.seen(batch.image, rng))
-        of_discriminator = class_terms(outputs, batch.defect, batch.product, "d_")
+        predicted = self.model.discriminator(self.seen(batch.image, rng))
+        of_discriminator = class_terms(predicted, batch.defect, batch.product, "d_")
         normal = (~is_defective(batch.defect)).nonzero().flatten()
         if not len(normal):
             return of_discriminator, {"direct": batch.image.new_zeros(())}
@@ -134,13 +134,13 @@ class Objective:
         return of_discriminator, {"direct": losses.reconstruction(source, self.model.generator(source, anchor))}
 
 
-def class_terms(outputs: Predictions, defect: Tensor, product: Tensor, prefix: str = "") -> Terms:
+def class_terms(predicted: Predictions, defect: Tensor, product: Tensor, prefix: str = "") -> Terms:
     """Eqs. (6) and (7) where D has the classifier."""
     terms: Terms = {}
-    if outputs.defect is not None:
-        terms[f"{prefix}defect_class"] = losses.classification(outputs.defect, defect)
-    if outputs.product is not None:
-        terms[f"{prefix}product_class"] = losses.classification(outputs.product, product)
+    if predicted.defect is not None:
+        terms[f"{prefix}defect_class"] = losses.classification(predicted.defect, defect)
+    if predicted.product is not None:
+        terms[f"{prefix}product_class"] = losses.classification(predicted.product, product)
     return terms
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
 from defectaug.methods.layered.codes import LayerForm
-from defectaug.nn.blocks import Detail, unfold_alike
+from defectaug.nn.blocks import Detail, unfold_evenly
 from defectaug.nn.branches import BranchedConv1x1
 
 FIRST_GAIN = 0.1  # CHOICE: size of the first responses; much more covers everything
@@ -19,7 +19,7 @@ class FineShape(nn.Module):
         super().__init__()
         self.detail = Detail(net.encoder_widths)
         self.out = BranchedConv1x1(net.encoder_widths[0], form.channels, domains, gain=FIRST_GAIN)
-        unfold_alike(self.out.conv, form.fold)
+        unfold_evenly(self.out.conv, form.fold)
 
     def forward(self, levels: list[Tensor], defect: Tensor) -> Tensor:
         return self.out(self.detail(levels), defect)

@@ -2,7 +2,7 @@
 
 Departs from the paper, whose G decodes the whole background through a bottleneck and blurs it at slim widths.
 The split, both guides, the anchor and all losses stay. With the opacities alpha_i and colours F_i of a code (c, s), and
-the opacity a and fill R that G reads from the source's own code FG_G(x):
+the opacity a and fill R that G derives from the source's own code FG_G(x):
 
     clean = x + a (R - x),    image_0 = clean,    image_i = image_(i-1) + alpha_i (F_i - image_(i-1))
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from defectaug.config.schema import NetworkConfig
 from defectaug.methods.dtgan.codes import Codes
 from defectaug.methods.layered.codes import LAYERS, layer_form, union
-from defectaug.nn.blocks import Detail, ResBlock, StyledResBlock, Trunk, activate, conv3, dilated, unfold_alike
+from defectaug.nn.blocks import Detail, ResBlock, StyledResBlock, Trunk, activate, conv3, dilated, unfold_evenly
 
 COLOUR_CELL = 8  # CHOICE: pixels
 RIM = 1  # CHOICE: pixels by which more than the opacity is taken away: the soft rim of a defect goes with it
@@ -84,7 +84,7 @@ class FineConv(nn.Module):
         self.fold = fold
         self.conv = conv3(c_in, c_out * fold * fold)
         nn.init.normal_(self.conv.weight, std=std)
-        unfold_alike(self.conv, fold)
+        unfold_evenly(self.conv, fold)
 
     def forward(self, h: Tensor) -> Tensor:
         return F.pixel_shuffle(self.conv(h), self.fold)
@@ -94,7 +94,7 @@ class ColourDecoder(nn.Module):
     """Colours of the layers from c, s and the background they lie on (the same scratch shows otherwise on another
     surface).
 
-    They are decoded on a coarse grid and change smoothly (CHOICE): what is sharp in a defect is the opacities' affair.
+    They are decoded on a coarse grid and change smoothly (CHOICE): what is sharp in a defect lies in the opacities.
     Colours as fine as the image draw thin lines inside wide opacities, as twisted ropes.
     """
 
@@ -108,7 +108,7 @@ class ColourDecoder(nn.Module):
         self.out = conv3(width, LAYERS * net.channels)
         nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(9 * width))
         assert self.out.bias is not None
-        with torch.no_grad():  # a bright layer and a dark one: alike, they would stay so
+        with torch.no_grad():  # a bright layer and a dark one: equal, they would stay so
             self.out.bias.copy_(torch.linspace(0.5, -0.5, LAYERS).repeat_interleave(net.channels))
 
     def forward(self, codes: Codes, features: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ class LayeredGenerator(nn.Module):
         self.detail = Detail(net.generator_widths)
         self.cut = conv3(net.generator_widths[0], self.form.channels)
         nn.init.normal_(self.cut.weight, std=0.02)
-        unfold_alike(self.cut, net.fold)
+        unfold_evenly(self.cut, net.fold)
         self.fill = FillDecoder(net)
         self.colour = ColourDecoder(net)
 

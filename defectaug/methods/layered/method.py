@@ -42,13 +42,13 @@ class LayeredMethod(AdversarialMethod[LayeredGAN, Pass]):
             self.monitor.update(values["painted"], step)
         return values
 
-    def _after_step(self, batch: TrainingBatch, made: Pass) -> None:
+    def _after_step(self, batch: TrainingBatch, out: Pass) -> None:
         """Keeps E's codes of the references; every process keeps those of all."""
         mapping = self.model.mapping
         if not isinstance(mapping, ShapeBank):
             return
-        read = made.codes.detach()
-        kept = (read.c, read.s, read.defect, batch.reference_product, batch.reference_index)
+        codes = out.codes.detach()
+        kept = (codes.c, codes.s, codes.defect, batch.reference_product, batch.reference_index)
         first = int(len(batch) * processes() * self.config.run.latent_share)  # of the whole batch
         c, s, defect, product, key = (gather_rows(part)[first:] for part in kept)
         mapping.store(Codes(c, s, defect), product, key)

@@ -90,22 +90,22 @@ class Objective:
         return differentiable_augment(x, rng) if self.augment else x
 
     @staticmethod
-    def fakes(batch: TrainingBatch, made: Pass) -> tuple[Tensor, Tensor, Tensor]:
+    def fakes(batch: TrainingBatch, out: Pass) -> tuple[Tensor, Tensor, Tensor]:
         """Painted and restored images, and the defects and products that they are to show."""
         return (
-            torch.cat([made.fake, made.background.clean[made.restored]]),
-            torch.cat([batch.target, torch.full_like(made.restored, NORMAL)]),
-            torch.cat([batch.product, batch.product[made.restored]]),
+            torch.cat([out.fake, out.background.clean[out.restored]]),
+            torch.cat([batch.target, torch.full_like(out.restored, NORMAL)]),
+            torch.cat([batch.product, batch.product[out.restored]]),
         )
 
     # --- D ---------------------------------------------------------------------------------------------------
 
-    def discriminator_terms(self, batch: TrainingBatch, made: Pass, rng: torch.Generator) -> Terms:
+    def discriminator_terms(self, batch: TrainingBatch, out: Pass, rng: torch.Generator) -> Terms:
         """Eq. (1), and Eqs. (6), (7) on real images alone: D's classifiers must not learn from fakes."""
         count = len(batch)
-        images, defect, product = self.fakes(batch, made)
-        outputs = self.model.discriminator(self.seen(torch.cat([batch.image, images.detach()]), rng))
-        real, fake = outputs[:count], outputs[count:]
+        images, defect, product = self.fakes(batch, out)
+        predicted = self.model.discriminator(self.seen(torch.cat([batch.image, images.detach()]), rng))
+        real, fake = predicted[:count], predicted[count:]
         adversarial = paper.adversarial_d(real.of(batch.defect, batch.product), fake.of(defect, product))
         return {"d_adversarial": adversarial} | class_terms(real, batch.defect, batch.product, "d_")
 
@@ -115,59 +115,59 @@ class Objective:
 
     # --- M, E, G ---------------------------------------------------------------------------------------------
 
-    def generator_terms(self, batch: TrainingBatch, made: Pass, rng: torch.Generator) -> Terms:
-        images, defect, product = self.fakes(batch, made)
-        outputs = self.model.discriminator(self.seen(images, rng))
-        terms = {"adversarial": paper.adversarial_g(outputs.of(defect, product))}
-        terms |= class_terms(outputs, defect, product)
+    def generator_terms(self, batch: TrainingBatch, out: Pass, rng: torch.Generator) -> Terms:
+        images, defect, product = self.fakes(batch, out)
+        predicted = self.model.discriminator(self.seen(images, rng))
+        terms = {"adversarial": paper.adversarial_g(predicted.of(defect, product))}
+        terms |= class_terms(predicted, defect, product)
         # E does not follow its own codes of fakes: they would shrink to one constant. The way back starts from the
         # finished image: through it, G would hide notes to itself.
-        found = frozen(self.model.encoder, made.fake, batch.target)
-        back = self.model.generator.background(made.fake.detach())
-        focus = focus_of(batch.image, made)
-        terms |= self._consistency_terms(batch, made, found, back, focus)
-        terms |= layer_terms(batch, made, back)
+        found = frozen(self.model.encoder, out.fake, batch.target)
+        back = self.model.generator.background(out.fake.detach())
+        focus = focus_of(batch.image, out)
+        terms |= self._consistency_terms(batch, out, found, back, focus)
+        terms |= layer_terms(batch, out, back)
         if self.weights.diversity:
-            terms["diversity"] = self._diversity(batch, made)
+            terms["diversity"] = self._diversity(batch, out)
         return terms
 
     def _consistency_terms(
-        self, batch: TrainingBatch, made: Pass, found: Codes, back: Background, focus: Focus
+        self, batch: TrainingBatch, out: Pass, found: Codes, back: Background, focus: Focus
     ) -> Terms:
         """Eqs. (2), (3), (5) and G(x, E(x)) = x."""
-        x, direct = batch.image, made.direct
+        x, direct = batch.image, out.direct
         terms = {
-            "code": losses.code_reconstruction(made.codes.detach(), found, focus.code, same_product(batch)),
+            "code": losses.code_reconstruction(out.codes.detach(), found, focus.code, same_product(batch)),
             "cycle": losses.weighted_l1(x, direct.over(back.clean), focus.cycle),
-            "direct": losses.weighted_l1(x, direct.over(made.background.clean), focus.image),
+            "direct": losses.weighted_l1(x, direct.over(out.background.clean), focus.image),
         }
         if self.weights.split:  # E does not follow G's code: they would agree on nothing
-            there = losses.weighted_l1(made.background.code, made.own.c.detach(), focus.own_code)
+            there = losses.weighted_l1(out.background.code, out.own.c.detach(), focus.own_code)
             terms["split"] = there + losses.weighted_l1(back.code, found.c.detach(), focus.code)
         return terms
 
-    def _diversity(self, batch: TrainingBatch, made: Pass) -> Tensor:
+    def _diversity(self, batch: TrainingBatch, out: Pass) -> Tensor:
         """Eq. (4) on the first half of the latents, the other half's codes beside theirs."""
         count = batch.guided // 2
         if not count:
-            return made.fake.new_zeros(())
-        guide = LatentGuide(self.model.mapping, made.latent[count : 2 * count], batch.product[:count])
-        canvas = made.background.canvas[:count]
-        others = [self.model.generator.render(canvas, codes) for codes in mixtures(made.codes[:count], guide)]
+            return out.fake.new_zeros(())
+        guide = LatentGuide(self.model.mapping, out.latent[count : 2 * count], batch.product[:count])
+        canvas = out.background.canvas[:count]
+        others = [self.model.generator.render(canvas, codes) for codes in mixtures(out.codes[:count], guide)]
         # Normal targets have no defect to differ in.
-        return paper.diversity([made.fake[:count], *others], is_defective(batch.target[:count]))
+        return paper.diversity([out.fake[:count], *others], is_defective(batch.target[:count]))
 
     @torch.no_grad()
-    def measures(self, made: Pass) -> Terms:
+    def measures(self, out: Pass) -> Terms:
         """Mean opacities of what was painted, and of what was removed from the sources that D sees restored."""
-        return {"painted": made.layers.opacity.mean(), "removed": made.background.removed[made.restored].mean()}
+        return {"painted": out.layers.opacity.mean(), "removed": out.background.removed[out.restored].mean()}
 
     # --- warm-up ---------------------------------------------------------------------------------------------
 
     def warmup_terms(self, batch: TrainingBatch, rng: torch.Generator) -> tuple[Terms, Terms]:
         """D learns to tell classes, G to give normal images back, before they play against each other."""
-        outputs = self.model.discriminator(self.seen(batch.image, rng))
-        of_discriminator = class_terms(outputs, batch.defect, batch.product, "d_")
+        predicted = self.model.discriminator(self.seen(batch.image, rng))
+        of_discriminator = class_terms(predicted, batch.defect, batch.product, "d_")
         normal = (~is_defective(batch.defect)).nonzero().flatten()
         if not len(normal):
             return of_discriminator, dict.fromkeys(("fill", "area"), batch.image.new_zeros(()))
@@ -187,13 +187,13 @@ def same_product(batch: TrainingBatch) -> Tensor:
     return ((batch.reference_product == batch.product) & by_reference).float()
 
 
-def focus_of(x: Tensor, made: Pass) -> Focus:
+def focus_of(x: Tensor, out: Pass) -> Focus:
     """Weights around what a pass paints on sources (N, C, S, S), and what it removes from them."""
-    clean, painted = made.background.clean, made.layers.opacity
-    removed = torch.maximum(made.direct.opacity, made.background.removed)
+    clean, painted = out.background.clean, out.layers.opacity
+    removed = torch.maximum(out.direct.opacity, out.background.removed)
     # By what the defect changes: under a wide opacity a thin line would count for little.
-    changed = removed * losses.contrast(clean, x, made.direct.over(clean))
-    repainted = painted * losses.contrast(clean, made.fake)
+    changed = removed * losses.contrast(clean, x, out.direct.over(clean))
+    repainted = painted * losses.contrast(clean, out.fake)
     return Focus(
         image=losses.emphasis(changed),
         cycle=losses.emphasis(torch.maximum(changed, repainted)),
@@ -202,9 +202,9 @@ def focus_of(x: Tensor, made: Pass) -> Focus:
     )
 
 
-def layer_terms(batch: TrainingBatch, made: Pass, back: Background) -> Terms:
+def layer_terms(batch: TrainingBatch, out: Pass, back: Background) -> Terms:
     """Painted opacities are found again in the painted images, all are small, and the fill is the normal image."""
-    first, painted, own = made.background, made.layers.opacity, made.direct.opacity
+    first, painted, own = out.background, out.layers.opacity, out.direct.opacity
     normal = (~is_defective(batch.defect)).to(own.dtype)[:, None, None, None]
     found = losses.mask_match(back.removed, painted.detach())
     agreed = losses.mask_match(first.removed, own.detach()) + losses.mask_match(own, first.removed.detach())

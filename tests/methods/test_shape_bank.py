@@ -1,4 +1,4 @@
-"""M of the layered form: what it remembers, and what it makes of that."""
+"""M of the layered form: which shapes it stores, and what it draws from them."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def still(count: int = 1) -> Latent:
 
 
 def test_a_shape_comes_back_where_it_was() -> None:
-    made, c = fresh(), square(8, 18)
-    made.store(codes(c), products([5]), torch.tensor([5]))
-    found = made(still(), torch.tensor([1]))
+    bank, c = fresh(), square(8, 18)
+    bank.store(codes(c), products([5]), torch.tensor([5]))
+    found = bank(still(), torch.tensor([1]))
     assert torch.allclose(found.c > 0.5, c > 0.5)
     assert torch.allclose(found.s.square().mean(), torch.ones(()), atol=1e-4)
-    assert made(still(), torch.tensor([2])).c.eq(0).all()  # nothing of this class is remembered
-    assert made(still(), torch.tensor([0])).c.eq(0).all()
+    assert bank(still(), torch.tensor([2])).c.eq(0).all()  # nothing of this class is stored
+    assert bank(still(), torch.tensor([0])).c.eq(0).all()
 
 
 def test_places_are_drawn_within_the_reach() -> None:
-    made = fresh()
-    made.store(codes(torch.cat([square(6, 6), square(20, 16)])), products([1, 2]), torch.tensor([1, 2]))
-    many = made(made.draw(64, torch.Generator().manual_seed(0)), torch.ones(64, dtype=torch.int64))
+    bank = fresh()
+    bank.store(codes(torch.cat([square(6, 6), square(20, 16)])), products([1, 2]), torch.tensor([1, 2]))
+    many = bank(bank.draw(64, torch.Generator().manual_seed(0)), torch.ones(64, dtype=torch.int64))
     at = shape_bank.centres(many.c)
     low, high = ((torch.tensor(edge) + 3) / SIZE - 0.5 for edge in ([6, 6], [20, 16]))
     slack = 0.04  # bending moves centres a little
@@ -67,15 +67,15 @@ def test_places_are_drawn_within_the_reach() -> None:
 
 
 def test_shapes_of_the_product_itself_come_first() -> None:
-    made = fresh()
-    made.store(codes(square(6, 6), style=1.0), torch.tensor([0]), torch.tensor([1]))
-    made.store(codes(torch.cat([square(20, 16)] * 3), style=-1.0), torch.tensor([1, 1, 1]), torch.tensor([2, 3, 4]))
-    latent, defect = made.draw(200, torch.Generator().manual_seed(0)), torch.ones(200, dtype=torch.int64)
+    bank = fresh()
+    bank.store(codes(square(6, 6), style=1.0), torch.tensor([0]), torch.tensor([1]))
+    bank.store(codes(torch.cat([square(20, 16)] * 3), style=-1.0), torch.tensor([1, 1, 1]), torch.tensor([2, 3, 4]))
+    latent, defect = bank.draw(200, torch.Generator().manual_seed(0)), torch.ones(200, dtype=torch.int64)
 
     def share(product: int | None) -> float:
         """Of the first product's."""
         wanted = None if product is None else torch.full((200,), product)
-        return (made(latent, defect, wanted).s[:, 0] > 0).float().mean().item()
+        return (bank(latent, defect, wanted).s[:, 0] > 0).float().mean().item()
 
     assert share(0) == pytest.approx(shape_bank.OWN + (1 - shape_bank.OWN) / 4, abs=0.08)
     assert share(1) == pytest.approx((1 - shape_bank.OWN) / 4, abs=0.06)
@@ -111,26 +111,26 @@ def test_mirrors_turns_and_sizes() -> None:
 
 
 def test_an_image_is_kept_once_and_the_newest_of_it() -> None:
-    made = fresh()
+    bank = fresh()
     for style in (1.0, 2.0):
-        made.store(codes(square(10, 10), style=style), products([7]), torch.tensor([7]))
-    assert made.keys.ge(0).sum() == 1
-    assert made.styles[made.keys == 7].eq(2.0).all()
+        bank.store(codes(square(10, 10), style=style), products([7]), torch.tensor([7]))
+    assert bank.keys.ge(0).sum() == 1
+    assert bank.styles[bank.keys == 7].eq(2.0).all()
 
 
 def test_a_full_class_takes_from_no_other() -> None:
-    made = fresh(memory=4)  # two a class
-    made.store(codes(square(10, 10), defect=2), products([50]), torch.tensor([50]))
+    bank = fresh(memory=4)  # two a class
+    bank.store(codes(square(10, 10), defect=2), products([50]), torch.tensor([50]))
     for key in range(5):
-        made.store(codes(square(10, 10 + key)), products([key]), torch.tensor([key]))
-    assert sorted(made.keys.tolist()) == [-1, 3, 4, 50]
+        bank.store(codes(square(10, 10 + key)), products([key]), torch.tensor([key]))
+    assert sorted(bank.keys.tolist()) == [-1, 3, 4, 50]
 
 
 def test_normal_images_and_empty_maps_are_not_kept() -> None:
-    made = fresh()
-    made.store(codes(torch.zeros(1, 2, SIZE, SIZE)), products([1]), torch.tensor([1]))
-    made.store(codes(square(10, 10), defect=0), products([2]), torch.tensor([2]))
-    assert made.keys.eq(-1).all()
+    bank = fresh()
+    bank.store(codes(torch.zeros(1, 2, SIZE, SIZE)), products([1]), torch.tensor([1]))
+    bank.store(codes(square(10, 10), defect=0), products([2]), torch.tensor([2]))
+    assert bank.keys.eq(-1).all()
 
 
 def test_faint_parts_far_off_and_the_edge_are_left_out() -> None:
@@ -146,7 +146,7 @@ def test_centres() -> None:
     assert torch.allclose(shape_bank.centres(c), torch.tensor([[0, 0], [13 / SIZE, 0], [0, 0]]), atol=1e-6)
 
 
-def test_training_fills_the_memory_with_what_references_show() -> None:
+def test_training_stores_the_shapes_of_references() -> None:
     method = small_method(small_config("tiny"))
     mapping = method.model.mapping
     assert isinstance(mapping, ShapeBank)
