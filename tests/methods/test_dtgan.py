@@ -21,7 +21,7 @@ from small_networks import (
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from defectaug.config.resolve import recipe_names
+from defectaug.config.resolve import recipe_names, resolve
 from defectaug.methods.adversarial import NORMAL, Networks
 from defectaug.methods.dtgan.anchor import anchor_like
 from defectaug.methods.dtgan.codes import Codes
@@ -30,7 +30,7 @@ from defectaug.methods.dtgan.guides import LatentGuide, ReferenceGuide
 from defectaug.methods.dtgan.mapping import MappingNetwork
 from defectaug.methods.dtgan.model import DTGAN
 
-RECIPES = recipe_names()
+RECIPES = [name for name in recipe_names() if resolve(name).method in ("dtgan", "layered")]
 CLASSES = torch.tensor([0, 1, 2, 1])
 PRODUCTS = 2  # of small_model
 
