@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.distances import NEIGHBOURS
@@ -138,7 +139,7 @@ def figure(results: Mapping[str, Fidelity], extractor: Extractor) -> Figure:
     }
     title = "How far synthetic and other real images are from the real ones, at equal counts"
     note = "The nearer the two bars are in height, the more the synthetic images are like real ones."
-    return Figure(title, bars(list(shown), series, y_label=extractor.frechet), note)
+    return Figure(title, partial(bars, list(shown), series, y_label=extractor.frechet), note)
 
 
 def findings(about: str, results: Mapping[str, Fidelity], extractor: Extractor) -> list[Finding]:

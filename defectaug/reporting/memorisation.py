@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -148,7 +149,8 @@ def _figures(
     figures = [
         Figure(
             f"How similar the nearest defective image of {context.real.name} is",
-            histogram(
+            partial(
+                histogram,
                 named(similarities),
                 x_label="similarity (correlation), 1 for a copy",
                 mark=(NEAR_DUPLICATE, "copies from here on"),
@@ -161,7 +163,7 @@ def _figures(
         figures.append(
             Figure(
                 f"How far from the nearest defective image of {context.real.name}",
-                histogram(named(found.distances), x_label=label),
+                partial(histogram, named(found.distances), x_label=label),
                 "Memorised images would lie farther to the left than real ones do.",
             )
         )

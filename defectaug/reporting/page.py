@@ -12,7 +12,7 @@ import numpy as np
 
 from defectaug.errors import DataError
 from defectaug.io.images import as_channels, quantise, read_image, resize_float
-from defectaug.reporting.sections import Image, Interval, PictureRow, Section, Table, Value, is_numeric, show
+from defectaug.reporting.sections import Image, Interval, PictureRow, Section, Value, show
 
 TEMPLATE = "page.html.j2"
 MARK = '<meta name="generator" content="defectaug evaluate">'
@@ -34,16 +34,10 @@ def as_html(title: str, sections: Sequence[Section], about: Sequence[tuple[str, 
     environment = Environment(
         loader=PackageLoader("defectaug.reporting", ""), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters |= {
-        "numeric_columns": _numeric_columns, "parts": _parts, "labelled": partial(_labelled, white=white),
-    }  # fmt: skip
+    environment.filters |= {"parts": _parts, "labelled": partial(_labelled, white=white)}
     method = dict.fromkeys(pair for section in sections for pair in section.method)  # sets share most of it
     page = environment.get_template(TEMPLATE)
     return page.render(title=title, mark=MARK, sections=sections, facts=[*method, *about])
-
-
-def _numeric_columns(table: Table) -> list[bool]:
-    return [bool(table.rows) and all(is_numeric(row[n]) for row in table.rows) for n in range(len(table.columns))]
 
 
 def _parts(value: Value) -> list[str]:

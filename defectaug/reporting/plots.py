@@ -1,26 +1,35 @@
-"""Small plots as inline SVG: bars with error bars, a line with a band, histograms. Text and axes take the page's
-colour, so that they read on dark, light and paper. No torch."""
+"""Small plots as inline SVG, drawn by matplotlib: bars with error bars, lines with a band, histograms. No torch."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9")
 """After Okabe and Ito: told apart by the colour-blind, and by their lightness in print."""
-WIDTH, HEIGHT = 640, 290  # of a plot without its legend
-LEFT, RIGHT, TOP, BOTTOM = 58, 24, 12, 52
-LETTER, LINE = 6.8, 19  # width of a letter, as wide as they come on average, and height of a line of the legend
-TURNED = 35  # degrees, of labels that would run into one another
-Range = tuple[float, float]
+INK = "#010203"  # stands for the page's own colour, so that text and axes read on dark, light and paper
+STYLE: Any = {
+    "svg.fonttype": "none", "svg.hashsalt": "defectaug", "text.parse_math": False, "font.size": 9,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "axes.grid": True,
+    "axes.grid.axis": "y", "grid.alpha": 0.15, "legend.frameon": False,
+    **{f"{part}color": INK for part in ("text.", "axes.edge", "axes.label", "xtick.", "ytick.", "grid.")},
+}  # fmt: skip
+LETTERS = 90  # of labels that fit side by side below the axis
+Values = Sequence[float | None]
 
 
 def bars(
     groups: Sequence[str],
-    series: Mapping[str, Sequence[float | None]],
+    series: Mapping[str, Values],
     *,
-    errors: Mapping[str, Sequence[float | None]] | None = None,
+    errors: Mapping[str, Values] | None = None,
     y_label: str = "",
 ) -> str:
     """Groups of bars from 0, one a series, with error bars of ± `errors`.
@@ -28,68 +37,47 @@ def bars(
     Args:
         groups: names below the axis.
         series: a value a group, by the name in the key; None leaves the place empty.
-        errors: half lengths of the error bars, like `series`.
+        errors: half lengths of the error bars, like `series`; they do not reach from a positive value below 0.
         y_label: what the axis shows, with its unit.
     """
-    errors = errors or {}
-    tops = [
-        (value or 0) + (spread or 0)
-        for name, values in series.items()
-        for value, spread in zip(values, errors.get(name, [0.0] * len(values)), strict=True)
-    ]
-    low = min(
-        [0.0]
-        + [
-            value - (spread or 0)
-            for name, values in series.items()
-            for value, spread in zip(values, errors.get(name, [0.0] * len(values)), strict=True)
-            if value is not None and value < 0  # what starts at 0 gets no room below it, as no rate is negative
-        ]
-    )
-    room = (WIDTH - LEFT - RIGHT) / max(len(groups), 1)
-    longest = max((LETTER * len(name) for name in groups), default=0)
-    deeper = math.ceil(max(0.0, longest * math.sin(math.radians(TURNED)) - 24)) if longest > room else 0
-    axis = _Axes((0.0, max(len(groups), 1)), (low, max([*tops, low + 1e-9])), deeper)
-    name = axis.turned_x if longest > room else axis.tick_x
-    body = [axis.frame(y_label), *(name(place + 0.5, group) for place, group in enumerate(groups))]
     width = 0.8 / max(len(series), 1)
-    for number, (key, values) in enumerate(series.items()):
-        spreads = errors.get(key, [None] * len(values))
-        for place, (value, spread) in enumerate(zip(values, spreads, strict=True)):
-            if value is not None:
-                left = place + 0.1 + number * width
-                body.append(axis.bar((left, left + width * 0.92), value, _colour(number), key))
-                if spread:
-                    body.append(axis.whisker(left + width * 0.46, (max(value - spread, low), value + spread), width))
-    return axis.drawn(body, list(series), f"bars: {y_label}")
+
+    def draw(axes: Axes) -> None:
+        for number, (name, values) in enumerate(series.items()):
+            spreads = (errors or {}).get(name, [0.0] * len(values))
+            shown = [(n, v, s or 0.0) for n, (v, s) in enumerate(zip(values, spreads, strict=True)) if v is not None]
+            places = [place + (number + 0.5) * width - 0.4 for place, _, _ in shown]
+            heights = [value for _, value, _ in shown]
+            below = [min(spread, value) if value >= 0 else spread for _, value, spread in shown]
+            whiskers = [below, [spread for _, _, spread in shown]] if errors else None
+            style: Any = {"color": _colour(number), "ecolor": INK, "capsize": 3}
+            axes.bar(places, heights, width * 0.92, yerr=whiskers, label=name, **style)
+        turned = sum(map(len, groups)) > LETTERS
+        turn: Any = {"rotation": 35, "rotation_mode": "anchor", "ha": "right"} if turned else {}
+        axes.set_xticks(range(len(groups)), groups, **turn)
+
+    return _svg(draw, len(series), "", y_label)
 
 
 def line(
     x: Sequence[float],
     series: Mapping[str, Sequence[float]],
     *,
-    bands: Mapping[str, Sequence[Range]] | None = None,
+    bands: Mapping[str, Sequence[tuple[float, float]]] | None = None,
     x_label: str = "",
     y_label: str = "",
 ) -> str:
     """Lines over `x`, one a series, each with a band of (low, high) where `bands` gives one."""
-    bands = bands or {}
-    heights = [value for values in series.values() for value in values]
-    heights += [edge for ranges in bands.values() for both in ranges for edge in both]
-    axis = _Axes(_span(x), (min([0.0, *heights]), max([*heights, 1e-9])))
-    body = [axis.frame(y_label), axis.name_x(x_label), *axis.ticks_x(x)]
-    for number, (name, values) in enumerate(series.items()):
-        colour, solid = _colour(number)
-        if name in bands:
-            upper = [axis.at(place, high) for place, (_, high) in zip(x, bands[name], strict=True)]
-            lower = [axis.at(place, low) for place, (low, _) in zip(x, bands[name], strict=True)]
-            body.append(f'<polygon points="{" ".join(upper + lower[::-1])}" fill="{colour}" opacity="0.2"/>')
-        points = [axis.at(place, value) for place, value in zip(x, values, strict=True)]
-        body.append(
-            f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="2" opacity="{solid}"/>'
-        )
-        body += [f'<circle cx="{p.split(",")[0]}" cy="{p.split(",")[1]}" r="3" fill="{colour}"/>' for p in points]
-    return axis.drawn(body, list(series), f"{y_label} over {x_label}")
+
+    def draw(axes: Axes) -> None:
+        for number, (name, values) in enumerate(series.items()):
+            axes.plot(x, values, "o-", color=_colour(number), label=name)
+            if bands and name in bands:
+                low, high = zip(*bands[name], strict=True)
+                axes.fill_between(x, low, high, color=_colour(number)[0], alpha=0.2)
+        axes.set_ylim(bottom=min([0.0, *(value for values in series.values() for value in values)]))
+
+    return _svg(draw, len(series), x_label, y_label)
 
 
 def histogram(
@@ -107,155 +95,48 @@ def histogram(
         x_label: what the values are, with their unit.
         mark: a value that means something, and what; it is shown by a dashed line even where no value reaches it.
     """
-    finite = {name: [v for v in values if math.isfinite(v)] for name, values in series.items()}
-    low, high = _span([value for values in finite.values() for value in values] + ([mark[0]] if mark else []))
-    step = (high - low) / bins
-    shares: dict[str, list[float]] = {}
-    for name, values in finite.items():
-        counts = [0] * bins
-        for value in values:
-            counts[min(int((value - low) / step), bins - 1)] += 1
-        shares[name] = [100 * count / max(len(values), 1) for count in counts]
-    axis = _Axes((low, high), (0.0, max((share for row in shares.values() for share in row), default=1.0)))
-    body = [axis.frame("images (%)"), axis.name_x(x_label), *axis.ticks_x(_steps((low, high), 6))]
-    for number, row in enumerate(shares.values()):
-        colour, solid = _colour(number)
-        corners = [axis.at(low, 0)]
-        for place, share in enumerate(row):
-            corners += [axis.at(low + place * step, share), axis.at(low + (place + 1) * step, share)]
-        corners.append(axis.at(high, 0))
-        drawn = f'opacity="{solid}" fill="{colour}" fill-opacity="0.25" stroke="{colour}" stroke-width="1.5"'
-        body.append(f'<polygon points="{" ".join(corners)}" {drawn}/>')
-    if mark:
-        body.append(axis.mark_x(*mark))
-    return axis.drawn(body, [f"{name} ({len(values):,})" for name, values in finite.items()], f"histogram of {x_label}")
+    finite = {name: [value for value in values if math.isfinite(value)] for name, values in series.items()}
+    everything = [value for values in finite.values() for value in values] + ([mark[0]] if mark else []) or [0.0]
+    low, high = min(everything), max(everything)
+    ends = (low, high) if high > low else (low - 0.5, high + 0.5)
+
+    def draw(axes: Axes) -> None:
+        for number, (name, values) in enumerate(finite.items()):
+            axes.hist(
+                values, bins=bins, range=ends, weights=[100 / len(values) for _ in values], histtype="stepfilled",
+                label=f"{name} ({len(values):,})", facecolor=(_colour(number)[0], 0.25), edgecolor=_colour(number),
+            )  # fmt: skip
+        if mark:
+            axes.axvline(mark[0], color=INK, linestyle="--")
+            right = mark[0] < sum(ends) / 2  # the side where there is room
+            axes.annotate(
+                f" {mark[1]} ", (mark[0], 0.97), xycoords=("data", "axes fraction"), ha="left" if right else "right"
+            )
+
+    return _svg(draw, len(series), x_label, "images (%)")
 
 
-class _Axes:
-    """From the values' units to pixels; `deeper` is room for long labels below the axis."""
+def _svg(draw: Callable[[Axes], None], count: int, x_label: str, y_label: str) -> str:
+    """What `draw` puts on axes, as an SVG element, with a legend below where there are several series."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
-    def __init__(self, x: Range, y: Range, deeper: int = 0) -> None:
-        self.x, self.y = x, (y[0], y[1] + 0.05 * (y[1] - y[0]))
-        self._deeper = deeper
-
-    def left(self, value: float) -> float:
-        return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (WIDTH - LEFT - RIGHT)
-
-    def top(self, value: float) -> float:
-        return HEIGHT - BOTTOM - (value - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - TOP - BOTTOM)
-
-    def at(self, x: float, y: float) -> str:
-        return f"{self.left(x):.1f},{self.top(y):.1f}"
-
-    def frame(self, label: str) -> str:
-        """Both axes, and four rules with their values."""
-        zero = self.top(0)
-        parts = [_rule(LEFT, TOP, LEFT, HEIGHT - BOTTOM, 0.6), _rule(LEFT, zero, WIDTH - RIGHT, zero, 0.6)]
-        for value in _steps(self.y):
-            height = self.top(value)
-            parts.append(_rule(LEFT, height, WIDTH - RIGHT, height, 0.15))
-            parts.append(_text(LEFT - 6, height + 4, _short(value), "end"))
-        middle = (TOP + HEIGHT - BOTTOM) / 2
-        turned = f'transform="rotate(-90 14 {middle})"'
-        return "".join([*parts, _text(14, middle, label, "middle", turned)])
-
-    def name_x(self, label: str) -> str:
-        return _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM + 34, label, "middle")
-
-    def tick_x(self, value: float, label: str) -> str:
-        return _text(self.left(value), HEIGHT - BOTTOM + 16, label, "middle")
-
-    def ticks_x(self, values: Sequence[float]) -> list[str]:
-        """Values below the axis, without those that would run into the one before."""
-        shown: list[str] = []
-        free = -math.inf
-        for value in values:
-            label = _short(value)
-            half = LETTER * len(label) / 2
-            if self.left(value) - half >= free:
-                shown.append(self.tick_x(value, label))
-                free = self.left(value) + half + 4
-        return shown
-
-    def turned_x(self, value: float, label: str) -> str:
-        x, y = self.left(value) + 4, HEIGHT - BOTTOM + 15
-        return _text(x, y, label, "end", f'transform="rotate(-{TURNED} {x:.1f} {y})"')
-
-    def mark_x(self, value: float, label: str) -> str:
-        """An upright dashed line, and what it means on the side where there is room."""
-        x, right = self.left(value), self.left(value) < (LEFT + WIDTH - RIGHT) / 2
-        rule = _rule(x, TOP, x, HEIGHT - BOTTOM, 0.8, 'stroke-dasharray="5 4"')
-        return rule + _text(x + (6 if right else -6), TOP + 12, label, "start" if right else "end")
-
-    def bar(self, sides: Range, value: float, colour: tuple[str, float], name: str) -> str:
-        top, bottom = sorted((self.top(value), self.top(0)))
-        box = f'x="{self.left(sides[0]):.1f}" y="{top:.1f}" width="{self.left(sides[1]) - self.left(sides[0]):.1f}"'
-        hint = f"<title>{escape(name)}: {_short(value)}</title>"
-        return f'<rect {box} height="{max(bottom - top, 0.5):.1f}" {_filled(colour)}>{hint}</rect>'
-
-    def drawn(self, body: Sequence[str], names: Sequence[str], label: str) -> str:
-        """The SVG, its legend below."""
-        high = HEIGHT + self._deeper
-        legend, more = _legend(names, high)
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {high + more}" role="img"'
-        return f'{head} font-family="sans-serif" aria-label="{escape(label)}">{"".join(body)}{legend}</svg>'
-
-    def whisker(self, place: float, ends: Range, width: float) -> str:
-        x, (low, high) = self.left(place), (self.top(ends[0]), self.top(ends[1]))
-        half = min(4.0, (self.left(place + width) - x) / 3)
-        rules = ((x, low, x, high), (x - half, low, x + half, low), (x - half, high, x + half, high))
-        return "".join(_rule(*ends_of_rule, 1) for ends_of_rule in rules)
-
-
-def _steps(y: Range, about: int = 4) -> list[float]:
-    """Round values between the ends, `about` so many."""
-    rough = (y[1] - y[0]) / about
-    unit = 10 ** math.floor(math.log10(rough))
-    step = min((unit * factor for factor in (1, 2, 5, 10)), key=lambda size: abs(size - rough))
-    first = math.ceil(y[0] / step)
-    return [number * step for number in range(first, math.floor(y[1] / step) + 1)]
-
-
-def _span(values: Sequence[float]) -> Range:
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    written = io.StringIO()
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that matplotlib's own font lacks: the browser has them
+        figure = Figure((6.4, 2.9 + 0.2 * math.ceil(count / 2)), layout="constrained")
+        axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
+        draw(axes)
+        if count > 1:
+            figure.legend(loc="outside lower left", ncols=2)
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(written, format="svg", transparent=True, metadata=nothing)
+    svg = written.getvalue().replace(INK, "currentColor")
+    label = escape(f"{y_label} over {x_label}" if x_label else y_label)
+    return f'<svg role="img" aria-label="{label}" {svg[svg.index("<svg") + 5 :]}'
 
 
 def _colour(number: int) -> tuple[str, float]:
     """Colour and opacity of a series; paler where all colours are taken."""
     again, place = divmod(number, len(COLOURS))
     return COLOURS[place], (1.0, 0.5, 0.25)[min(again, 2)]
-
-
-def _filled(colour: tuple[str, float]) -> str:
-    return f'fill="{colour[0]}"' + (f' fill-opacity="{colour[1]:.1f}"' if colour[1] < 1 else "")
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _rule(x1: float, y1: float, x2: float, y2: float, opacity: float, more: str = "") -> str:
-    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-    return f'<line {ends} {more} stroke="currentColor" stroke-opacity="{opacity}"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
-    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text {place} {more} fill="currentColor" font-size="13">{escape(text)}</text>'
-
-
-def _legend(names: Sequence[str], top: float) -> tuple[str, int]:
-    """A line of the legend or more, below `top`; and their height."""
-    if len(names) < 2:
-        return "", 0
-    parts, x, row = [], float(LEFT), 0
-    for number, name in enumerate(names):
-        width = 30 + LETTER * len(name)
-        if x > LEFT and x + width > WIDTH:
-            x, row = float(LEFT), row + 1
-        y = top + row * LINE
-        box = f'<rect x="{x:.0f}" y="{y:.0f}" width="10" height="10" {_filled(_colour(number))}/>'
-        parts.append(box + _text(x + 14, y + 10, name, "start"))
-        x += width
-    return "".join(parts), (row + 1) * LINE

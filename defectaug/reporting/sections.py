@@ -7,7 +7,7 @@ show them. No torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -56,13 +56,17 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"{self.title}: {len(row)} values under {len(self.columns)} headings: {row}")
 
+    def is_numeric(self, column: int) -> bool:
+        """Whether a column is set to the right: no text in it."""
+        return bool(self.rows) and not any(isinstance(row[column], str) for row in self.rows)
+
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot as inline SVG (see `plots.py`), for the HTML report alone."""
+    """A plot, drawn as inline SVG for the HTML report alone (see `plots.py`)."""
 
     title: str
-    svg: str
+    svg: Callable[[], str]
     note: str = ""
 
 
@@ -147,11 +151,6 @@ def show(value: Value) -> str:
     if isinstance(value, int | np.integer):
         return f"{int(value):,}"
     return _number(value) if isinstance(value, float | np.floating) else str(value)
-
-
-def is_numeric(value: Value) -> bool:
-    """Whether a value is set to the right, under the other numbers of its column."""
-    return not isinstance(value, str)
 
 
 def plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from defectaug.benchmark.intervals import RULE, Difference
@@ -187,7 +188,8 @@ def _rates(result: StudyResult) -> Figure:
     names = [*result.products, ALL]
     shown = [one for one in result.conditions if not result.is_swept(one.name)]
     rates = {one.name: [per_cent(one, name) for name in names] for one in shown}
-    svg = bars(
+    svg = partial(
+        bars,
         names,
         {name: [rate.mean for rate in row] for name, row in rates.items()},
         errors={name: [rate.deviation for rate in row] for name, row in rates.items()},
@@ -208,7 +210,8 @@ def _sweep(result: StudyResult, synthetic: str) -> Figure | None:
     # More lines than these cannot be told apart; the table has them all
     names = [ALL, *(result.products if 1 < len(result.products) <= LINES else ())]
     rates = {name: [per_cent(one, name) for one in shown] for name in names}
-    svg = line(
+    svg = partial(
+        line,
         [result.per_real(one) for one in shown],
         {name: [rate.mean for rate in row] for name, row in rates.items()},
         bands={ALL: [(max(rate.mean - rate.deviation, 0), rate.mean + rate.deviation) for rate in rates[ALL]]},

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from defectaug.reporting.sections import Interval, Section, Table, Value, is_numeric, show
+from defectaug.reporting.sections import Interval, Section, Table, Value, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,8 +69,7 @@ def _table(table: Table, *, below: bool = False) -> RichTable:
     shown = RichTable(title=Text(table.title), title_justify="left", title_style="", box=box.SIMPLE, pad_edge=False)
     side: Literal["left", "right"]
     for number, name in enumerate(table.columns):
-        column = [row[number] for row in table.rows]
-        side = "right" if column and all(map(is_numeric, column)) else "left"
+        side = "right" if table.is_numeric(number) else "left"
         shown.add_column(Text(name), justify=side, overflow="fold")  # no part of a name or number is cut off
     for row in table.rows:
         shown.add_row(*(Text(shown_as(value)) for value in row))
