@@ -23,7 +23,7 @@ class StudySettings:
         image_size: side of the square that whole images are squeezed to, pixels.
         steps, batch_size: length of a training, the same for every condition, in steps of so many images.
         rate: learning rate; None for the classifier's usual one. `weight_decay` is AdamW's.
-        checks: how often a training is judged on the validation images; the best of these states is tested.
+        checks: how often a training is evaluated on the validation images; the best of these states is tested.
         oversample: draw every product x defect equally often, however few images it has.
         augmentations: the methods compared. CutMix, CutOut and MixUp come on top of the traditional ones.
         synthetic_with: those of them that are also tried with each synthetic set.
@@ -32,7 +32,7 @@ class StudySettings:
             fullest one.
         sweep: further amounts, tried with the first of `synthetic_with`.
         fill: `scarce` gives synthetic images to the categories with the fewest real ones first; `even` spreads them
-            over all categories alike.
+            equally over all categories.
         real_share: least share of real images among those drawn from a category that holds both; 0 draws all images
             of a category alike.
         reversal: weight of the real-or-synthetic head behind a gradient reversal layer; 0 leaves it out.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ STYLE: Any = {
     "axes.grid.axis": "y", "grid.alpha": 0.15, "legend.frameon": False,
     **{f"{part}color": INK for part in ("text.", "axes.edge", "axes.label", "xtick.", "ytick.", "grid.")},
 }  # fmt: skip
-LETTERS = 90  # of labels that fit side by side below the axis
+LETTERS = 90  # of labels that fit side by side
 Values = Sequence[float | None]
 
 
@@ -51,12 +51,12 @@ def bars(
             below = [min(spread, value) if value >= 0 else spread for _, value, spread in shown]
             whiskers = [below, [spread for _, _, spread in shown]] if errors else None
             style: Any = {"color": _colour(number), "ecolor": INK, "capsize": 3}
-            axes.bar(places, heights, width * 0.92, yerr=whiskers, label=name, **style)
+            axes.bar(places, heights, width * 0.92, yerr=whiskers, label=_label(name), **style)
         turned = sum(map(len, groups)) > LETTERS
         turn: Any = {"rotation": 35, "rotation_mode": "anchor", "ha": "right"} if turned else {}
         axes.set_xticks(range(len(groups)), groups, **turn)
 
-    return _svg(draw, len(series), "", y_label)
+    return _svg(draw, series, "", y_label)
 
 
 def line(
@@ -71,13 +71,13 @@ def line(
 
     def draw(axes: Axes) -> None:
         for number, (name, values) in enumerate(series.items()):
-            axes.plot(x, values, "o-", color=_colour(number), label=name)
+            axes.plot(x, values, "o-", color=_colour(number), label=_label(name))
             if bands and name in bands:
                 low, high = zip(*bands[name], strict=True)
                 axes.fill_between(x, low, high, color=_colour(number)[0], alpha=0.2)
         axes.set_ylim(bottom=min([0.0, *(value for values in series.values() for value in values)]))
 
-    return _svg(draw, len(series), x_label, y_label)
+    return _svg(draw, series, x_label, y_label)
 
 
 def histogram(
@@ -104,7 +104,8 @@ def histogram(
         for number, (name, values) in enumerate(finite.items()):
             axes.hist(
                 values, bins=bins, range=ends, weights=[100 / len(values) for _ in values], histtype="stepfilled",
-                label=f"{name} ({len(values):,})", facecolor=(_colour(number)[0], 0.25), edgecolor=_colour(number),
+                label=_label(f"{name} ({len(values):,})"), facecolor=(_colour(number)[0], 0.25),
+                edgecolor=_colour(number),
             )  # fmt: skip
         if mark:
             axes.axvline(mark[0], color=INK, linestyle="--")
@@ -113,27 +114,34 @@ def histogram(
                 f" {mark[1]} ", (mark[0], 0.97), xycoords=("data", "axes fraction"), ha="left" if right else "right"
             )
 
-    return _svg(draw, len(series), x_label, "images (%)")
+    return _svg(draw, series, x_label, "images (%)")
 
 
-def _svg(draw: Callable[[Axes], None], count: int, x_label: str, y_label: str) -> str:
+def _svg(draw: Callable[[Axes], None], names: Iterable[str], x_label: str, y_label: str) -> str:
     """What `draw` puts on axes, as an SVG element, with a legend below where there are several series."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    lengths = [len(name) for name in names]
+    columns = max(1, min(len(lengths), LETTERS // (max(lengths, default=0) + 9)))  # with its colour and a count
     written = io.StringIO()
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that matplotlib's own font lacks: the browser has them
-        figure = Figure((6.4, 2.9 + 0.2 * math.ceil(count / 2)), layout="constrained")
+        figure = Figure((6.4, 2.9 + 0.2 * math.ceil(len(lengths) / columns)), layout="constrained")
         axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
         draw(axes)
-        if count > 1:
-            figure.legend(loc="outside lower left", ncols=2)
+        if len(lengths) > 1:
+            figure.legend(loc="outside lower left", ncols=columns)
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(written, format="svg", transparent=True, metadata=nothing)
     svg = written.getvalue().replace(INK, "currentColor")
     label = escape(f"{y_label} over {x_label}" if x_label else y_label)
     return f'<svg role="img" aria-label="{label}" {svg[svg.index("<svg") + 5 :]}'
+
+
+def _label(name: str) -> str:
+    """A name for the legend, which leaves out those that begin with an underscore."""
+    return f"\u200b{name}" if name.startswith("_") else name
 
 
 def _colour(number: int) -> tuple[str, float]:

@@ -38,7 +38,7 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, metavar="N", help="steps of each training of a classifier")
     made.add_argument("--image-size", type=int, metavar="S", help="side that images are squeezed to (default 128)")
     made.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each kind (default 5)")
-    made.add_argument("--real-share", type=float, metavar="X", help="least share of real images in a category's draws")
+    made.add_argument("--real-share", type=float, metavar="X", help="least share of real images drawn from a category")
     made.add_argument("--reversal", type=float, metavar="X", help="weight of the real-or-synthetic head; 0: none")
     made.add_argument("--per-cell", type=int, metavar="N", help="synthetic images of each product and defect")
     made.add_argument("--seed", type=int, default=0, help="of split and synthesis")

@@ -103,8 +103,8 @@ def draw(models: Mapping[str, Path], defect: str, test: DataIndex, options: argp
 
 def spread_over(index: DataIndex, defect: str, count: int) -> list[Path]:
     """Images of a class, of the products in turn."""
-    cells = [cell for product in index.products if (cell := index.category(product, defect))]
-    return [cells[n % len(cells)][n // len(cells) % len(cells[n % len(cells)])].path for n in range(count)]
+    found = [samples for product in index.products if (samples := index.category(product, defect))]
+    return [found[n % len(found)][n // len(found) % len(found[n % len(found)])].path for n in range(count)]
 
 
 def summary(result: EvaluationResult, made: Mapping[str, Sequence[Path]]) -> Table:

@@ -171,6 +171,15 @@ def test_the_legend_names_every_series() -> None:
     assert len({texts(svg)[name][:2] for name in series}) == 5
 
 
+def test_a_legend_shows_every_name_in_full() -> None:
+    """Long ones below one another, and those that begin with an underscore, too."""
+    names = [f"traditional + {'a long name of ' * 3}set {number}" for number in range(2)]
+    found = texts(plots.bars(["a"], {name: [1.0] for name in (*names, "_hidden", "<$x$>")}))
+    assert {*names, "\u200b_hidden", "<$x$>"} <= set(found)
+    assert {found[name][0] for name in names} == {found[names[0]][0]}
+    assert "\u200b_hidden (1)" in texts(plots.histogram({"_hidden": [1.0], "seen": [2.0]}))
+
+
 def test_histograms_have_round_ticks_counts_and_a_mark() -> None:
     svg = plots.histogram({"a": [0.1234, 0.3], "b": [0.6789]}, x_label="x", mark=(0.9, "copies from here on"))
     found = texts(svg)
