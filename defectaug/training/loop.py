@@ -90,15 +90,16 @@ class Loop:
         log = MetricLog(self.folder, self.at.step) if rank() == 0 else None
         try:
             with termination_as_interrupt(repeats=processes() > 1) as interrupted:
-                stopped = self._stopped(interrupted)
-                while self.fraction() < 1 and not stopped:
-                    self._step(log)
-                    stopped = self._stopped(interrupted)
+                while not (stopped := self._stopped(interrupted)) and self.fraction() < 1:
+                    values = self._step()
+                    if log is not None:
+                        self._report(log, values)
                 self._save()  # a signal that comes now waits for it
             if stopped:
                 self.log(f"interrupted at step {self.at.step}; the state is saved, --resume goes on from there")
                 raise KeyboardInterrupt
-            self._finish(log)
+            if log is not None:
+                self._finish(log)
         finally:
             if log is not None:
                 log.close()
@@ -108,26 +109,29 @@ class Loop:
         stop, self.at.seconds = agree(interrupted.is_set(), self.at.seconds)
         return stop
 
-    def _step(self, log: MetricLog | None) -> None:
-        start = time.monotonic()
-        at, run = self.at, self.run
-        if at.step == run.warmup:
+    def _step(self) -> dict[str, float]:
+        at, start = self.at, time.monotonic()
+        if at.step == self.run.warmup:
             self.method.begin_validation()
         values = self.method.step(self._batch(), at.step, self.fraction())
         at.step += 1
         took = time.monotonic() - start
         at.seconds += took
         self.pace = 0.9 * self.pace + 0.1 * took if self.pace else took
-        if log is None:
-            return
+        return values
+
+    def _report(self, log: MetricLog, values: dict[str, float]) -> None:
+        """What is due after a step."""
+        at, run = self.at, self.run
         if at.step % run.log_every == 0 or at.step == 1:
             log.write(at.step, values | {"images_per_second": at.step * run.batch_size / at.seconds})
-        if at.step % run.sample_every == 0:
-            self._sample()
-        if at.step % run.validate_every == 0 and at.step > run.warmup:
-            self._validate(log)
-        if at.step % run.save_every == 0:
-            self._save()
+        if self.fraction() < 1:  # else it all comes in the end
+            if at.step % run.sample_every == 0:
+                self._sample()
+            if at.step % run.validate_every == 0 and at.step > run.warmup:
+                self._validate(log)
+            if at.step % run.save_every == 0:
+                self._save()
         if self.progress:
             self.progress(at.step, self._expected())
 
@@ -165,9 +169,7 @@ class Loop:
         if not self.at.best_step:
             write_weights(self.folder, self.method.weights())
 
-    def _finish(self, log: MetricLog | None) -> None:
-        if log is None:
-            return
+    def _finish(self, log: MetricLog) -> None:
         if self.at.step > self.run.warmup:
             self._validate(log)
         self._sample()
