@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import timing
+from benchmarks import children, system, timing
 from benchmarks.__main__ import main
 from benchmarks.plain import PlainMethod
 from small_networks import CPU, small_config, small_method, training_batch
@@ -17,7 +17,7 @@ from defectaug.methods.layered import codes
 
 @pytest.mark.parametrize("recipe", ["tiny", "paper", "ablation_a"])
 def test_fast_step_equals_the_plain_one(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The leak below the threshold looks at the sign of all gradients together: it depends on which terms share a pass.
+    # The leak below the threshold depends on the sign of all gradients together: on which terms share a pass.
     monkeypatch.setattr(codes, "LEAK", 0.0)
     config = small_config(recipe, {"run": {"r1_every": 2, "augment": recipe != "paper"}})
     fast, plain = small_method(config), PlainMethod(config, 3, 2, CPU.device, 0)
@@ -27,12 +27,12 @@ def test_fast_step_equals_the_plain_one(recipe: str, monkeypatch: pytest.MonkeyP
                 group["eps"] = 1e-2  # else Adam makes whole steps of rounding errors, where a gradient is 0
     for step in range(3):
         batch = training_batch(8, seed=step)
-        ours, theirs = fast.step(batch, step, 0.0), plain.play(batch, step, 0.0)
-        terms = {name: value for name, value in ours.items() if name not in ("painted", "removed")}
-        assert theirs == pytest.approx(terms, rel=1e-4, abs=1e-6)
+        values, plain_terms = fast.step(batch, step, 0.0), plain.step(batch, step, 0.0)
+        terms = {name: value for name, value in values.items() if name not in ("painted", "removed")}
+        assert plain_terms == pytest.approx(terms, rel=1e-4, abs=1e-6)
     weights = zip(fast.average.shadow.parameters(), plain.average.shadow.parameters(), strict=True)
     # 1e-7 after one step; then a pixel or two lie on different sides of the threshold.
-    assert all(torch.allclose(ours, theirs, atol=5e-5) for ours, theirs in weights)
+    assert all(torch.allclose(weight, plain_weight, atol=5e-5) for weight, plain_weight in weights)
 
 
 def test_works_are_timed_in_turns() -> None:
@@ -48,11 +48,17 @@ def test_operations_are_counted() -> None:
     assert timing.flops(lambda: (a @ torch.ones(8, 2)).sum().backward()) == 2 * (2 * 4 * 8 * 2)  # there and back
 
 
+def test_the_network_has_a_share_of_a_synthesis(tmp_path: Path) -> None:
+    seconds = children.network(system.MODEL, system.DATA, "4", str(tmp_path / "out"))
+    assert 0 < seconds["network"] < seconds["seconds"]
+
+
 def test_the_suite_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "numbers.json"
-    made = main(["--quick", "--only", "training", "index", "--recipes", "tiny", "--device", "cpu", "--json", str(file)])
-    assert json.loads(file.read_text()) == made
-    assert made["machine"]["quick"] and made["training tiny"]["utilisation"] > 0
-    assert made["index 1"]["images"] == 200
+    flags = ["--recipes", "tiny", "--device", "cpu", "--json", str(file)]
+    results = main(["--quick", "--only", "training", "index", *flags])
+    assert json.loads(file.read_text()) == results
+    assert results["machine"]["quick"] and results["training tiny"]["utilisation"] > 0
+    assert results["index 1"]["images"] == 200
     printed = capsys.readouterr().out.splitlines()
     assert printed[1].startswith("train tiny at 32, batch 4: ") and len(printed) == 4

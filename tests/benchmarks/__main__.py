@@ -8,18 +8,20 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-# The setting that training runs with has to be there before PyTorch is (see defectaug.training.api).
-import defectaug.training.api  # noqa: F401  # isort: skip
+from defectaug.cli.process import prepare_training
+
+if __name__ == "__main__":  # as `defectaug train` does, before PyTorch is imported
+    prepare_training()
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a folder, this is no package yet
+
 import torch
 
-from defectaug.device import Compute, choose
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a folder, this is no package yet
 from benchmarks import reference, system, training
+from benchmarks.timing import Result
+from defectaug.device import Compute, choose
 
 PARTS = ("startup", "training", "synthesis", "index", "reference")
 
@@ -37,57 +39,29 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), metavar="FILE", help="file to write")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the suite; the numbers say nothing")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the suite; the numbers mean nothing")
     return parser.parse_args(arguments)
 
 
-def measure(options: argparse.Namespace, compute: Compute) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Name, line and numbers of each result, as they come."""
+def measure(options: argparse.Namespace, compute: Compute) -> Iterator[tuple[str, Result]]:
+    """Name and numbers of each result, as they come."""
     quick, repeats = options.quick, 1 if options.quick else options.repeats
     if "startup" in options.only:
-        taken = system.startup(repeats)
-        yield "startup", f"defectaug --help: {training.spread(taken)}", asdict(taken)
+        yield "startup", system.startup(repeats)
     if "training" in options.only:
+        size, batch = (32, 4) if quick else (options.image_size, options.batch_size)
         for recipe in options.recipes:
-            size, batch = (32, 4) if quick else (options.image_size, options.batch_size)
-            made = training.benchmark(recipe, compute, repeats, size, batch, small=quick)
-            yield f"training {recipe}", training_line(made), asdict(made) | {
-                "images_per_second": made.images_per_second,
-                "speedup": made.speedup,
-                "utilisation": made.utilisation,
-            }
+            yield f"training {recipe}", training.benchmark(recipe, compute, repeats, size, batch, small=quick)
     if "reference" in options.only and options.reference is not None:
         size, batch = (64, 2) if quick else (options.image_size or 128, options.batch_size or 8)
-        against = reference.benchmark(options.reference, compute, repeats, size, batch)
-        yield "reference", (
-            f"stargan-v2 at {against.image_size}, batch {against.batch_size}: {against.theirs:.2f} s a step, "
-            f"ablation_a {against.ours:.2f} s, {against.speedup:.1f} times as fast"
-        ), asdict(against) | {"speedup": against.speedup}
+        yield "reference", reference.benchmark(options.reference, compute, repeats, size, batch)
     with tempfile.TemporaryDirectory() as folder:
         if "synthesis" in options.only:
             for count in [8] if quick else options.synthesise:
-                painted = system.synthesis(count, Path(folder), *system.demonstration())
-                yield f"synthesis {count}", (
-                    f"synthesize {painted.images:,}: {painted.seconds:.1f} s, "
-                    f"{painted.images_per_second:.1f} images/s, first image after {painted.first:.1f} s, "
-                    f"{painted.memory / 1e6:,.0f} MB, "
-                    f"network {painted.network:.0%} of the time"
-                ), asdict(painted)
+                yield f"synthesis {count}", system.synthesis(count, Path(folder))
         if "index" in options.only:
-            for turn, found in enumerate(system.indexing(200 if quick else options.index, Path(folder)), start=1):
-                yield f"index {turn}", (
-                    f"index {found.images:,} (time {turn}): list {found.index:.1f} s, "
-                    f"{found.index_memory / found.images:,.0f} B an image; headers {found.survey:.1f} s, "
-                    f"{found.survey_memory / found.images:,.0f} B"
-                ), asdict(found)
-
-
-def training_line(made: training.TrainingResult) -> str:
-    return (
-        f"train {made.recipe} at {made.image_size}, batch {made.batch_size}: {made.seconds:.3f} s a step, "
-        f"{made.images_per_second:.1f} images/s, {made.speedup:.1f} times the plain step ({made.plain:.3f} s), "
-        f"{made.utilisation:.0%} of {made.ceiling / 1e9:,.0f} GFLOP/s, {made.memory / 1e6:,.0f} MB"
-    )
+            for turn, result in enumerate(system.indexing(200 if quick else options.index, Path(folder)), start=1):
+                yield f"index {turn}", result
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -102,12 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "torch": torch.__version__,
         "quick": options.quick,
     }
-    note = " (quick: the numbers say nothing)" if options.quick else ""
+    note = " (quick: the numbers mean nothing)" if options.quick else ""
     print(f"{machine['device']}, torch {machine['torch']}{note}")
     results: dict[str, Any] = {"machine": machine}
-    for name, line, numbers in measure(options, compute):
-        print(line, flush=True)
-        results[name] = numbers
+    for name, result in measure(options, compute):
+        print(result, flush=True)
+        results[name] = result.numbers()
         options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     print(f"written to {options.json}", file=sys.stderr)
     return results

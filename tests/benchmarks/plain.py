@@ -52,7 +52,7 @@ class PlainMethod:
             for group in optimizer.param_groups:
                 group["foreach"] = False
 
-    def play(self, batch: Batch, step: int, fraction: float) -> dict[str, float]:
+    def step(self, batch: Batch, step: int, fraction: float) -> dict[str, float]:
         """One full step of D and of M, E, G (no warm-up); its terms."""
         model, objective, run = self.method.model, self.method.objective, self.config.run
         rows = TrainingBatch.on(self.method.compute.device, batch, int(len(batch) * run.latent_share))

@@ -1,4 +1,4 @@
-"""The training step of a clone of clovaai/stargan-v2, timed beside ours at the same resolution and batch.
+"""The training step of a clone of clovaai/stargan-v2, timed beside this package's at the same resolution and batch.
 
 At 128 x 128 the clone's own widths are those of recipe `ablation_a`; at other sizes it chooses others.
 """
@@ -18,9 +18,9 @@ import torch
 
 from defectaug.config.resolve import resolve
 from defectaug.device import Compute
-from defectaug.methods.dtgan.method import DTGANMethod
 
-from .timing import in_turns
+from .plain import trained
+from .timing import Result, in_turns
 from .training import DOMAINS, PRODUCTS, random_batch
 
 UNUSED = ("ffmpeg", "munch", "metrics.eval", "core.data_loader", "core.wing")
@@ -37,7 +37,7 @@ class Namespace(dict):
 
 
 class _Absent(types.ModuleType):
-    """Stands for a module that is imported and not used."""
+    """Takes the place of a module that is imported and not used."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -60,17 +60,23 @@ def _importable(clone: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class ReferenceResult:
+class ReferenceResult(Result):
     """Seconds a step: of the clone's code, and of recipe `ablation_a`."""
 
     image_size: int
     batch_size: int
-    theirs: float
-    ours: float
+    reference: float
+    package: float
 
     @property
     def speedup(self) -> float:
-        return self.theirs / self.ours
+        return self.reference / self.package
+
+    def __str__(self) -> str:
+        return (
+            f"stargan-v2 at {self.image_size}, batch {self.batch_size}: {self.reference:.2f} s a step, "
+            f"ablation_a {self.package:.2f} s, {self.speedup:.1f} times as fast"
+        )
 
 
 class ReferenceStep:
@@ -97,11 +103,11 @@ class ReferenceStep:
             )
             for name, net in self.nets.items()
         }
-        draw = torch.Generator().manual_seed(0)
+        rng = torch.Generator().manual_seed(0)
         self.x, self.x_ref, self.x_ref2 = (
-            (torch.rand(batch, 3, size, size, generator=draw) * 2 - 1).to(device) for _ in range(3)
+            (torch.rand(batch, 3, size, size, generator=rng) * 2 - 1).to(device) for _ in range(3)
         )
-        self.z, self.z2 = (torch.randn(batch, 16, generator=draw).to(device) for _ in range(2))
+        self.z, self.z2 = (torch.randn(batch, 16, generator=rng).to(device) for _ in range(2))
         self.y = (torch.arange(batch) % DOMAINS).to(device)
 
     def __call__(self) -> None:
@@ -116,11 +122,11 @@ class ReferenceStep:
         for name, average in self.averages.items():
             s.moving_average(nets[name], average, beta=0.999)
 
-    def _step(self, loss: torch.Tensor, players: list[str]) -> None:
+    def _step(self, loss: torch.Tensor, networks: list[str]) -> None:
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         loss.backward()
-        for name in players:
+        for name in networks:
             self.optimizers[name].step()
 
 
@@ -132,10 +138,9 @@ def benchmark(clone: Path, compute: Compute, repeats: int, size: int = 128, batc
     """
     if not (clone / "core" / "solver.py").is_file():
         raise FileNotFoundError(f"{clone}: no core/solver.py; give a clone of clovaai/stargan-v2")
-    theirs = ReferenceStep(clone, size, batch, compute.device)
+    step = ReferenceStep(clone, size, batch, compute.device)
     config = resolve("ablation_a", flags={"network": {"image_size": size, "channels": 3}, "run": {"batch_size": batch}})
-    ours = DTGANMethod(config, DOMAINS, PRODUCTS, compute, seed=0)
-    rows = random_batch(config)
-    works = {"theirs": theirs, "ours": lambda: ours.step(rows, 1, 0.0)}
+    package, images = trained(config, DOMAINS, PRODUCTS, compute, seed=0), random_batch(config)
+    works = {"reference": step, "package": lambda: package.step(images, 1, 0.0)}
     times = in_turns(works, compute.device, repeats, warmups=1)
-    return ReferenceResult(size, batch, times["theirs"].median, times["ours"].median)
+    return ReferenceResult(size, batch, times["reference"].median, times["package"].median)

@@ -10,47 +10,29 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .timing import HERE, Seconds, run
+from .timing import HERE, Result, Seconds, run
 
 LINKS = 50_000  # hard links of one file: a common file system's limit is 65,000
-
-INDEX = """
-import json, resource, sys, time
-from defectaug.data.index import index_folder
-from defectaug.data.survey import survey
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-before, start = peak(), time.perf_counter()
-index = index_folder(sys.argv[1])
-indexed, held = time.perf_counter() - start, peak() - before
-survey(index)
-print(json.dumps([len(index), indexed, held, time.perf_counter() - start - indexed, peak() - before]))
-"""
-
-SHARE = """
-import json, sys, time
-import defectaug
-from defectaug.bundle import load_model
-model, spent = load_model(sys.argv[1], "auto"), 0.0
-class Watched:
-    def __getattr__(self, name):
-        found = getattr(model, name)
-        if name not in ("paint", "latent_codes", "reference_codes"):
-            return found
-        def call(*arguments):
-            global spent
-            start = time.perf_counter()
-            made = found(*arguments)
-            made = made if name != "paint" else type(made)(*(part.cpu() for part in vars(made).values()))
-            spent += time.perf_counter() - start
-            return made
-        return call
-made = defectaug.synthesize(model=Watched(), source=sys.argv[2], n=int(sys.argv[3]), product="A", out=sys.argv[4])
-print(json.dumps([made.synthetic, made.seconds, spent]))
-"""
+CHILDREN = str(Path(__file__).with_name("children.py"))
+MODEL, DATA = str(HERE / "models" / "demo"), str(HERE / "examples" / "demo" / "data")
 
 
 @dataclass(frozen=True)
-class SynthesisResult:
+class StartupResult(Result):
+    """`defectaug --help`."""
+
+    seconds: Seconds
+
+    def __str__(self) -> str:
+        return f"defectaug --help: {self.seconds}"
+
+
+def startup(repeats: int) -> StartupResult:
+    return StartupResult(Seconds.of([run(["-m", "defectaug", "--help"]).seconds for _ in range(repeats)]))
+
+
+@dataclass(frozen=True)
+class SynthesisResult(Result):
     """`defectaug synthesize`, start and files included.
 
     Args:
@@ -70,40 +52,45 @@ class SynthesisResult:
     def images_per_second(self) -> float:
         return self.images / self.seconds
 
+    def __str__(self) -> str:
+        return (
+            f"synthesize {self.images:,}: {self.seconds:.1f} s, {self.images_per_second:.1f} images/s, first image "
+            f"after {self.first:.1f} s, {self.memory / 1e6:,.0f} MB, network {self.network:.0%} of the time"
+        )
 
-def startup(repeats: int) -> Seconds:
-    """`defectaug --help`."""
-    return Seconds.of([run(["-m", "defectaug", "--help"]).seconds for _ in range(repeats)])
 
-
-def synthesis(count: int, folder: Path, model: Path, data: Path) -> SynthesisResult:
+def synthesis(count: int, folder: Path, model: str = MODEL, data: str = DATA) -> SynthesisResult:
     """Paints ``count`` images of one category; once as a command, and once with the network timed apart."""
     out = folder / f"images-{count}"
-    flags = ["--model", str(model), "--source", str(data), "--product", "A", "--defect", "scratch", "--out", str(out)]
-    ran = run(
+    flags = ["--model", model, "--source", data, "--product", "A", "--defect", "scratch", "--out", str(out)]
+    whole = run(
         ["-m", "defectaug", "synthesize", *flags, "--n", str(count)],
         seen=lambda: out.is_dir() and any(out.glob("*/*/*.png")),
     )
-    watched = run(["-c", SHARE, str(model), str(data), str(max(1, count // 4)), str(folder / f"watched-{count}")])
-    _, seconds, spent = json.loads(watched.out)
-    return SynthesisResult(count, ran.seconds, ran.first or ran.seconds, ran.memory, spent / seconds)
-
-
-def demonstration() -> tuple[Path, Path]:
-    """The model and data that ship."""
-    return HERE / "models" / "demo", HERE / "examples" / "demo" / "data"
+    timed = run([CHILDREN, "network", model, data, str(max(1, count // 4)), str(folder / f"timed-{count}")])
+    parts = json.loads(timed.out)
+    share = parts["network"] / parts["seconds"]
+    return SynthesisResult(count, whole.seconds, whole.first or whole.seconds, whole.memory, share)
 
 
 @dataclass(frozen=True)
-class IndexResult:
+class IndexResult(Result):
     """A folder of many images: seconds for the list of files and for reading every header, and bytes of memory for
-    each."""
+    each; ``turn`` counts how often the folder was indexed: later ones may find a cache."""
 
+    turn: int
     images: int
     index: float
     index_memory: int
     survey: float
     survey_memory: int
+
+    def __str__(self) -> str:
+        return (
+            f"index {self.images:,} (time {self.turn}): list {self.index:.1f} s, "
+            f"{self.index_memory / self.images:,.0f} B an image; headers {self.survey:.1f} s, "
+            f"{self.survey_memory / self.images:,.0f} B"
+        )
 
 
 def grow_tree(root: Path, count: int) -> None:
@@ -122,11 +109,8 @@ def grow_tree(root: Path, count: int) -> None:
             os.link(first, file)
 
 
-def indexing(count: int, folder: Path, times: int = 2) -> list[IndexResult]:
-    """Indexes a folder of ``count`` images, several times: later ones may find a cache."""
-    grow_tree(folder / "tree", count)
-    results = []
-    for _ in range(times):
-        images, index, held, survey, most = json.loads(run(["-c", INDEX, str(folder / "tree")]).out)
-        results.append(IndexResult(images, index, held, survey, most))
-    return results
+def indexing(count: int, folder: Path, turns: int = 2) -> list[IndexResult]:
+    """Indexes a folder of ``count`` images, several times."""
+    root = folder / "tree"
+    grow_tree(root, count)
+    return [IndexResult(turn, **json.loads(run([CHILDREN, "index", str(root)]).out)) for turn in range(1, turns + 1)]

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,6 +19,16 @@ from defectaug.device import Compute
 
 HERE = Path(__file__).resolve().parents[2]  # the repository
 Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Numbers of a part of the benchmarks; ``str`` gives its line for people."""
+
+    def numbers(self) -> dict[str, Any]:
+        """Fields and properties by name, for JSON."""
+        properties = [name for name, value in vars(type(self)).items() if isinstance(value, property)]
+        return asdict(self) | {name: getattr(self, name) for name in properties}
 
 
 @dataclass(frozen=True)
@@ -32,9 +43,12 @@ class Seconds:
     def of(times: Sequence[float]) -> Seconds:
         return Seconds(statistics.median(times), min(times), max(times))
 
+    def __str__(self) -> str:
+        return f"{self.median:.3g} s ({self.least:.3g} to {self.most:.3g})"
+
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Waits until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -59,7 +73,7 @@ def in_turns(works: Mapping[str, Work], device: torch.device, repeats: int, warm
     for _ in range(repeats):
         for name, work in works.items():
             times[name].append(timed(work, device))
-    return {name: Seconds.of(mine) for name, mine in times.items()}
+    return {name: Seconds.of(taken) for name, taken in times.items()}
 
 
 def flops(work: Work) -> int:
@@ -72,7 +86,7 @@ def flops(work: Work) -> int:
 
 
 class _NoModules:
-    """Stands for what would tell by module."""
+    """Takes the place of the counter's bookkeeping by module."""
 
     parents = frozenset({"Global"})
 
@@ -100,7 +114,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def resident(pid: int, field: str = "VmRSS") -> int:
-    """Bytes that a process holds in memory (``VmHWM``: held at most); 0 where the system does not tell."""
+    """Bytes that a process holds in memory (``VmHWM``: at the peak); 0 where the system does not say."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -109,8 +123,8 @@ def resident(pid: int, field: str = "VmRSS") -> int:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A command that was run: seconds until its end and until ``seen`` held, bytes at the peak, and its output."""
+class Finished:
+    """A command that has ended: seconds until its end and until ``seen`` held, bytes at the peak, and its output."""
 
     seconds: float
     first: float | None
@@ -118,7 +132,7 @@ class Ran:
     out: str
 
 
-def run(arguments: Sequence[str], seen: Callable[[], bool] | None = None) -> Ran:
+def run(arguments: Sequence[str], seen: Callable[[], bool] | None = None) -> Finished:
     """Runs `python ARGUMENTS` from the repository.
 
     Raises:
@@ -138,4 +152,4 @@ def run(arguments: Sequence[str], seen: Callable[[], bool] | None = None) -> Ran
     out, _ = child.communicate()
     if child.returncode:
         raise RuntimeError(f"python {' '.join(arguments)} ended with {child.returncode}")
-    return Ran(time.perf_counter() - start, first, memory, out)
+    return Finished(time.perf_counter() - start, first, memory, out)

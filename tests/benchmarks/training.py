@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from defectaug.cli.process import prepare_training
 from defectaug.config.resolve import resolve
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
 
 from .plain import PlainMethod, trained
-from .timing import Seconds, ceiling, flops, in_turns, peak_memory
+from .timing import Result, ceiling, flops, in_turns, peak_memory
 
 DOMAINS, PRODUCTS = 3, 3
 
 
 @dataclass(frozen=True)
-class TrainingResult:
+class TrainingResult(Result):
     """Speed of one recipe.
 
     Args:
@@ -54,6 +55,13 @@ class TrainingResult:
         """Share of the ceiling."""
         return self.flops / self.seconds / self.ceiling
 
+    def __str__(self) -> str:
+        return (
+            f"train {self.recipe} at {self.image_size}, batch {self.batch_size}: {self.seconds:.3f} s a step, "
+            f"{self.images_per_second:.1f} images/s, {self.speedup:.1f} times the plain step ({self.plain:.3f} s), "
+            f"{self.utilisation:.0%} of {self.ceiling / 1e9:,.0f} GFLOP/s, {self.memory / 1e6:,.0f} MB"
+        )
+
 
 def random_batch(config: Config, seed: int = 0) -> Batch:
     """Random images; every defect is a target, every class a source."""
@@ -82,38 +90,24 @@ def benchmark(
     tiny = {"encoder_widths": [8, 16], "generator_widths": [8, 16], "discriminator_widths": [8, 16]} if small else {}
     flags = {"network": {"image_size": size, "channels": 3, **tiny}, "run": {"batch_size": batch, "warmup": 0}}
     config = resolve(recipe, flags=flags)
-    prepare_training()  # for both
-    rows, every = random_batch(config), config.run.r1_every
-    ours = trained(config, DOMAINS, PRODUCTS, compute, seed=0)
-    theirs = PlainMethod(config, DOMAINS, PRODUCTS, compute.device, seed=0)
-    works = {
-        "with R1": lambda: ours.step(rows, every, 0.0),
-        "plain with R1": lambda: theirs.play(rows, every, 0.0),
-        "without": lambda: ours.step(rows, every + 1, 0.0),
-        "plain without": lambda: theirs.play(rows, every + 1, 0.0),
-    }
-    if every == 1:
-        works = {name: works[name] for name in ("with R1", "plain with R1")}
-    times = in_turns(works, compute.device, repeats)
-    counted = {name: flops(works[name]) for name in works if "plain" not in name}
+    images, every = random_batch(config), config.run.r1_every
+    package = trained(config, DOMAINS, PRODUCTS, compute, seed=0)
+    plain = PlainMethod(config, DOMAINS, PRODUCTS, compute.device, seed=0)
+    kinds = {"with R1": every} | ({"without": every + 1} if every > 1 else {})
+    steps = {kind: partial(package.step, images, number, 0.0) for kind, number in kinds.items()}
+    plain_steps = {f"plain {kind}": partial(plain.step, images, number, 0.0) for kind, number in kinds.items()}
+    times = {name: seconds.median for name, seconds in in_turns(steps | plain_steps, compute.device, repeats).items()}
 
-    def mean(kind: str, of: dict[str, float]) -> float:
-        with_r1 = of[f"{kind}with R1"]
-        return with_r1 if every == 1 else (with_r1 + (every - 1) * of[f"{kind}without"]) / every
+    def mean(of: Mapping[str, float], prefix: str = "") -> float:
+        return (of[f"{prefix}with R1"] + (every - 1) * of.get(f"{prefix}without", 0.0)) / every
 
-    medians = {name: seconds.median for name, seconds in times.items()}
     return TrainingResult(
         recipe,
         config.network.image_size,
         config.run.batch_size,
-        mean("", medians),
-        mean("plain ", medians),
-        mean("", {name: float(count) for name, count in counted.items()}),
-        ceiling(compute),
-        peak_memory(compute.device),
+        seconds=mean(times),
+        plain=mean(times, "plain "),
+        flops=mean({kind: flops(step) for kind, step in steps.items()}),
+        ceiling=ceiling(compute),
+        memory=peak_memory(compute.device),
     )
-
-
-def spread(seconds: Seconds) -> str:
-    """For people: "0.123 s (0.120 to 0.131)"."""
-    return f"{seconds.median:.3g} s ({seconds.least:.3g} to {seconds.most:.3g})"
