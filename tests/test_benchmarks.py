@@ -15,7 +15,7 @@ from small_networks import CPU, small_config, small_method, training_batch
 from defectaug.methods.layered import codes
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "paper", "ablation_a"])
+@pytest.mark.parametrize("recipe", ["layered_tiny", "paper", "ablation_a"])
 def test_fast_step_equals_the_plain_one(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # The leak below the threshold depends on the sign of all gradients together: on which terms share a pass.
     monkeypatch.setattr(codes, "LEAK", 0.0)
@@ -55,10 +55,10 @@ def test_the_network_has_a_share_of_a_synthesis(tmp_path: Path) -> None:
 
 def test_the_suite_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "numbers.json"
-    flags = ["--recipes", "tiny", "--device", "cpu", "--json", str(file)]
+    flags = ["--recipes", "layered_tiny", "--device", "cpu", "--json", str(file)]
     results = main(["--quick", "--only", "training", "index", *flags])
     assert json.loads(file.read_text()) == results
-    assert results["machine"]["quick"] and results["training tiny"]["utilisation"] > 0
+    assert results["machine"]["quick"] and results["training layered_tiny"]["utilisation"] > 0
     assert results["index 1"]["images"] == 200
     printed = capsys.readouterr().out.splitlines()
-    assert printed[1].startswith("train tiny at 32, batch 4: ") and len(printed) == 4
+    assert printed[1].startswith("train layered_tiny at 32, batch 4: ") and len(printed) == 4

@@ -35,7 +35,7 @@ DATA = TrainedOn(
 )
 
 
-def write_bundle(folder: Path, recipe: str = "tiny") -> dict[str, Tensor]:
+def write_bundle(folder: Path, recipe: str = "layered_tiny") -> dict[str, Tensor]:
     """A bundle of fresh networks; returns their weights."""
     config = small_config(recipe)
     weights = small_method(config).weights()
@@ -60,7 +60,7 @@ def edit(folder: Path, change: Change) -> None:
 # Round trip
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "paper", "ablation_a"])
+@pytest.mark.parametrize("recipe", ["layered_tiny", "paper", "ablation_a"])
 def test_round_trip_bit_for_bit(tmp_path: Path, recipe: str) -> None:
     written = write_bundle(tmp_path / "m", recipe)
     assert read_config(tmp_path / "m") == (small_config(recipe), DATA)

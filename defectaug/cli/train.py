@@ -24,6 +24,7 @@ from defectaug.errors import ConfigError
 
 _LENGTH = "Length of the training"
 _OUT = option("Folder of the model.", default="models/NAME, named after DATA", metavar="DIR", panel=OUTPUT_PANEL)
+_PRESET = option("Recipe: auto, tiny, small, layered, paper, or an ablation.", default="auto")
 _SIZE = option("Side of the square the model works at, in pixels.", default="as in the recipe", least=1)
 _CONFIG = option("Settings (YAML); a flag beats the file, the file beats the recipe.", metavar="FILE")
 _PRODUCT = option(
@@ -35,7 +36,7 @@ _STRICT = option("Stop at a file that cannot be read (else skip it).", "--strict
 def train(
     data: Annotated[Path, typer.Argument(help="Folder of images: one folder a product and defect.")],
     out: Annotated[Path | None, _OUT] = None,
-    preset: Annotated[str | None, option("Recipe: auto, tiny, small, paper, or an ablation.", default="auto")] = None,
+    preset: Annotated[str | None, _PRESET] = None,
     image_size: Annotated[int | None, _SIZE] = None,
     steps: Annotated[int | None, option("Training steps.", default="as in the recipe", least=1, panel=_LENGTH)] = None,
     minutes: Annotated[float | None, option("Training time, instead of --steps.", panel=_LENGTH)] = None,

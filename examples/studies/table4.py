@@ -1,7 +1,7 @@
 """Table 4 of the paper: few defective images of one product against all of them.
 
     python examples/studies/table4.py DATA --out studies/demo [--product A] [--few 20] [--test DIR]
-           [--model DIR --model-few DIR | --preset small --training-steps N]
+           [--model DIR --model-few DIR | --preset layered --training-steps N]
 
 The smaller set keeps FEW images of each defect of one product, and all else. A model is trained on each of the two
 sets, unless --model and --model-few name such models. Both classifiers are tested on the same images.
@@ -68,6 +68,6 @@ if __name__ == "__main__":
     parser.add_argument("--product", metavar="P", help="whose defects are made few (default: the first product)")
     parser.add_argument("--few", type=int, default=20, metavar="N")
     parser.add_argument("--model-few", type=common.Path, metavar="DIR", help="a model trained on the smaller set")
-    parser.add_argument("--preset", default="small")
+    parser.add_argument("--preset", default="layered")
     common.training_options(parser)
     common.main(table4, parser.parse_args())

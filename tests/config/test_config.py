@@ -21,14 +21,14 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_recipe_then_file_then_flags(tmp_path: Path) -> None:
-    assert resolve("tiny").network.image_size == 64
-    assert resolve("tiny").loss == resolve("small").loss  # its base
+    assert resolve("layered_tiny").network.image_size == 64
+    assert resolve("layered_tiny").loss == resolve("layered").loss  # its base
     file = write(tmp_path / "c.yaml", "network: {image_size: 96, code_channels: 8}\nrun: {steps: 10}\n")
-    config = resolve("tiny", file, {"network": {"image_size": None}, "run": {"steps": 20, "seed": None}})
+    config = resolve("layered_tiny", file, {"network": {"image_size": None}, "run": {"steps": 20, "seed": None}})
     assert (config.network.image_size, config.network.code_channels, config.run.steps) == (96, 8, 20)
-    assert config.recipe == "tiny"
+    assert config.recipe == "layered_tiny"
     untouched = dataclasses.replace(config.network, image_size=64, code_channels=16)
-    assert untouched == resolve("tiny").network
+    assert untouched == resolve("layered_tiny").network
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -74,7 +74,7 @@ def test_ablations_switch_one_part_after_the_other() -> None:
 def test_unknown_keys_and_wrong_kinds(tmp_path: Path, text: str, said: str) -> None:
     file = write(tmp_path / "c.yaml", text)
     with pytest.raises(ConfigError) as error:
-        resolve("tiny", file)
+        resolve("layered_tiny", file)
     assert said in str(error.value)
     assert "c.yaml" in str(error.value)
     assert "\n" not in str(error.value)
@@ -106,7 +106,7 @@ def test_unknown_keys_and_wrong_kinds(tmp_path: Path, text: str, said: str) -> N
 )
 def test_settings_that_cannot_work(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError) as error:
-        resolve("tiny", flags=settings)
+        resolve("layered_tiny", flags=settings)
     assert said in str(error.value)
 
 
@@ -121,7 +121,7 @@ def test_every_number_has_a_range() -> None:
 def test_numbers_that_yaml_takes_for_text(tmp_path: Path) -> None:
     assert yaml.safe_load("1e-4") == "1e-4"
     file = write(tmp_path / "c.yaml", "optimizer: {rate: 1e-4, beta1: 0}")
-    rates = resolve("tiny", file).optimizer
+    rates = resolve("layered_tiny", file).optimizer
     assert (rates.rate, rates.beta1) == (1e-4, 0.0)
     assert isinstance(rates.beta1, float)
 
@@ -139,7 +139,7 @@ def test_numbers_that_yaml_takes_for_text(tmp_path: Path) -> None:
 )
 def test_yaml_that_refers_to_itself_or_is_too_deep(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as error:
-        resolve("tiny", write(tmp_path / "c.yaml", text))
+        resolve("layered_tiny", write(tmp_path / "c.yaml", text))
     assert len(str(error.value)) < 1000
 
 
@@ -147,21 +147,21 @@ def test_yaml_that_grows_when_shown(tmp_path: Path) -> None:
     levels = [f"&a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 6)]
     text = f"network: {{image_size: [&a0 [1, 1, 1], {', '.join(levels)}]}}"
     with pytest.raises(ConfigError) as error:
-        resolve("tiny", write(tmp_path / "c.yaml", text))
+        resolve("layered_tiny", write(tmp_path / "c.yaml", text))
     assert len(str(error.value)) < 1000
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.yaml: cannot be read"):
-        resolve("tiny", tmp_path / "no.yaml")
+        resolve("layered_tiny", tmp_path / "no.yaml")
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(ConfigError, match=r"b\.yaml"):
-        resolve("tiny", tmp_path / "b.yaml")
-    assert resolve("tiny", write(tmp_path / "empty.yaml", "")) == resolve("tiny")
+        resolve("layered_tiny", tmp_path / "b.yaml")
+    assert resolve("layered_tiny", write(tmp_path / "empty.yaml", "")) == resolve("layered_tiny")
 
 
 def test_unknown_recipe_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"--preset huge: .*paper, residual, small, tiny"):
+    with pytest.raises(ConfigError, match=r"--preset huge: .*paper, small, tiny"):
         resolve("huge")
 
 
@@ -170,4 +170,4 @@ def test_only_layers_are_remembered_and_a_network_needs_latents() -> None:
         resolve("paper", flags={"network": {"mapping": "memory"}})
     with pytest.raises(ConfigError, match="M would learn nothing"):
         resolve("paper", flags={"run": {"latent_share": 0}})
-    assert resolve("tiny", flags={"run": {"latent_share": 0}}).network.mapping == "memory"
+    assert resolve("layered_tiny", flags={"run": {"latent_share": 0}}).network.mapping == "memory"

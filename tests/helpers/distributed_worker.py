@@ -18,14 +18,17 @@ STEPS = 3
 IMAGES = 8
 QUIET = {"latent_share": 0.0, "augment": False}  # no random numbers
 EXACT: dict[str, tuple[str, dict[str, Any]]] = {
-    "references": ("tiny", {"run": QUIET}),
-    "layered_warmup": ("tiny", {"run": QUIET | {"warmup": 9}}),
+    "references": ("layered_tiny", {"run": QUIET}),
+    "layered_warmup": ("layered_tiny", {"run": QUIET | {"warmup": 9}}),
     "decoded_warmup": ("paper", {"run": {"augment": False, "warmup": 9}}),
 }
 """Cases in which K processes take the steps of one; in the others each draws its own random numbers."""
 CASES = EXACT | {
-    "layered": ("tiny", {}),
-    "drawn": ("tiny", {"network": {"mapping": "network"}, "run": {"latent_share": 0.5}, "loss": {"diversity": 1}}),
+    "layered": ("layered_tiny", {}),
+    "drawn": (
+        "layered_tiny",
+        {"network": {"mapping": "network"}, "run": {"latent_share": 0.5}, "loss": {"diversity": 1}},
+    ),
     "decoded": ("paper", {"run": {"augment": True}, "loss": {"direct": 1}}),
     "stargan": ("ablation_a", {}),
 }

@@ -47,7 +47,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-def small_config(recipe: str = "tiny", changes: Mapping[str, Any] | None = None) -> Config:
+def small_config(recipe: str = "layered_tiny", changes: Mapping[str, Any] | None = None) -> Config:
     """A recipe with its widths shrunk."""
     return resolve(recipe, flags=overlay(SMALL, changes or {}))
 
@@ -57,11 +57,11 @@ def train_small(root: Path, out: Path, settings: Mapping[str, Any] | Path | None
     if isinstance(settings, Mapping):
         out.with_name("small.yaml").write_text(yaml.safe_dump(dict(settings)))
         settings = out.with_name("small.yaml")
-    fixed = {"preset": "tiny", "config": settings, "steps": 2, "device": "cpu", "precision": "fp32"}
+    fixed = {"preset": "layered_tiny", "config": settings, "steps": 2, "device": "cpu", "precision": "fp32"}
     return defectaug.train(root, out=out, **(fixed | options))
 
 
-def small_model(recipe: str = "tiny", domains: int = 3, products: int = 2, **network: Any) -> Any:
+def small_model(recipe: str = "layered_tiny", domains: int = 3, products: int = 2, **network: Any) -> Any:
     """Freshly initialised networks of the recipe's method, the same every time."""
     torch.manual_seed(0)
     config = small_config(recipe, {"network": network})

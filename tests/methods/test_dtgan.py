@@ -51,10 +51,10 @@ def watch(module: nn.Module) -> list[Tensor]:
 
 @pytest.mark.parametrize(
     ("recipe", "without", "with_style"),
-    [("tiny", ["features", "fill", "cut"], "colour"), ("paper", ["trunk", "back"], "front")],
+    [("layered_tiny", ["features", "fill", "cut"], "colour"), ("paper", ["trunk", "back"], "front")],
 )
 def test_background_has_no_gradient_from_the_style(recipe: str, without: list[str], with_style: str) -> None:
-    model = with_opacity(small_model(recipe)) if recipe == "tiny" else small_model(recipe)
+    model = with_opacity(small_model(recipe)) if recipe == "layered_tiny" else small_model(recipe)
     model.requires_grad_(False)
     parts = {name: watch(getattr(model.generator, name)) for name in (*without, with_style)}
     codes = codes_like(model, CLASSES)
@@ -70,9 +70,9 @@ def test_background_has_no_gradient_from_the_style(recipe: str, without: list[st
 # Anchor
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "paper"])
+@pytest.mark.parametrize("recipe", ["layered_tiny", "paper"])
 def test_normal_has_the_zero_map_from_both_guides(recipe: str) -> None:
-    model = with_shapes(with_opacity(small_model(recipe))) if recipe == "tiny" else small_model(recipe)
+    model = with_shapes(with_opacity(small_model(recipe))) if recipe == "layered_tiny" else small_model(recipe)
     for guide in (
         LatentGuide(model.mapping, model.mapping.draw_seeded(range(4)), CLASSES % PRODUCTS),
         ReferenceGuide(model.encoder, images(4)),
@@ -168,7 +168,7 @@ def test_batch_of_one_equals_batch_of_four() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("recipe", ["tiny", "paper"])
+@pytest.mark.parametrize("recipe", ["layered_tiny", "paper"])
 def test_latents_of_seeds_are_independent_of_the_batch(recipe: str) -> None:
     mapping = small_model(recipe).mapping
     some, others = mapping.draw_seeded([5, 6]), mapping.draw_seeded([9, 6, 5])
@@ -177,9 +177,9 @@ def test_latents_of_seeds_are_independent_of_the_batch(recipe: str) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("recipe", ["tiny", "paper"])
+@pytest.mark.parametrize("recipe", ["layered_tiny", "paper"])
 def test_noise_alone_changes_a_shape_and_never_the_style(recipe: str) -> None:
-    model = with_shapes(small_model(recipe)) if recipe == "tiny" else small_model(recipe)
+    model = with_shapes(small_model(recipe)) if recipe == "layered_tiny" else small_model(recipe)
     mapping, defect = model.mapping, torch.tensor([1, 1])
     latent = mapping.draw_seeded([3, 4])
     latent.z[1] = latent.z[0]
@@ -191,7 +191,7 @@ def test_noise_alone_changes_a_shape_and_never_the_style(recipe: str) -> None:
 @pytest.mark.parametrize("size", [48, 96])
 @torch.no_grad()
 def test_sizes_that_are_no_power_of_two(size: int) -> None:
-    for recipe in ("tiny", "paper"):
+    for recipe in ("layered_tiny", "paper"):
         model = small_model(recipe, image_size=size)
         made = model.generator(images(4, size=size), latent_codes(model, CLASSES))
         read = model.encoder(images(4, size=size), CLASSES)
@@ -199,7 +199,7 @@ def test_sizes_that_are_no_power_of_two(size: int) -> None:
         assert read.c.shape == latent_codes(model, CLASSES).c.shape
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "paper", "ablation_a", "ablation_c"])
+@pytest.mark.parametrize("recipe", ["layered_tiny", "paper", "ablation_a", "ablation_c"])
 @pytest.mark.parametrize("fold", [1, 2, 3, 4, 6])
 @torch.no_grad()
 def test_images_are_as_large_as_their_sources_whatever_the_fold(recipe: str, fold: int) -> None:
@@ -234,7 +234,7 @@ def on_step(optimizer: Optimizer, before: Callable[[], object], after: Callable[
     optimizer.register_step_post_hook(lambda *_: after() and None)
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "paper"])
+@pytest.mark.parametrize("recipe", ["layered_tiny", "paper"])
 @pytest.mark.parametrize("warmup", [0, 5])
 def test_a_phase_changes_its_own_modules_alone(recipe: str, warmup: int) -> None:
     method = small_method(small_config(recipe, {"run": {"warmup": warmup}, "loss": {"direct": 1}}))
@@ -251,7 +251,7 @@ def test_a_phase_changes_its_own_modules_alone(recipe: str, warmup: int) -> None
     assert found["discriminator_optimizer"] == {"discriminator"}
     # In the warm-up of the decoded form G meets the styles of E. A memory has nothing that is trained.
     ours = {"generator", "encoder"} if recipe == "paper" or not warmup else {"generator"}
-    assert found["generator_optimizer"] == (ours if warmup or recipe == "tiny" else set(PLAYERS))
+    assert found["generator_optimizer"] == (ours if warmup or recipe == "layered_tiny" else set(PLAYERS))
     assert all(parameter.requires_grad for parameter in method.model.parameters())
 
 
@@ -294,7 +294,7 @@ def test_every_parameter_learns_in_some_phase(recipe: str) -> None:
 
 @pytest.mark.parametrize(
     ("recipe", "domains", "products"),
-    [*((recipe, *sizes) for recipe in RECIPES for sizes in ((3, 2), (2, 1))), ("tiny", 3, 1), ("tiny", 2, 2)],
+    [*((recipe, *s) for recipe in RECIPES for s in ((3, 2), (2, 1))), ("layered_tiny", 3, 1), ("layered_tiny", 2, 2)],
 )
 def test_recipes_take_steps(recipe: str, domains: int, products: int) -> None:
     method = small_method(small_config(recipe), domains, products)
@@ -303,12 +303,12 @@ def test_recipes_take_steps(recipe: str, domains: int, products: int) -> None:
     assert all(torch.tensor(value).isfinite() for value in values.values())
     named = recipe not in ("ablation_a", "ablation_b")
     assert {"adversarial", "d_adversarial", "code", "cycle"} <= set(values)
-    assert ("diversity" in values) == (recipe not in ("tiny", "small"))  # M has nothing to be made more diverse
+    assert ("diversity" in values) == (not recipe.startswith("layered"))  # M has nothing to be made more diverse
     assert ("split" in values) == (recipe != "ablation_a")
     assert ("defect_class" in values) == ("d_defect_class" in values) == named
     assert ("product_class" in values) == ("d_product_class" in values) == (named and products > 1)
     layered = {"direct", "area", "mask", "fill", "painted", "removed"}
-    assert layered & set(values) == (layered if recipe in ("tiny", "small") else set())
+    assert layered & set(values) == (layered if recipe in ("layered_tiny", "layered") else set())
     assert method.grid(training_batch(2, domains, products)).shape[0] == 1
     assert "score" in method.score(training_batch(8, domains, products))
 
@@ -317,7 +317,7 @@ def test_recipes_take_steps(recipe: str, domains: int, products: int) -> None:
 def test_batches_of_normal_or_of_defective_images_alone(normal: int) -> None:
     batch = training_batch()
     batch.defect[:] = torch.tensor([0] * normal + [1] * (6 - normal))
-    for recipe in ("tiny", "paper"):
+    for recipe in ("layered_tiny", "paper"):
         for warmup in (0, 1):
             method = small_method(small_config(recipe, {"run": {"warmup": warmup}, "loss": {"direct": 1}}))
             values = method.step(batch, 0, 0.0)
@@ -330,7 +330,7 @@ def test_normal_targets_have_no_diversity() -> None:
     assert small_method(small_config("paper")).step(batch, 0, 0.0)["diversity"] == 0
 
 
-@pytest.mark.parametrize(("recipe", "most"), [("tiny", 5), ("paper", 3)])
+@pytest.mark.parametrize(("recipe", "most"), [("layered_tiny", 5), ("paper", 3)])
 def test_a_step_waits_for_few_values(recipe: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each transfer of a value to the host makes a GPU's queue run dry."""
     waits: list[str] = []
@@ -361,7 +361,7 @@ def test_a_step_waits_for_few_values(recipe: str, most: int, monkeypatch: pytest
 @pytest.mark.slow
 def test_a_small_model_overfits_a_few_images() -> None:
     settings = {"loss": {"adversarial": 0, "defect_class": 0, "product_class": 0, "r1": 0}}
-    method = small_method(small_config("tiny", settings | {"run": {"augment": False}}))
+    method = small_method(small_config("layered_tiny", settings | {"run": {"augment": False}}))
     batch = training_batch()
     batch.image[:, :, 10:18, 12:16] = torch.where(batch.defect > 0, 1.0, 0.0)[:, None, None, None]
     first = method.step(batch, 0, 0.0)["direct"]

@@ -30,17 +30,17 @@ def test_an_unknown_method_is_refused_by_name() -> None:
 def test_settings_without_a_method_name_it_by_their_generator(recipe: str) -> None:
     settings = asdict(resolve(recipe))
     method = settings.pop("method")
-    assert method == ("layered" if recipe in ("tiny", "small") else "dtgan")
+    assert method == ("layered" if recipe in ("layered_tiny", "layered") else "dtgan")
     assert config_from(settings, "a bundle").method == method
 
 
-@pytest.mark.parametrize(("method", "recipe"), [("dtgan", "tiny"), ("layered", "paper")])
+@pytest.mark.parametrize(("method", "recipe"), [("dtgan", "layered_tiny"), ("layered", "paper")])
 def test_a_generator_of_another_method_is_refused(method: str, recipe: str) -> None:
     with pytest.raises(ConfigError, match=rf"network\.generator is \w+, which method '{method}' does not have"):
         resolve(recipe, flags={"method": method})
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "paper"])
+@pytest.mark.parametrize("recipe", ["layered_tiny", "paper"])
 def test_the_networks_on_the_meta_device_are_those_of_the_weights(recipe: str) -> None:
     config: Config = small_config(recipe)
     spec = method_spec(config.method)

@@ -248,7 +248,7 @@ def test_masks_are_nearly_0_or_1_and_faint_parts_are_left_out() -> None:
 
 def small(channels: int = 1, size: int = SIZE) -> ResidualMethod:
     network = {"image_size": size, "memory": 8, "channels": channels}
-    config = resolve("residual", flags={"network": network, "run": {"warmup": 2}})
+    config = resolve("tiny", flags={"network": network, "run": {"warmup": 2}})
     return ResidualMethod(config, 3, 2, CPU, seed=0)
 
 

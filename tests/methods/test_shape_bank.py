@@ -147,7 +147,7 @@ def test_centres() -> None:
 
 
 def test_training_stores_the_shapes_of_references() -> None:
-    method = small_method(small_config("tiny"))
+    method = small_method(small_config("layered_tiny"))
     mapping = method.model.mapping
     assert isinstance(mapping, ShapeBank)
     with torch.no_grad():

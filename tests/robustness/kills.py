@@ -148,7 +148,8 @@ class Command:
         """As a user would type it, after what is in `out`."""
         root, model = str(self.place / "data"), str(self.place / "reference" / "train")
         if self.name == "train":
-            start = ["train", root, "--out", str(out), "--preset", "tiny", "--config", str(self.place / "small.yaml")]
+            settings = str(self.place / "small.yaml")
+            start = ["train", root, "--out", str(out), "--preset", "layered_tiny", "--config", settings]
             saved = any((out / name).exists() for name in ("state", "state.old"))
             return [*start, "--device", "cpu", "--precision", "fp32", *(["--resume"] if saved else [])]
         if self.name == "synthesize":

@@ -51,7 +51,7 @@ def test_synthesis_reads_each_source_once(tmp_path: Path) -> None:
 
 
 def test_painting_on_what_was_read_is_painting() -> None:
-    for recipe in ("tiny", "paper"):
+    for recipe in ("layered_tiny", "paper"):
         model = small_inference(recipe, info())
         x, defect = images(3), torch.tensor([1, 2, 1])
         codes = codes_like(model.networks, defect)
@@ -61,7 +61,7 @@ def test_painting_on_what_was_read_is_painting() -> None:
         assert torch.allclose(whole.delta, apart.delta, atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", [*(f"ablation_{letter}" for letter in "abcde"), "paper", "tiny"])
+@pytest.mark.parametrize("recipe", [*(f"ablation_{letter}" for letter in "abcde"), "paper", "layered_tiny"])
 def test_every_form_of_g_changes_what_it_paints_on(recipe: str) -> None:
     model = small_inference(recipe, info())
     x, defect = images(2), torch.tensor([1, 2])

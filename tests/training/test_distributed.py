@@ -214,7 +214,7 @@ def test_interrupted_on_two_processes_and_finished_by_one(tmp_path: Path) -> Non
     settings, steps = tmp_path / "small.yaml", 40
     run = {"batch_size": 6, "latent_share": 0.5, "warmup": 2, "log_every": 1, "augment": False}
     settings.write_text(yaml.safe_dump(SMALL | {"run": run}))
-    common = {"preset": "tiny", "config": settings, "steps": steps, "device": "cpu", "precision": "fp32"}
+    common = {"preset": "layered_tiny", "config": settings, "steps": steps, "device": "cpu", "precision": "fp32"}
     flags = [part for name, value in common.items() for part in (f"--{name}", str(value))]
     running = torchrun(["train", str(data), "--out", str(tmp_path / "two"), *flags])
     wait_for_steps(tmp_path / "two", 2, running)

@@ -44,7 +44,7 @@ def test_train_leaves_a_bundle(root: Path, settings: Path, tmp_path: Path) -> No
     }
     assert lines[0] == "native layout: 2 products, 2 defects, 12 images"
     config, data = read_config(out)
-    assert (config.recipe, config.run.steps, config.network.channels) == ("tiny", 2, 1)
+    assert (config.recipe, config.run.steps, config.network.channels) == ("layered_tiny", 2, 1)
     assert (data.products, data.defects) == (("A", "B"), ("normal", "scratch", "spot"))
     assert data.counts["A/scratch"] == 3 and data.counts["B/scratch"] == 0
     model = defectaug.load_model(out, "cpu")
@@ -137,7 +137,7 @@ def test_minutes_must_be_some(root: Path, settings: Path, tmp_path: Path) -> Non
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    return run_here(capsys, "train", *arguments, "--device", "cpu", "--precision", "fp32", "--preset", "tiny")
+    return run_here(capsys, "train", *arguments, "--device", "cpu", "--precision", "fp32", "--preset", "layered_tiny")
 
 
 def test_command_trains_and_refuses(

@@ -40,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_loop(root: Path, folder: Path, config: Config | None = None, **options: object) -> Loop:
     """A loop with fresh networks and data, as a new process would have them."""
-    config = config or small_config("tiny", {"run": RHYTHM | {"warmup": 1}})
+    config = config or small_config("layered_tiny", {"run": RHYTHM | {"warmup": 1}})
     index = index_folder(root)
     store = ImageStore(index.samples, config.network.image_size, 1)
     return Loop(
@@ -131,7 +131,7 @@ def test_columns_of_a_sample_grid(tmp_path: Path) -> None:
 # State
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "paper"])
+@pytest.mark.parametrize("recipe", ["layered_tiny", "paper"])
 def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Path, recipe: str) -> None:
     config = small_config(recipe, {"run": RHYTHM | {"warmup": 1}, "loss": {"direct": 1}})
     make_loop(root, tmp_path / "whole", config).go()
@@ -146,7 +146,7 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Pa
         "model",
         "average",
         "validation_features",
-        *(["collapse_monitor"] if recipe == "tiny" else []),
+        *(["collapse_monitor"] if recipe == "layered_tiny" else []),
         "generator_optimizer",
         "discriminator_optimizer",
     }
@@ -165,7 +165,7 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_saves(root: Path, tmp_path: Path, number: int) -> None:
-    config = small_config("tiny", {"run": RHYTHM | {"save_every": 100}})
+    config = small_config("layered_tiny", {"run": RHYTHM | {"save_every": 100}})
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
         make_loop(root, tmp_path, config, progress=stop_at(1, number)).go()
@@ -179,7 +179,7 @@ def test_interrupt_saves(root: Path, tmp_path: Path, number: int) -> None:
 def test_state_of_other_networks_is_refused(root: Path, tmp_path: Path) -> None:
     method = small_method(small_config())
     save_state(tmp_path / "state", method.modules, method.optimizers, {"step": 3})
-    other = small_method(small_config("tiny", {"network": {"style_dim": 12}}))
+    other = small_method(small_config("layered_tiny", {"network": {"style_dim": 12}}))
     with pytest.raises(BundleError, match="other settings"):
         load_state(tmp_path / "state", other.modules, other.optimizers)
 
@@ -215,7 +215,7 @@ class Poisoned(BalancedBatches):
 
 @pytest.mark.parametrize("warmup", [0, 9])
 def test_values_that_are_not_finite_stop_the_run(root: Path, tmp_path: Path, warmup: int) -> None:
-    loop = make_loop(root, tmp_path, small_config("tiny", {"run": RHYTHM | {"warmup": warmup}}))
+    loop = make_loop(root, tmp_path, small_config("layered_tiny", {"run": RHYTHM | {"warmup": warmup}}))
     loop.batches.__class__ = Poisoned
     with pytest.raises(TrainingError, match=r"step 2: .*not finite; try --precision fp32") as error:
         loop.go()
