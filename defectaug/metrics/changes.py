@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from defectaug.data.near_duplicates import dilated
+from defectaug.data.sample import Category
 from defectaug.errors import DataError
 from defectaug.io.images import NativeImage
 from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.folders import ImageRecord
 from defectaug.metrics.images import Floats, ImageSet, ImageStore, Progress
+from defectaug.metrics.localisation import PixelCounts
 
 VISIBLE = 4.0  # grey levels of 255, averaged over 3 x 3 pixels: below what the eye sees on a plain surface
 Counts = dict[str, int]  # "product/defect" to a number of images
@@ -94,22 +96,42 @@ def difference(record: ImageRecord, store: ImageStore | None = None) -> Differen
     return Difference(float(strength.mean()), outside, share, *seen, strength, mask)
 
 
-def source_change(record: ImageRecord, store: ImageStore) -> SourceChange | None:
-    """As :func:`difference`, in little memory; None also where the source cannot be read any more."""
+def source_change(record: ImageRecord, store: ImageStore, pixels: PixelCounts | None = None) -> SourceChange | None:
+    """As :func:`difference`, in little memory; None also where the source cannot be read any more.
+
+    Args:
+        record, store: as of :func:`difference`.
+        pixels: takes the difference of each pixel, where there is a mask.
+    """
     try:
         found = difference(record, store)
     except DataError:
         return None
+    if found is not None and found.mask is not None and pixels is not None:
+        pixels.add(found.strength, found.mask)
     return found and SourceChange(found.everywhere, found.outside, found.defect_share, found.visible, found.region)
 
 
-def source_changes(images: ImageSet, store: ImageStore, progress: Progress) -> list[SourceChange | None]:
+@dataclass(frozen=True)
+class SetChanges:
+    """How far the images of a synthetic set are from their sources.
+
+    Args:
+        images: of each.
+        pixels: of each category, how strongly pixels inside and outside the masks differ.
+    """
+
+    images: list[SourceChange | None]
+    pixels: dict[Category, PixelCounts]
+
+
+def source_changes(images: ImageSet, store: ImageStore, progress: Progress) -> SetChanges:
     """`source_change` of every image."""
-    found = []
+    found, pixels = [], {category: PixelCounts() for category in images.categories}
     for number, record in enumerate(images.records):
-        found.append(source_change(record, store))
+        found.append(source_change(record, store, pixels[record.category]))
         progress(number + 1, len(images))
-    return found
+    return SetChanges(found, pixels)
 
 
 def visible_change(signed: Floats) -> NDArray[np.bool_]:

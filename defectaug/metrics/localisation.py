@@ -12,12 +12,10 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from defectaug.data.sample import Category
-from defectaug.errors import DataError
 from defectaug.methods.base import DefectModel
 from defectaug.methods.native import restoration_change
-from defectaug.metrics.changes import difference
 from defectaug.metrics.context import EvaluationContext
-from defectaug.metrics.images import ImageSet, ImageStore
+from defectaug.metrics.images import ImageSet
 
 BINS = 4096
 TOP = 255.0  # grey levels
@@ -91,23 +89,6 @@ def scores_of(counts: dict[Category, PixelCounts]) -> dict[str, MapScore | None]
     """Scores by category, and of "all" where there are several."""
     found = {str(category): count.score() for category, count in counts.items() if count.images}
     return found | ({"all": sum(counts.values(), PixelCounts()).score()} if len(found) > 1 else {})
-
-
-def mask_counts(images: ImageSet, store: ImageStore) -> dict[Category, PixelCounts]:
-    """How strongly images differ from their sources, inside and outside their masks."""
-    return {category: _mask_counts(images.take(members), store) for category, members in images.categories.items()}
-
-
-def _mask_counts(images: ImageSet, store: ImageStore) -> PixelCounts:
-    counts = PixelCounts()
-    for record in images.records:
-        try:
-            found = difference(record, store) if record.mask is not None else None
-        except DataError:
-            continue  # a source that cannot be read any more; the background's part tells how many
-        if found is not None and found.mask is not None:
-            counts.add(found.strength, found.mask)
-    return counts
 
 
 def restoration(

@@ -14,7 +14,7 @@ from defectaug.benchmark.api import default_settings, run_study
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import as_model
 from defectaug.errors import ConfigError, DataError
-from defectaug.metrics.changes import Counts, FolderScore, SourceChange, check_classes, repeats, score, source_changes
+from defectaug.metrics.changes import Counts, FolderScore, SetChanges, check_classes, repeats, score, source_changes
 from defectaug.metrics.context import ArrayCache, EvaluationContext, Stages, silent
 from defectaug.metrics.features import FeatureCache, find_extractor, find_pair_measure
 from defectaug.metrics.fidelity import fidelity
@@ -175,7 +175,7 @@ def evaluate(
         changes = [source_changes(one, reader.store, stages(f"what was painted in {one.name}")) for one in sets]
         sha = None if loaded is None else loaded.info.weights_sha256
         scores = tuple(
-            score(one, images.where(lambda record: not record.synthetic), originals, known, sha)
+            score(one, images.where(lambda record: not record.synthetic), originals, known.images, sha)
             for one, images, known in zip(sets, found, changes, strict=True)
         )
         evaluation = _Evaluation(
@@ -211,7 +211,7 @@ class _Evaluation:
 
     context: EvaluationContext
     scores: Sequence[FolderScore]
-    changes: Sequence[Sequence[SourceChange | None]]
+    changes: Sequence[SetChanges]
     model: DefectModel | None
     compute: devices.Compute
     weights: Path | None
@@ -233,7 +233,7 @@ class _Evaluation:
             for images, groups in zip(context.synthetic, fidelity(context, features, pairs), strict=True):
                 sections.append(fidelity_section(context, images, groups, features.extractor, pairs))
         if "memorisation" in parts:
-            found = memorisation(context, features, self.changes)
+            found = memorisation(context, features, [one.images for one in self.changes])
             sections += memorisation_sections(context, found, features)
             neighbours = found.neighbours
         if "correctness" in parts:
@@ -252,7 +252,7 @@ class _Evaluation:
                 near = neighbours[number] if neighbours else ()
                 yield naming_section(context, number, named, self.naming, near)
         for images, known in zip(context.synthetic, self.changes, strict=True):
-            yield background_section(images, known, context.store)
+            yield background_section(images, known)
         if self.model is not None:
             yield restoration_section(context, self.model)
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from defectaug.data.sample import Category
 from defectaug.methods.base import DefectModel
-from defectaug.metrics.changes import SourceChange, mean_change
+from defectaug.metrics.changes import SetChanges, mean_change
 from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.distances import Interval
-from defectaug.metrics.images import ImageSet, ImageStore
-from defectaug.metrics.localisation import BLUR, MapScore, PixelCounts, mask_counts, restoration, scores_of
+from defectaug.metrics.images import ImageSet
+from defectaug.metrics.localisation import BLUR, MapScore, PixelCounts, restoration, scores_of
 from defectaug.metrics.naming import RELIABLE, CategoryNaming, Naming, NamingSettings, hits_of, skill
 from defectaug.metrics.neighbours import Neighbour
 from defectaug.nn.backbones import SMALL
@@ -172,9 +172,10 @@ def _grid(real: ImageSet, synthetic: ImageSet) -> Pictures:
     return Pictures("Real against synthetic", rows, "Of each product and defect real images, and synthetic ones below.")
 
 
-def background_section(images: ImageSet, changes: Sequence[SourceChange | None], store: ImageStore) -> Section:
+def background_section(images: ImageSet, found: SetChanges) -> Section:
     """How far the images of a synthetic set are from their sources, and its masks from what changed."""
     title = f"Background kept: {images.name}"
+    changes = found.images
     missing = sum(change is None for change in changes)
     if missing == len(changes):
         line = f"{images.name} does not tell what its images were painted on; background drift cannot be measured."
@@ -196,7 +197,7 @@ def background_section(images: ImageSet, changes: Sequence[SourceChange | None],
         )
     lost = [f"{missing} of {len(changes)} images have no source of their size any more and are left out."]
     columns = ["category", "images", "everywhere", "outside the mask", "mask covers (% of the image)"]
-    scores = scores_of(mask_counts(images, store))
+    scores = scores_of(found.pixels)
     masks = _map_tables("What was changed against the masks", scores, f"Score: the difference from the source. {MAPS}")
     return Section(
         title,
