@@ -55,19 +55,6 @@ class Extractor(Protocol):
         ...
 
 
-class PairMeasure(Protocol):
-    """How different two images are to the eye, as far as a measure can tell. Attributes as of :class:`Extractor`."""
-
-    name: str
-    side: int
-    resize: str
-    weights: str
-
-    def __call__(self, a: Tensor, b: Tensor) -> NDArray[np.float32]:
-        """Distances (N,) of uint8 images (N, 3, side, side)."""
-        ...
-
-
 class Inception:
     """The pooled features of torch-fidelity's Inception-v3, a port of the network that FID was published with."""
 
@@ -129,7 +116,7 @@ class Filters:
 
 
 class Lpips:
-    """LPIPS 0.1 with AlexNet (Zhang et al., 2018), as torchmetrics computes it."""
+    """How different two images are to the eye: LPIPS 0.1 with AlexNet (Zhang et al., 2018), as torchmetrics has it."""
 
     name = "LPIPS"
     side = LPIPS_SIDE
@@ -153,6 +140,7 @@ class Lpips:
 
     @torch.inference_mode()
     def __call__(self, a: Tensor, b: Tensor) -> NDArray[np.float32]:
+        """Distances (N,) of uint8 images (N, 3, side, side)."""
         scaled = [images.to(self._device).float() / 255 for images in (a, b)]
         return self._network(*scaled, normalize=True).flatten().cpu().numpy()
 

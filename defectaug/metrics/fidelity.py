@@ -24,7 +24,7 @@ from defectaug.metrics.distances import (
     resampled,
     share_interval,
 )
-from defectaug.metrics.features import FeatureCache, PairMeasure, load, resized
+from defectaug.metrics.features import FeatureCache, Lpips, load, resized
 from defectaug.metrics.images import ImageSet
 
 HALVINGS = 5
@@ -71,7 +71,7 @@ class Fidelity:
 
 
 def fidelity(
-    context: EvaluationContext, features: FeatureCache, pairs: PairMeasure | None
+    context: EvaluationContext, features: FeatureCache, pairs: Lpips | None
 ) -> list[dict[str, Fidelity]]:
     """The numbers of each synthetic set, by the names of its groups; the last group of a set holds all of them.
 
@@ -106,7 +106,7 @@ def groups_of(
 
 
 def _of_set(
-    context: EvaluationContext, images: ImageSet, features: FeatureCache, pairs: PairMeasure | None, real: Features
+    context: EvaluationContext, images: ImageSet, features: FeatureCache, pairs: Lpips | None, real: Features
 ) -> dict[str, Fidelity]:
     synthetic = features.of(images, context.stages(f"features of {images.name}"))
     groups = groups_of(context.real.categories, images.categories, context.normal)
@@ -125,7 +125,7 @@ def _of_group(
     group: Group,
     real: Features,
     synthetic: Features,
-    pairs: PairMeasure | None,
+    pairs: Lpips | None,
 ) -> Fidelity:
     a, b = real[list(group.real)], synthetic[list(group.synthetic)]
     sides = context.real.take(group.real), images.take(group.synthetic)
@@ -174,7 +174,7 @@ def _halved(
 
 
 def _diversity(
-    context: EvaluationContext, images: ImageSet, rows: Features, pairs: PairMeasure | None, seed: int
+    context: EvaluationContext, images: ImageSet, rows: Features, pairs: Lpips | None, seed: int
 ) -> Interval | None:
     if len(images) < 2:
         return None
@@ -207,7 +207,7 @@ def chosen_pairs(count: int, seed: int) -> list[tuple[int, int]]:
 
 
 def _pair_distances(
-    context: EvaluationContext, images: ImageSet, pairs: PairMeasure, chosen: Sequence[tuple[int, int]]
+    context: EvaluationContext, images: ImageSet, pairs: Lpips, chosen: Sequence[tuple[int, int]]
 ) -> NDArray[np.float64]:
     kind = f"pairs-{digest([pairs.name, pairs.weights, pairs.resize, context.white])}"
     kept, hashes = context.cache.rows(kind), images.pixel_hashes

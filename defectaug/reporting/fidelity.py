@@ -7,7 +7,7 @@ from functools import partial
 
 from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.distances import NEIGHBOURS
-from defectaug.metrics.features import Extractor, PairMeasure
+from defectaug.metrics.features import Extractor, Lpips
 from defectaug.metrics.fidelity import HALVINGS, Fidelity
 from defectaug.metrics.images import ImageSet
 from defectaug.reporting.plots import bars
@@ -21,7 +21,7 @@ def fidelity_section(
     images: ImageSet,
     results: Mapping[str, Fidelity],
     extractor: Extractor,
-    pairs: PairMeasure | None,
+    pairs: Lpips | None,
 ) -> Section:
     """The section of one synthetic set."""
     title = f"Fidelity and diversity: {images.name}"
@@ -34,7 +34,8 @@ def fidelity_section(
         warnings=warnings(results, extractor),
         tables=tables(results, extractor, pairs),
         figures=[figure(results, extractor)],
-        findings=findings(images.name, results, extractor),
+        # No distance is far enough by itself to speak against the images
+        findings=[Finding(images.name, line) for line in lines(results, extractor, None)[:1]],
         method=method(extractor, pairs),
         numbers={
             "extractor": about(extractor) | {"features": extractor.size},
@@ -47,12 +48,12 @@ def fidelity_section(
     )
 
 
-def about(part: Extractor | PairMeasure) -> dict[str, str]:
+def about(part: Extractor | Lpips) -> dict[str, str]:
     """What a measure is, for the records."""
     return {"name": part.name, "weights sha256": part.weights, "resize": part.resize}
 
 
-def tables(results: Mapping[str, Fidelity], extractor: Extractor, pairs: PairMeasure | None) -> list[Table]:
+def tables(results: Mapping[str, Fidelity], extractor: Extractor, pairs: Lpips | None) -> list[Table]:
     """Synthetic against real, and both beside the baselines."""
     distance = Table(
         "How far the synthetic images are from the real ones",
@@ -86,7 +87,7 @@ def tables(results: Mapping[str, Fidelity], extractor: Extractor, pairs: PairMea
     return [distance, beside]
 
 
-def lines(results: Mapping[str, Fidelity], extractor: Extractor, pairs: PairMeasure | None) -> list[str]:
+def lines(results: Mapping[str, Fidelity], extractor: Extractor, pairs: Lpips | None) -> list[str]:
     """The two plainest results, in words: of the last group, which holds all categories."""
     whole = list(results.values())[-1]
     found = []
@@ -142,12 +143,7 @@ def figure(results: Mapping[str, Fidelity], extractor: Extractor) -> Figure:
     return Figure(title, partial(bars, list(shown), series, y_label=extractor.frechet), note)
 
 
-def findings(about: str, results: Mapping[str, Fidelity], extractor: Extractor) -> list[Finding]:
-    """For the verdict; no distance is far enough by itself to speak against the images."""
-    return [Finding(about, line) for line in lines(results, extractor, None)[:1]]
-
-
-def method(extractor: Extractor, pairs: PairMeasure | None) -> list[tuple[str, str]]:
+def method(extractor: Extractor, pairs: Lpips | None) -> list[tuple[str, str]]:
     """What the distances are taken with."""
     found = [("features", f"{extractor.name}, {extractor.size} of an image")]
     found += [("images for the features", extractor.resize), ("features' weights, sha256", extractor.weights)]
