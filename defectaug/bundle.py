@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +20,15 @@ from defectaug.errors import BundleError, ConfigError
 from defectaug.io.atomic import write_atomic
 from defectaug.io.files import real
 from defectaug.io.yaml import BRIEF, read_yaml
-from defectaug.methods.base import BundleInfo, MethodSpec, check_method, method_spec
+from defectaug.methods.base import BundleInfo, DefectModel, MethodSpec, check_method, method_spec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from defectaug.methods.base import DefectModel
-
 FORMAT = 1
 """Version of the bundle's layout. Newer ones are refused, with the version of the package that wrote them."""
 
-MAX_CELLS = 1 << 16
+MAX_CATEGORIES = 1 << 16
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 STORE = Path("models")
 
@@ -142,7 +142,7 @@ def read_config(folder: Path) -> tuple[Config, TrainedOn]:
         check_method(config.method)
         return config, _trained_on(_mapping(content, "data"))
     except (ConfigError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise BundleError(f"{path}: damaged or not ours: {error}") from error
+        raise BundleError(f"{path}: damaged, or not a bundle of defectaug: {error}") from error
 
 
 def _mapping(content: dict[str, Any], key: str) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _mapping(content: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _trained_on(raw: dict[str, Any]) -> TrainedOn:
     products, defects = (tuple(raw[key]) for key in ("products", "defects"))
-    if len(products) * len(defects) > MAX_CELLS:
+    if len(products) * len(defects) > MAX_CATEGORIES:
         raise ValueError(f"{len(products)} products of {len(defects)} classes are more than a model can tell apart")
     for name in (*products, *defects):
         if not isinstance(name, str):
@@ -184,6 +184,19 @@ def _brief(value: object) -> str:
     return value if isinstance(value, str) and len(value) < 40 else BRIEF.repr(value)
 
 
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Turns what reading a file of weights raises into a BundleError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: missing; copy {CONFIG} and {WEIGHTS} together.") from error
+    except (OSError, SafetensorError, ValueError, LookupError) as error:
+        raise BundleError(f"{path}: cut short or damaged ({error}); copy it again.") from error
+
+
 def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
     """Weights and their sha256.
 
@@ -191,20 +204,15 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], str]:
         BundleError: missing, cut short, damaged, or not finite.
     """
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
     path = folder / WEIGHTS
-    try:
+    with _errors_of(path):
         content = path.read_bytes()
         weights = load(content)
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: missing; copy {CONFIG} and {WEIGHTS} together.") from error
-    except (OSError, SafetensorError, ValueError, LookupError) as error:
-        raise BundleError(f"{path}: cut short or damaged ({error}); copy it again.") from error
     for name, value in weights.items():
         if value.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8):
-            raise BundleError(f"{path}: '{name}' holds {value.dtype}, no weights of ours.")
+            raise BundleError(f"{path}: '{name}' holds {value.dtype}, which is no kind of weights.")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise BundleError(f"{path}: '{name}' holds values that are not finite; the model is unusable.")
     return weights, hashlib.sha256(content).hexdigest()
@@ -217,22 +225,17 @@ def _check_shapes(folder: Path, spec: MethodSpec, config: Config, data: TrainedO
         BundleError: missing, damaged, or of other networks.
     """
     import torch
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = folder / WEIGHTS
     with torch.device("meta"):
         networks = spec.networks(config, len(data.defects), len(data.products))
     state = networks.state_dict()
     wanted = {name: list(value.shape) for name, value in state.items()}
-    try:
-        with safe_open(path, "pt") as file:
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            found = {name: list(part.get_shape()) for name, part in parts.items()}
-            kinds = {name: part.get_dtype() for name, part in parts.items()}
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: missing; copy {CONFIG} and {WEIGHTS} together.") from error
-    except (OSError, SafetensorError, ValueError, LookupError) as error:
-        raise BundleError(f"{path}: cut short or damaged ({error}); copy it again.") from error
+    with _errors_of(path), safe_open(path, "pt") as file:
+        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        found = {name: list(part.get_shape()) for name, part in parts.items()}
+        kinds = {name: part.get_dtype() for name, part in parts.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise BundleError(
@@ -240,7 +243,7 @@ def _check_shapes(folder: Path, spec: MethodSpec, config: Config, data: TrainedO
                 f"{wanted.get(name, 'unknown')} here."
             )
         if kinds[name] in ("U8", "I64") and state[name].is_floating_point():
-            raise BundleError(f"{path}: '{_brief(name)}' holds {kinds[name]}, no weights of ours.")
+            raise BundleError(f"{path}: '{_brief(name)}' holds {kinds[name]}, which is no kind of weights.")
 
 
 def load_model(path: Path | str | None = None, device: str = "auto") -> DefectModel:

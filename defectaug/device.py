@@ -1,4 +1,4 @@
-"""Which device and number format to compute with: found out, not asked."""
+"""Device and precision of the computation, found out where they are not named."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def _device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: must be one of {', '.join(DEVICES)}, or cuda:N.") from error
-    if device.type not in DEVICES:
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in DEVICES:
         raise ConfigError(f"--device {name}: must be one of {', '.join(DEVICES)}, or cuda:N.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"--device {name}: no CUDA GPU is usable here; use --device cpu.")

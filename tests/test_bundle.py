@@ -77,11 +77,11 @@ def test_round_trip_bit_for_bit(tmp_path: Path, recipe: str) -> None:
     assert info.data_root == str(tmp_path / "data")  # found from the bundle on
 
 
-def test_loaded_models_paint_alike(bundle: Path) -> None:
+def test_loaded_models_paint_the_same(bundle: Path) -> None:
     first, second = (load_model(bundle, "cpu") for _ in range(2))
     defect = torch.tensor([1, 2])
-    made = [m.paint(images(2), m.latent_codes(defect, [4, 5])).image for m in (first, second)]
-    assert torch.equal(*made)
+    painted = [m.paint(images(2), m.latent_codes(defect, [4, 5])).image for m in (first, second)]
+    assert torch.equal(*painted)
     codes = first.reference_codes(images(2), defect)
     other = first.with_style(codes, [4, 5])
     assert torch.equal(other.c, codes.c) and not torch.equal(other.s, codes.s)
@@ -176,7 +176,7 @@ def test_class_names_that_lead_elsewhere_are_refused(bundle: Path, kind: str, na
 )
 def test_damaged_settings_are_refused(bundle: Path, change: Change) -> None:
     edit(bundle, change)
-    with pytest.raises(BundleError, match=r"config\.yaml: damaged or not ours"):
+    with pytest.raises(BundleError, match=r"config\.yaml: damaged, or not a bundle"):
         read_config(bundle)
 
 
@@ -190,13 +190,13 @@ def test_settings_that_are_no_yaml_are_refused(bundle: Path) -> None:
 
 
 def test_what_cannot_be_written_is_one_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("kept")
     (tmp_path / "m" / "model.safetensors").mkdir(parents=True)
     with pytest.raises(OutputError, match=r"config\.yaml: cannot be written"):
         write_config(tmp_path / "file", small_config(), DATA)
     with pytest.raises(OutputError, match=r"model\.safetensors: cannot be written"):
         write_weights(tmp_path / "m", {"a": torch.zeros(1)})
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text() == "kept"
     assert [path.name for path in (tmp_path / "m").iterdir()] == ["model.safetensors"]
 
 

@@ -48,7 +48,7 @@ def test_ablations_switch_one_part_after_the_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("network: {image_sise: 64}", "'network.image_sise'; did you mean 'network.image_size'"),
         ("lost: {r1: 1}", "'lost'; did you mean 'loss'"),
@@ -71,17 +71,17 @@ def test_ablations_switch_one_part_after_the_other() -> None:
         ("a: !!python/object/apply:os.getcwd []", "not valid YAML"),
     ],
 )
-def test_unknown_keys_and_wrong_kinds(tmp_path: Path, text: str, said: str) -> None:
+def test_unknown_keys_and_wrong_kinds(tmp_path: Path, text: str, message: str) -> None:
     file = write(tmp_path / "c.yaml", text)
     with pytest.raises(ConfigError) as error:
         resolve("layered_tiny", file)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "c.yaml" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"network": {"image_size": 16}}, "--image-size 16: must be a multiple of 8 from 32"),
         ({"network": {"image_size": 100}}, "--image-size 100"),
@@ -104,10 +104,10 @@ def test_unknown_keys_and_wrong_kinds(tmp_path: Path, text: str, said: str) -> N
         ({"data": {"normal_target": 1.5}}, "below 1"),
     ],
 )
-def test_settings_that_cannot_work(settings: dict[str, Any], said: str) -> None:
+def test_settings_that_cannot_work(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         resolve("layered_tiny", flags=settings)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_every_number_has_a_range() -> None:
@@ -165,7 +165,7 @@ def test_unknown_recipe_lists_the_known_ones() -> None:
         resolve("huge")
 
 
-def test_only_layers_are_remembered_and_a_network_needs_latents() -> None:
+def test_shapes_are_kept_of_layers_alone_and_a_network_needs_latents() -> None:
     with pytest.raises(ConfigError, match=r"network\.mapping is memory"):
         resolve("paper", flags={"network": {"mapping": "memory"}})
     with pytest.raises(ConfigError, match="M would learn nothing"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from command_line import run_here
+from command_line import Run
 from data_helpers import COUNTS, native, save_many
 from small_networks import SMALL, images, train_small
 
@@ -136,33 +136,29 @@ def test_minutes_must_be_some(root: Path, settings: Path, tmp_path: Path) -> Non
 # The command line
 
 
-def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    return run_here(capsys, "train", *arguments, "--device", "cpu", "--precision", "fp32", "--preset", "layered_tiny")
+FLAGS = ("--device", "cpu", "--precision", "fp32", "--preset", "layered_tiny")
 
 
-def test_command_trains_and_refuses(
-    root: Path, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_trains_and_refuses(root: Path, settings: Path, tmp_path: Path, run: Run) -> None:
     out = tmp_path / "model"
     common = (root, "--out", out, "--config", settings, "--steps", 2)
-    code, printed, told = command(capsys, *common, "--resume")
-    assert (code, printed) == (2, "") and "nothing to resume" in told
-    code, printed, told = command(capsys, *common)
-    assert (code, printed) == (0, f"{out}\n")
-    assert "native layout" in told and "trained 2 steps" in told
-    code, printed, told = command(capsys, *common)
-    assert (code, printed) == (2, "")
-    assert told.splitlines()[-1].startswith(f"error: {out}: holds a model already")
-    code, printed, told = command(capsys, root, "--out", tmp_path / "new", "--image-size", 50)
-    assert code == 2 and "--image-size 50" in told
+    code, stdout, stderr = run("train", *FLAGS, *common, "--resume")
+    assert (code, stdout) == (2, "") and "nothing to resume" in stderr
+    code, stdout, stderr = run("train", *FLAGS, *common)
+    assert (code, stdout) == (0, f"{out}\n")
+    assert "native layout" in stderr and "trained 2 steps" in stderr
+    code, stdout, stderr = run("train", *FLAGS, *common)
+    assert (code, stdout) == (2, "")
+    assert stderr.splitlines()[-1].startswith(f"error: {out}: holds a model already")
+    code, stdout, stderr = run("train", *FLAGS, root, "--out", tmp_path / "new", "--image-size", 50)
+    assert code == 2 and "--image-size 50" in stderr
 
 
 def test_dry_run_prints_counts_and_plan_and_writes_nothing(
-    root: Path, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, settings: Path, tmp_path: Path, run: Run
 ) -> None:
-    code, printed, _ = command(
-        capsys, root, "--out", tmp_path / "model", "--config", settings, "--dry-run", "--steps", 7
-    )
+    arguments = (root, "--out", tmp_path / "model", "--config", settings, "--dry-run", "--steps", 7)
+    code, printed, _ = run("train", *FLAGS, *arguments)
     assert code == 0
     lines = [line.split() for line in printed.splitlines()]
     assert lines[:3] == [

@@ -13,16 +13,15 @@ import pytest
 import torch
 from data_helpers import COUNTS, native
 from safetensors.torch import load_file
-from small_networks import images, small_config, small_method, small_model, training_batch
+from small_networks import small_config, small_method, training_batch
 from torch import Tensor
 
-from defectaug import device
 from defectaug.bundle import read_weights
 from defectaug.config.schema import Config
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.data.index import index_folder
 from defectaug.data.stores import ImageStore
-from defectaug.errors import BundleError, ConfigError, TrainingError
+from defectaug.errors import BundleError, TrainingError
 from defectaug.nn.ema import Average
 from defectaug.nn.schedules import ema_decay, learning_rate_decay, ramp, step_seed
 from defectaug.training.checkpoint import load_state, save_state
@@ -69,6 +68,12 @@ def state(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "state" / "state.safetensors")
 
 
+def metrics(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's CSV, without the speed."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]
+
+
 def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert a.keys() == b.keys()
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
@@ -78,8 +83,8 @@ def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 
 def test_schedules() -> None:
-    assert [learning_rate_decay(done, 0.5) for done in (0.0, 0.5, 0.75, 1.0)] == [1, 1, 0.5, 0]
-    assert [ramp(done, 1, 4) for done in (0.0, 0.4, 0.7, 1.0)] == pytest.approx([1, 1, 2.5, 4])
+    assert [learning_rate_decay(fraction, 0.5) for fraction in (0.0, 0.5, 0.75, 1.0)] == [1, 1, 0.5, 0]
+    assert [ramp(fraction, 1, 4) for fraction in (0.0, 0.4, 0.7, 1.0)] == pytest.approx([1, 1, 2.5, 4])
     assert [ema_decay(step, 0.5) for step in (0, 2, 1000)] == [0.1, 0.25, 0.5]
     assert len({step_seed(seed, step) for seed in range(20) for step in range(50)}) == 1000
 
@@ -103,13 +108,8 @@ def test_metrics_of_a_resumed_run_are_written_once(tmp_path: Path) -> None:
     log = MetricLog(tmp_path, step=2)
     log.write(3, {"a": 7.0, "score": 1.0})
     log.close()
-    with (tmp_path / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["step"], row["a"], row["score"]) for row in rows] == [
-        ("1", "0.5", ""),
-        ("2", "1", ""),
-        ("3", "7", "1"),
-    ]
+    values = [(row["step"], row["a"], row["score"]) for row in metrics(tmp_path)]
+    assert values == [("1", "0.5", ""), ("2", "1", ""), ("3", "7", "1")]
 
 
 # Fixed batches
@@ -152,15 +152,9 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Pa
     }
     assert_same(whole, state(tmp_path / "parts"))
     assert_same(*(read_weights(tmp_path / name)[0] for name in ("whole", "parts")))
-    for name in ("metrics.csv", "samples/step_000004.png"):
-        texts = [(tmp_path / part / name).read_bytes() for part in ("whole", "parts")]
-        if name.endswith("csv"):  # but for the speed
-            rows = [list(csv.DictReader(text.decode().splitlines())) for text in texts]
-            assert [{k: v for k, v in r.items() if k != "images_per_second"} for r in rows[0]] == [
-                {k: v for k, v in r.items() if k != "images_per_second"} for r in rows[1]
-            ]
-        else:
-            assert texts[0] == texts[1]
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+    grids = [(tmp_path / name / "samples/step_000004.png").read_bytes() for name in ("whole", "parts")]
+    assert grids[0] == grids[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -263,37 +257,3 @@ def test_collapse_is_noticed() -> None:
         method.model.encoder.shape.out.conv.weight.zero_()  # type: ignore[union-attr, operator]
     with pytest.raises(TrainingError, match=r"painted nothing for 1,000 steps; try a smaller loss\.area"):
         method.step(training_batch(), 1, 0.0)
-
-
-# Device
-
-
-@pytest.mark.parametrize(
-    ("name", "precision", "said"),
-    [
-        ("gpu", "auto", "--device gpu: must be one of auto, cpu, cuda, mps"),
-        ("meta", "auto", "--device meta: must be one of"),
-        ("cpu", "fp8", "--precision fp8: must be one of auto, fp32, bf16"),
-    ],
-)
-def test_unknown_devices_and_precisions(name: str, precision: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        device.choose(name, precision)
-
-
-def test_absent_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="--device cuda: no CUDA GPU is usable here; use --device cpu"):
-        device.choose("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ConfigError, match="--device cuda:7: there are 2 GPUs"):
-        device.choose("cuda:7", "fp32")
-    assert device.choose("cuda:1", "fp32").device.index == 1
-
-
-def test_bf16_runs_where_it_is_asked_for() -> None:
-    compute = device.choose("cpu", "bf16")
-    assert compute.bf16 and "bf16" in compute.describe()
-    with compute.autocast():
-        assert small_model().encoder.trunk(images(2)).dtype == torch.bfloat16
