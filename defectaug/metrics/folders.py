@@ -6,18 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.index import DataIndex
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Category
 from defectaug.errors import ConfigError, DataError
 from defectaug.io import manifest
 from defectaug.io.files import image_files, masks_by_stem, nfc
 from defectaug.io.masks import mask_folder
-
-if TYPE_CHECKING:
-    from defectaug.data.class_map import ClassMap
 
 Log = Callable[[str], None]
 
@@ -48,17 +45,6 @@ class ImageRecord:
     @property
     def category(self) -> Category:
         return Category(self.product, self.defect)
-
-
-def read_real(
-    root: Path, *, class_map: str | Path | ClassMap | None = None, normal: str | None = None
-) -> list[ImageRecord]:
-    """All images of a data folder.
-
-    Raises:
-        DataError, ConfigError: as :func:`defectaug.data.index.index_folder`.
-    """
-    return records_of(index_folder(root, class_map=class_map, normal=normal, require_defects=False))
 
 
 def records_of(index: DataIndex) -> list[ImageRecord]:

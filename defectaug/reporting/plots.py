@@ -52,7 +52,7 @@ def bars(
             whiskers = [below, [spread for _, _, spread in shown]] if errors else None
             style: Any = {"color": _colour(number), "ecolor": INK, "capsize": 3}
             axes.bar(places, heights, width * 0.92, yerr=whiskers, label=_label(name), **style)
-        turned = sum(map(len, groups)) > LETTERS
+        turned = len(groups) * max(map(len, groups), default=0) > LETTERS
         turn: Any = {"rotation": 35, "rotation_mode": "anchor", "ha": "right"} if turned else {}
         axes.set_xticks(range(len(groups)), groups, **turn)
 

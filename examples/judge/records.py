@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectaug.cli.failures import Session, guard
+from defectaug.data.index import index_folder
 from defectaug.data.layouts import Hints
 from defectaug.io.images import as_channels, read_image
 from defectaug.io.masks import read_mask
-from defectaug.metrics.folders import ImageRecord, read_real, read_synthetic, with_masks
+from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of, with_masks
 
 Rows = dict[str, dict[str, float]]
 """Measures of every product and defect."""
@@ -54,7 +55,10 @@ class Record:
 def records(root: Path) -> list[Record]:
     """The images of a folder with the masks of ROOT.masks; of a synthesized one without the real images."""
     synthesized = (root / "manifest.jsonl").is_file()
-    records = [one for one in read_synthetic(root) if one.synthetic] if synthesized else read_real(root)
+    if synthesized:
+        records = [one for one in read_synthetic(root) if one.synthetic]
+    else:
+        records = records_of(index_folder(root, require_defects=False))
     masks = root.with_name(f"{root.name}.masks")
     return [Record(one) for one in (with_masks(records, root, masks) if masks.is_dir() else records)]
 

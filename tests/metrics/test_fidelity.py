@@ -10,13 +10,14 @@ import pytest
 import torch
 from evaluation_data import part, real, save, synthetic
 
+from defectaug.data.index import index_folder
 from defectaug.data.sample import Category
 from defectaug.errors import ConfigError
 from defectaug.metrics.context import ArrayCache
 from defectaug.metrics.distances import Kernels, frechet, inside, pair_mean, resampled, share_interval
 from defectaug.metrics.features import FeatureCache, Filters, Inception, Lpips
 from defectaug.metrics.fidelity import chosen_pairs, groups_of
-from defectaug.metrics.folders import read_real
+from defectaug.metrics.folders import records_of
 from defectaug.metrics.images import ImageStore, read_images
 from defectaug.nn import weights
 from defectaug.reporting.api import evaluate
@@ -154,7 +155,7 @@ def test_features_are_taken_once_and_kept(tmp_path: Path) -> None:
     root = real(tmp_path / "data", {"A/normal": 3, "A/spot": 2}, masks=False)
     save(root / "A/spot/larger.png", np.kron(part(5, "spot")[0], np.ones((2, 2), np.uint8)))
     save(root / "A/spot/colour.png", np.repeat(part(6, "spot")[0][..., None], 3, axis=2))
-    images = read_images("data", read_real(root), ImageStore(), print)
+    images = read_images("data", records_of(index_folder(root)), ImageStore(), print)
     first = FeatureCache(Filters(), ArrayCache(tmp_path / "cache")).of(images)
     assert first.shape == (7, Filters().size)
 

@@ -11,9 +11,10 @@ from evaluation_data import real, save, synthetic
 from PIL import Image
 
 from defectaug.benchmark.settings import StudySettings
+from defectaug.data.index import index_folder
 from defectaug.errors import DataError
 from defectaug.io import images as decoding
-from defectaug.metrics.folders import read_real
+from defectaug.metrics.folders import records_of
 from defectaug.metrics.images import ImageStore
 from defectaug.metrics.naming import NamingSettings
 from defectaug.reporting.api import evaluate
@@ -49,7 +50,7 @@ def test_what_does_not_fit_into_the_memory_is_decoded_again(tmp_path: Path, deco
     for number in range(3):
         save(tmp_path / "A/normal" / f"{number}.png", np.full((8, 8), number, np.uint8))
     (tmp_path / "A/normal/bad.png").write_bytes(b"no image")
-    records = sorted(read_real(tmp_path), key=lambda record: record.path)
+    records = sorted(records_of(index_folder(tmp_path, require_defects=False)), key=lambda record: record.path)
     store = ImageStore(max_bytes=2 * 64)
     for _ in range(2):
         *found, bad = store.each(records, lambda image: int(image.pixels[0, 0]))
