@@ -1,0 +1,75 @@
+"""The battery from a folder of sets to its table, and again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import run_example
+from data_helpers import save
+
+sys.path[:0] = [str(Path(__file__).parents[2] / "examples" / name) for name in ("demo", "battery")]
+
+import make_data  # noqa: E402
+import measures  # noqa: E402
+import pages  # noqa: E402
+
+CATEGORY = "A/spot"
+
+
+def small_set(root: Path, count: int = 5) -> Path:
+    """A colour set of one product and defect, 64 pixels, with masks."""
+    for stream, part in ((make_data.TRAIN, "train"), (make_data.TEST, "test")):
+        for kind in ("normal", "spot"):
+            for index in range(count):
+                sample = make_data.make_sample("A", kind, index, stream=stream, size=64, colour=True)
+                save(root / part / "A" / kind / f"{index}.png", sample.image)
+                if kind != "normal":
+                    save(root / f"{part}.masks" / "A" / kind / f"{index}.png", sample.mask)
+    return root
+
+
+def states(root: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+def test_from_folders_to_a_table_and_nothing_new_when_run_again(tmp_path: Path) -> None:
+    small_set(tmp_path / "sets" / "tiny")
+    out = tmp_path / "out"
+    arguments = [tmp_path / "sets", "--out", out, "--preset", "residual", "--quick", "--steps", 2, "--n", 4]
+    done = run_example("battery/run.py", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (out / "table.md").read_text() and f"| tiny | {CATEGORY} |" in done.stdout
+    row = json.loads((out / "table.json").read_text())["sets"]["tiny"][CATEGORY]
+    assert {"painted", "restoration", "transfer IoU", "training (min)", "images/s"} <= row.keys() <= pages.AIMS.keys()
+    assert (out / "tiny" / "A-spot.png").is_file() and "tiny/A-spot.png" in (out / "index.html").read_text()
+
+    before = states(out / "tiny")
+    again = run_example("battery/run.py", *arguments)
+    assert again.returncode == 0 and again.stdout == done.stdout and "tiny ..." not in again.stderr
+    assert states(out / "tiny") == before
+
+    other = run_example("battery/run.py", *arguments[:-1], 5)
+    assert other.returncode == 2 and "other settings" in other.stderr
+
+
+def test_a_set_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = run_example("battery/run.py", tmp_path, "--sets", "none", "--out", tmp_path / "out")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "none: no such set" in done.stderr
+
+
+def test_a_turned_copy_is_near_and_a_classifier_from_imagenet_tells_colours() -> None:
+    frozen = pytest.importorskip("frozen")
+    maps = np.zeros((1, 64, 64), np.float32)
+    maps[0, 20:30, 32:34] = 1
+    around = measures.turned(maps.reshape(1, -1))
+    assert around.shape == (8, 4096) and (around == np.rot90(maps[0]).reshape(1, -1)).all(1).any()
+    classify, what = frozen.imagenet_classifier()
+    rng = np.random.default_rng(0)
+    crops = rng.integers(0, 99, (24, 64, 64, 3), dtype=np.uint8)
+    labels = np.arange(24) % 2
+    crops[labels == 1, ..., 0] += 100
+    assert what and (classify(crops[:16], labels[:16], crops[16:], 0) == labels[16:]).mean() >= 0.75
