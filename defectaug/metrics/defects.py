@@ -140,6 +140,16 @@ def distribution_distance(synthetic: Floats, real: Floats, *, halvings: int = 50
     return float(wasserstein_distance(synthetic, real) / max(within, 1e-9))
 
 
+def style_effect(images: NDArray, mask: Mask) -> tuple[float, float]:
+    """Mean difference (grey levels) of images (K, H, W) of one shape in K styles, inside and outside its mask (H, W).
+
+    Over all pairs of styles; 0 where the style has no effect, or where the mask leaves no such pixel.
+    """
+    images = np.asarray(images, np.float32)
+    parts = (images[:, mask], images[:, ~mask])
+    return tuple(float(pdist(part, "cityblock").mean() / part.shape[1]) if part.size else 0.0 for part in parts)  # type: ignore[return-value]
+
+
 Classify = Callable[[NDArray, Integers, NDArray, int], Integers]
 """Trains a new classifier on images (N, S, S[, C]) with labels (N,), and gives class numbers (M,) of further images.
 The last argument is the seed."""

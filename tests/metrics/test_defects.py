@@ -12,6 +12,7 @@ from defectaug.metrics.defects import (
     iou,
     map_distances,
     nearest_training_defect,
+    style_effect,
 )
 
 
@@ -77,3 +78,11 @@ def test_distance_of_distributions_is_about_one_for_halves_of_one() -> None:
     assert distribution_distance(rng.normal(0, 10, 200), real) < 2
     assert distribution_distance(rng.normal(30, 10, 200), real) > 5
     assert distribution_distance(real, real) == 0
+
+
+def test_style_effect_inside_and_outside_the_mask() -> None:
+    mask = square(40, 40)
+    images = np.stack([np.where(mask, level, 100) for level in (110, 120, 140)])
+    assert style_effect(images, mask) == pytest.approx((20, 0))
+    assert style_effect(np.stack([images[0]] * 3), mask) == (0, 0)
+    assert style_effect(images, np.ones_like(mask)) == pytest.approx((20 * 144 / 128**2, 0))
