@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from defectaug.data.index import index_folder
 from defectaug.data.layouts import Hints
 from defectaug.io.images import as_channels, read_image
 from defectaug.io.masks import mask_folder, read_mask
 from defectaug.metrics.defects import around_defect
-from defectaug.metrics.folders import ImageRecord, read_real, read_synthetic, with_masks
+from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of, with_masks
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -51,7 +52,7 @@ class Item:
 
 def real_items(root: Path) -> list[Item]:
     """The images of ROOT/<product>/<class> with the masks of ROOT.masks."""
-    return _items(read_real(root), root)
+    return _items(records_of(index_folder(root, require_defects=False)), root)
 
 
 def synthetic_items(root: Path) -> list[Item]:
