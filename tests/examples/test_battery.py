@@ -39,7 +39,7 @@ def states(root: Path) -> dict[Path, int]:
 def test_from_folders_to_a_table_and_nothing_new_when_run_again(tmp_path: Path) -> None:
     small_set(tmp_path / "sets" / "tiny")
     out = tmp_path / "out"
-    arguments = [tmp_path / "sets", "--out", out, "--preset", "residual", "--quick", "--steps", 2, "--n", 4]
+    arguments = [tmp_path / "sets", "--out", out, "--quick", "--steps", 2, "--n", 4]
     done = run_example("battery/run.py", *arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (out / "table.md").read_text() and f"| tiny | {CATEGORY} |" in done.stdout
