@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -88,8 +87,6 @@ def trained(data: Path, out: Path, settings: Settings) -> Row:
         command += [option, str(value)] if value is not None else []
     if any((model / "state").glob("*")):
         command.append("--resume")
-    elif model.exists():
-        shutil.rmtree(model)  # the battery's own, without a state to go on from
     started = time.monotonic()
     code, peak = run(command)
     spent["seconds"] = spent.get("seconds", 0.0) + time.monotonic() - started
