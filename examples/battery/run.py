@@ -42,6 +42,8 @@ def main() -> None:
     settings = Settings.quick(preset) if options.quick else Settings(preset)
     given = {name: getattr(options, name) for name in ("steps", "n") if getattr(options, name) is not None}
     settings = replace(settings, **given)
+    if options.models:
+        settings = replace(settings, image_size=None, steps=None)  # nothing is trained
     raise SystemExit(guard(lambda: battery(options, settings), Session(debug=options.debug)))
 
 
