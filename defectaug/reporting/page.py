@@ -32,7 +32,10 @@ def as_html(title: str, sections: Sequence[Section], about: Sequence[tuple[str, 
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("defectaug.reporting", ""), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("defectaug.reporting", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,  # by which a page that is whole is known
     )
     environment.filters |= {"parts": _parts, "labelled": partial(_labelled, white=white)}
     method = dict.fromkeys(pair for section in sections for pair in section.method)  # sets share most of it
