@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class DefectaugError(Exception):
-    """Base of all errors whose message tells a person what is wrong, where, and what to do."""
+    """Base of all errors whose message names what is wrong, where, and what to do."""
 
 
 class DataError(DefectaugError):

@@ -162,7 +162,7 @@ class RunConfig:
 @dataclass(frozen=True)
 class Config:
     """All settings of a run. ``method`` names what is trained (:mod:`defectaug.methods.base` lists the methods);
-    where it is not given, ``network.generator`` tells."""
+    where it is not given, it follows from ``network.generator``."""
 
     recipe: str = "small"
     method: str = "layered"

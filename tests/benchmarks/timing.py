@@ -114,7 +114,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def resident(pid: int, field: str = "VmRSS") -> int:
-    """Bytes that a process holds in memory (``VmHWM``: at the peak); 0 where the system does not say."""
+    """Bytes that a process holds in memory (``VmHWM``: at the peak); 0 where the system has no such file."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
