@@ -17,7 +17,7 @@ from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.warp import Warps, draw_warps, place
 
-CLEAR = 0.5  # probability from which a pixel is defect
+CLEAR, DOUBTFUL = 0.5, 0.1  # probabilities from which a pixel is defect, and may be
 LEAST = 4  # pixels that are a defect
 NORMAL = 0
 
@@ -99,7 +99,7 @@ class InferenceModel:
     def source_features(self, source: Tensor) -> list[SourceFeatures]:
         """Each source without its own defect."""
         x = self._ready(source)
-        clean = self._restored(x)[0]
+        clean = self._cleaned(x, self._probability(x) > CLEAR)
         return [SourceFeatures((one.clone(), two.clone())) for one, two in zip(x.split(1), clean.split(1), strict=True)]
 
     @torch.inference_mode()
@@ -121,17 +121,22 @@ class InferenceModel:
 
     @torch.inference_mode()
     def restore(self, source: Tensor) -> Painted:
-        """The sources without their defects; ``opacity`` is the probability of one."""
+        """The sources without their defects, by as much as each place is likely to be one; ``opacity`` is that
+        probability."""
         x = self._ready(source)
-        clean, probability = self._restored(x)
+        probability = self._probability(x)
+        filled = self._cleaned(x, probability > DOUBTFUL)
+        clean = x + probability * (filled - x)
         return Painted(clean, clean - x, probability)
 
-    def _restored(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _probability(self, x: Tensor) -> Tensor:
+        """(N, 1, S, S) of a defect of any class."""
         with self.compute.autocast():
-            probability = torch.sigmoid(self.model.encoder(x)).amax(1, keepdim=True)
-            mask = probability * (probability > CLEAR)
-            clean = self.model.clean(x, mask)
-        return clean.float(), probability
+            return torch.sigmoid(self.model.encoder(x)).amax(1, keepdim=True)
+
+    def _cleaned(self, x: Tensor, mask: Tensor) -> Tensor:
+        with self.compute.autocast():
+            return self.model.clean(x, mask.float()).float()
 
     @torch.inference_mode()
     def name_defect(self, image: Tensor) -> Tensor:
