@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from command_line import Run
-from data_helpers import COUNTS, native, save_many
+from data_helpers import COUNTS, native, save, save_many
 from small_networks import SMALL, images, train_small
 
 import defectaug
 from defectaug.bundle import read_config
+from defectaug.data.index import index_folder
+from defectaug.device import choose
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
+from defectaug.methods.features import find_weights
+from defectaug.training.framing import choose_framing
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,11 @@ def test_resuming_with_other_classes_or_settings_is_refused(root: Path, settings
         settings.write_text(f"{content}\n{change}\n")
         with pytest.raises(BundleError, match="with other settings"):
             train_small(root, out, settings, resume=True)
+    settings.write_text(content)
+    written = out / "config.yaml"
+    written.write_text(written.read_text().replace("framing: whole", "framing: crop"))
+    with pytest.raises(BundleError, match="with framing crop, not whole"):
+        train_small(root, out, settings, resume=True)
 
 
 def test_a_second_run_into_the_folder_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:
@@ -170,3 +180,22 @@ def test_dry_run_prints_counts_and_plan_and_writes_nothing(
     for wanted in ("layered output, 32 x 32", "device cpu", "fp32", "7 steps of 4 images", "time", " MB"):
         assert wanted in printed
     assert not (tmp_path / "model").exists()
+
+
+def test_small_defects_on_large_images_are_found_to_be_so(tmp_path: Path) -> None:
+    """A dark spot of a hundredth of a per cent of the image, and one of a quarter, on noise: from labels alone."""
+    if find_weights() is None:
+        pytest.skip("the package with the ImageNet weights is not installed")
+    rng = np.random.default_rng(0)
+    found = {}
+    for name, side in (("small", 6), ("large", 250)):
+        for number in range(6):
+            pixels = rng.normal(128, 6, (512, 512)).clip(0, 255)
+            save(tmp_path / name / f"part/normal/{number}.png", pixels.astype(np.uint8))
+            top, left = rng.integers(0, 512 - side, 2)
+            pixels[top : top + side, left : left + side] = rng.normal(30, 6, (side, side)).clip(0, 255)
+            save(tmp_path / name / f"part/spot/{number}.png", pixels.astype(np.uint8))
+        index = index_folder(tmp_path / name).training()
+        found[name] = choose_framing(index, 255, choose("cpu", "fp32"), lambda line: None)
+    assert (found["small"].kind, found["large"].kind) == ("crop", "whole")
+    assert set(found["small"].points) == {n for n, s in enumerate(index.samples) if s.defect == "spot"}
