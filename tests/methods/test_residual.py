@@ -202,6 +202,14 @@ def test_styles_are_those_of_the_category_and_differ() -> None:
     assert len({tuple(row) for row in drawn.tolist()}) == 16
 
 
+def test_a_style_is_told_which_product_it_is_most_like() -> None:
+    bank, defect = DefectBank(SIZE, 3, 2, CONTEXT, 8), a_defect(count=4)
+    styles = torch.tensor([[tone] * 3 + [-1.0] for tone in (-0.5, -0.3, 0.5, 0.4)])
+    assert bank.nearest_product(torch.tensor([1]), styles[:1]).tolist() == [-1]
+    bank.remember(defect.with_style(styles), torch.tensor([0, 0, 1, 1]), torch.arange(4))
+    assert bank.nearest_product(torch.tensor([1, 1]), styles[1:3] * 0.8).tolist() == [0, 1]
+
+
 def test_empty_masks_and_whole_images_are_not_kept() -> None:
     bank, defect = DefectBank(SIZE, 3, 2, CONTEXT, 8), a_defect()
     whole = replace(defect, mask=torch.ones(2, 1, SIZE, SIZE))

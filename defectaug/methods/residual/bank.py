@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from defectaug.methods.residual.defect import CLIP, Defect
 
 STYLE_NOISE = 0.15  # of a category's deviation, around a mixture of two of its styles
+FEW = 3  # styles of a category, with fewer of which the spread is that of the class
+LEAST_SPREAD = 0.05  # else one defect would have one style
 LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
 
 
@@ -89,6 +91,18 @@ class DefectBank(nn.Module):
         defect = self.get(torch.tensor(slots, device=label.device), label)
         return defect.with_style(self.draw_styles(label, product, generators, defect.style))
 
+    def nearest_product(self, label: Tensor, style: Tensor) -> Tensor:
+        """Products (N,) whose styles of the classes (N,) are most like the given ones (N, C + 1), on average; -1 where
+        nothing of a class is known."""
+        nearest = torch.full_like(label, -1)
+        for row, number in enumerate(label.tolist()):
+            known = self.known(number) if number else self.keys[:0]
+            owners = self.products[known].unique()
+            if len(owners):
+                means = torch.stack([self.styles[known[self.products[known] == owner]].mean(0) for owner in owners])
+                nearest[row] = owners[(means - style[row]).square().sum(1).argmin()]
+        return nearest
+
     def draw_styles(
         self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator], fallback: Tensor
     ) -> Tensor:
@@ -103,6 +117,7 @@ class DefectBank(nn.Module):
                 continue
             styles = self.styles[known]
             first, second = (styles[int(p * len(known))] for p in pick[:2])
-            spread = styles.std(0, correction=0)
+            many = styles if len(styles) >= FEW else self.styles[self.known(number)]
+            spread = many.std(0, correction=0).clamp(min=LEAST_SPREAD)
             rows.append(first.lerp(second, float(pick[2]) ** 2) + STYLE_NOISE * spread * noise.to(styles.device))
         return torch.stack(rows)

@@ -89,10 +89,11 @@ class InferenceModel:
 
     @torch.inference_mode()
     def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
-        """The same shapes in latent styles."""
+        """The same shapes in styles of the product that their own are most like: of another, a scratch may be dark
+        where all are bright."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        unknown = torch.full_like(codes.defect, -1)
-        style = self.model.bank.draw_styles(codes.defect, unknown, generators, codes.shape.style)
+        bank, own = self.model.bank, codes.shape.style
+        style = bank.draw_styles(codes.defect, bank.nearest_product(codes.defect, own), generators, own)
         return replace(codes, shape=codes.shape.with_style(style))
 
     @torch.inference_mode()
