@@ -110,7 +110,8 @@ class DefectBank(nn.Module):
         where the category holds none."""
         rows = []
         for row, (number, owner, g) in enumerate(zip(label.tolist(), product.tolist(), generators, strict=True)):
-            pick, noise = torch.rand(3, generator=g), torch.randn(fallback.shape[1], generator=g)
+            pick, noise = torch.rand(3, generator=g), torch.randn(2, generator=g)
+            noise = noise.repeat_interleave(torch.tensor([fallback.shape[1] - 1, 1]))  # channels apart would tint
             known = self.known(number, owner) if number else self.keys[:0]
             if not len(known):
                 rows.append(fallback[row])
