@@ -277,6 +277,7 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         class_map=_resolved(data.class_map, folder),
         normal_name=data.normal,
         weights_sha256=digest,
+        references=spec.references,
     )
     try:
         return spec.load(config, info, weights, choose(device))

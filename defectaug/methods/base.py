@@ -81,6 +81,7 @@ class BundleInfo:
         framing: ``whole`` images squeezed to ``image_size``, or ``crop`` windows at native scale.
         data_root, class_map, normal_name: where the training data was and how its classes were mapped, or None.
         weights_sha256: of ``model.safetensors``.
+        references: whether the model can take defects from reference images.
     """
 
     path: Path
@@ -95,11 +96,27 @@ class BundleInfo:
     class_map: str | None
     normal_name: str | None
     weights_sha256: str
+    references: bool = True
 
     @property
     def normal(self) -> str:
         """Name of the normal class."""
         return self.defects[0]
+
+    def check_references(self, asked: str) -> None:
+        """Refuses references where the model's method has none.
+
+        Args:
+            asked: the option or argument that names them.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        if not self.references:
+            raise ConfigError(
+                f"{asked}: model {self.name} draws defects from latents alone, its method takes none from references; "
+                "use synthesize without --reference, or a model of another recipe."
+            )
 
 
 @dataclass(frozen=True)
@@ -203,11 +220,13 @@ class MethodSpec:
         load: a trained model from (config, info, weights, compute); RuntimeError where the weights do not fit.
         networks: the module whose ``state_dict`` a bundle holds, from (config, defect classes, products). A bundle's
             shapes are compared with it on the meta device, before either takes memory.
+        references: whether its models can take defects from reference images.
     """
 
     train: Callable[[Config, int, int, Compute, int], Method]
     load: Callable[[Config, BundleInfo, Mapping[str, Tensor], Compute], DefectModel]
     networks: Callable[[Config, int, int], nn.Module]
+    references: bool = True
 
 
 METHODS = {

@@ -102,8 +102,9 @@ def find_references(root: Path, info: BundleInfo, defect: str | None) -> dict[st
 
     Raises:
         DataError: no folder, or no image of the wanted defect.
-        ConfigError: a defect that the model does not know.
+        ConfigError: a defect that the model does not know, or a method without references.
     """
+    info.check_references(f"--reference {root}")
     if not root.is_dir():
         raise DataError(f"--reference {root}: no such folder")
     samples = _reference_samples(root, info, defect)

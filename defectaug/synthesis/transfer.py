@@ -114,7 +114,8 @@ def transfer(
         The images written, in order.
 
     Raises:
-        ConfigError: an unknown defect, a reference that shows none, options that do not go together.
+        ConfigError: an unknown defect, a reference that shows none, a model whose method has no references, options
+            that do not go together.
         BundleError: no model, or a damaged one.
         DataError: an image that cannot be read or is smaller than the model's.
         OutputError: a file is there already, or cannot be written.
@@ -129,6 +130,8 @@ def transfer(
     refuse_existing(jobs, overwrite or (journal is not None and journal.found))
     loaded = as_model(model, device)
     info, asked = loaded.info, asked.known_to(loaded)
+    if asked.defect != info.normal:
+        info.check_references(f"REF {ref}")
     for job in jobs:
         if reason := unfit(job.source.path, info.image_size if info.framing == "whole" else None):
             raise DataError(reason)

@@ -10,6 +10,7 @@ from fake_model import FakeModel, defective, info, save, surface
 from PIL import Image
 
 from defectaug.errors import ConfigError, OutputError
+from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.transfer import transfer
 
 
@@ -49,6 +50,19 @@ def test_transfer_to_normal_restores(model: FakeModel, pair: tuple[Path, Path], 
     before, after = (np.asarray(Image.open(path)) for path in (source, tmp_path / "o.png"))
     assert before[13:23, 17:31].min() == 240
     assert after[14:22, 18:30].max() < 130
+
+
+def test_a_model_without_references_is_refused_and_restores_all_the_same(
+    root: Path, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model, out = FakeModel(info(root, references=False)), tmp_path / "o.png"
+    with pytest.raises(ConfigError, match=r"REF .*r\.png: model fake draws defects from latents alone"):
+        transfer(*pair, model=model, out=out)
+    with pytest.raises(ConfigError, match=r"--reference .*: model fake draws defects from latents alone"):
+        synthesize(model=model, product="A", defect="spot", n=1, reference=root / "B" / "spot", out=tmp_path / "made")
+    assert not out.exists() and not (tmp_path / "made").exists()
+    transfer(pair[1], pair[0], model=model, defect="normal", out=out)
+    assert out.exists()
 
 
 def test_transfer_styles(model: FakeModel, pair: tuple[Path, Path], tmp_path: Path) -> None:
