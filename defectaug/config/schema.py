@@ -174,23 +174,27 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
 
+READING = ("residual", "cutpaste")
+"""Methods that find defects by frozen features and keep them."""
+
+
 def check(config: Config) -> Config:
     """Refuses settings whose values are fine each and do not go together.
 
     Raises:
         ConfigError: names the setting, its value and what is possible.
     """
-    _check_sizes(config.network, config.method == "residual")
+    _check_sizes(config.network, config.method in READING)
     _check_method(config)
     if config.run.batch_size < 2:
         raise ConfigError("run.batch_size is 1; it must be at least 2: half of a batch is guided by references.")
     return config
 
 
-def _check_sizes(net: NetworkConfig, residual: bool) -> None:
+def _check_sizes(net: NetworkConfig, reading: bool) -> None:
     depth = max(len(net.encoder_widths), len(net.generator_widths), len(net.discriminator_widths))
-    unit = 16 if residual else net.fold * 2 ** (depth - 1)  # the former's features have a stride of 16
-    least = 32 if residual else max(32, 4 * unit)  # D halves its last maps once more, and normalises them
+    unit = 16 if reading else net.fold * 2 ** (depth - 1)  # the former's features have a stride of 16
+    least = 32 if reading else max(32, 4 * unit)  # D halves its last maps once more, and normalises them
     if net.image_size < least or net.image_size % unit or net.image_size > 1024:
         raise ConfigError(
             f"--image-size {net.image_size}: must be a multiple of {max(unit, 8)} from {least} to 1024 for this recipe."
@@ -210,8 +214,10 @@ def _check_method(config: Config) -> None:
     net, run = config.network, config.run
     if (config.method, net.generator == "layered") in (("layered", False), ("dtgan", True)):
         raise ConfigError(f"network.generator is {net.generator}, which method '{config.method}' does not have.")
-    if config.method == "residual" and net.mapping == "network":
-        raise ConfigError("network.mapping is network; method 'residual' draws from the defects it has read (memory).")
+    if config.method in READING and net.mapping == "network":
+        raise ConfigError(
+            f"network.mapping is network; method '{config.method}' draws from the defects it has read (memory)."
+        )
     if net.mapping == "memory" and net.generator != "layered":
         raise ConfigError(
             f"network.mapping is memory; it must be network for generator '{net.generator}', whose c are features."

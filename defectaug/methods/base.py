@@ -230,6 +230,7 @@ class MethodSpec:
 
 
 METHODS = {
+    "cutpaste": "defectaug.methods.cutpaste.spec",
     "dtgan": "defectaug.methods.dtgan.spec",
     "layered": "defectaug.methods.layered.spec",
     "residual": "defectaug.methods.residual.spec",

@@ -53,14 +53,20 @@ class InferenceModel:
     flips: str
 
     @staticmethod
-    def build(config: Config, info: BundleInfo, weights: Mapping[str, Tensor], compute: Compute) -> InferenceModel:
+    def build(
+        config: Config,
+        info: BundleInfo,
+        weights: Mapping[str, Tensor],
+        compute: Compute,
+        network: type[Residual] = Residual,
+    ) -> InferenceModel:
         """The networks with the given weights.
 
         Raises:
             RuntimeError: the weights do not fit.
         """
         net = config.network
-        model = Residual(net.image_size, net.channels, len(info.defects), len(info.products), net.memory)
+        model = network(net.image_size, net.channels, len(info.defects), len(info.products), net.memory)
         model.load_state_dict(dict(weights))
         model.eval().requires_grad_(False)
         model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

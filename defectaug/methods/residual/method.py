@@ -32,8 +32,6 @@ MISSING = (
 )
 NORMAL = 0
 DOUBT, BELIEF = 60, 150  # steps in which masks are the prior's, and in which they become E's
-FINDING = 0.4  # share of a run before D and G begin
-REMEMBERING = 0.3  # share of a run before masks are good enough to keep
 E_EVERY = 3  # steps of the game to one of E
 R1_EVERY = 8
 WEAK = 0.3  # weight of what labels and prior say, once E finds defects by itself
@@ -41,6 +39,10 @@ WEAK = 0.3  # weight of what labels and prior say, once E finds defects by itsel
 
 class ResidualMethod:
     """Implements :class:`defectaug.methods.base.Method`.
+
+    Attributes:
+        network: what is trained.
+        finding, remembering: shares of a run before D and G begin, and before masks are good enough to keep.
 
     Args:
         config: all settings.
@@ -50,11 +52,14 @@ class ResidualMethod:
         seed: of the initial weights and of every step's random numbers.
     """
 
+    network: type[Residual] = Residual
+    finding, remembering = 0.4, 0.3
+
     def __init__(self, config: Config, defects: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)
         self.config, self.compute, self.seed = config, compute, seed
         net = config.network
-        model = Residual(net.image_size, net.channels, defects, products, net.memory)
+        model = self.network(net.image_size, net.channels, defects, products, net.memory)
         weights = find_weights()
         if weights is not None:
             load_weights(model.encoder.features, weights)
@@ -66,12 +71,16 @@ class ResidualMethod:
         self.modules: Mapping[str, nn.Module] = {"model": self.model, "average": self.average, "prior": self.prior}
         self.optimizers: Mapping[str, Optimizer] = self._optimizers()
 
-    def _optimizers(self) -> dict[str, Optimizer]:
+    def _finders(self) -> Optimizer:
         o, model = self.config.optimizer, self.model
         finders = [p for m in (model.encoder, model.inpainter) for p in m.parameters() if p.requires_grad]
+        return AdamW(finders, o.rate, betas=(0.9, o.beta2), weight_decay=o.weight_decay)
+
+    def _optimizers(self) -> dict[str, Optimizer]:
+        o, model = self.config.optimizer, self.model
         betas = (o.beta1, o.beta2)
         return {
-            "encoder_optimizer": AdamW(finders, o.rate, betas=(0.9, o.beta2), weight_decay=o.weight_decay),
+            "encoder_optimizer": self._finders(),
             "generator_optimizer": Adam(model.painter.parameters(), self.config.residual.rate, betas=betas),
             "discriminator_optimizer": Adam(model.discriminator.parameters(), o.discriminator_rate, betas=betas),
         }
@@ -88,7 +97,7 @@ class ResidualMethod:
         if step < self.config.run.warmup:
             self._observe(batch, generator)
             return {}
-        playing = fraction > FINDING
+        playing = fraction > self.finding
         finding = not playing or step % E_EVERY == 0
         scene = self._scene(batch)
         if scene is None:
@@ -101,7 +110,7 @@ class ResidualMethod:
         terms: Terms = {"area": defect.mask.mean()}
         if finding:
             terms |= self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
-        if fraction > REMEMBERING:
+        if fraction > self.remembering:
             for bank in (self.model.bank, self.average.bank):
                 bank.remember(defect, scene.reference_product, scene.key)
         if playing:

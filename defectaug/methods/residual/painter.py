@@ -51,8 +51,8 @@ class Painter(nn.Module):
 
     def forward(self, clean: Tensor, defect: Defect, noise: Tensor) -> Painting:
         """Clean images (N, C, S, S), as many defects, and noise (N, 1, S, S)."""
-        opacity = opacity_of(defect.mask)
-        draft = (clean + opacity * compose(defect.structure, defect.style, defect.mask, clean)).clamp(-1, 1)
+        pasted = paste(clean, defect)
+        draft, opacity = pasted.draft, pasted.opacity
         rim = blur3(dilated(defect.mask, RIM))
         level = masked_mean(clean, defect.mask).flatten(1)
         style = self.style(torch.cat([defect.style, level], dim=1)) + self.label(defect.label - 1)
@@ -62,6 +62,13 @@ class Painter(nn.Module):
         h = h + self.up1(a, style)
         correction = F.pixel_shuffle(self.out(F.leaky_relu(h, 0.2)), 2).float()
         return Painting((draft + rim * correction).clamp(-1, 1), draft, torch.maximum(opacity, rim))
+
+
+def paste(clean: Tensor, defect: Defect) -> Painting:
+    """Cut and paste: x + opacity * (structure at the style's contrast + tone)."""
+    opacity = opacity_of(defect.mask)
+    image = (clean + opacity * compose(defect.structure, defect.style, defect.mask, clean)).clamp(-1, 1)
+    return Painting(image, image, opacity)
 
 
 def opacity_of(mask: Tensor) -> Tensor:
