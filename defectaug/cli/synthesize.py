@@ -43,6 +43,10 @@ _OUT = option(
     "Folder for the images.",
     default="out/NAME, named after the model and the category", metavar="DIR", panel=OUTPUT_PANEL,
 )  # fmt: skip
+_EXPORT = option(
+    "Annotations in further formats, beside OUT: coco, yolo, mvtec, joined by commas; with masks.",
+    metavar="FORMATS", panel=OUTPUT_PANEL,
+)  # fmt: skip
 _SHARD = option("Make the I-th of N parts (I from 1); all parts share OUT.", metavar="I/N", panel=MACHINE_PANEL)
 
 
@@ -56,6 +60,7 @@ def synthesize(
     reference: Annotated[Path | None, _REFERENCE] = None,
     out: Annotated[Path | None, _OUT] = None,
     masks: Annotated[bool, option("Write defect masks to OUT.masks.", "--masks", panel=OUTPUT_PANEL)] = False,
+    export: Annotated[str | None, _EXPORT] = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = None,

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from defectaug.bundle import as_model
 from defectaug.errors import OutputError
 from defectaug.io.masks import mask_folder
+from defectaug.io.regions import boxes_and_area
 from defectaug.synthesis.choose import make_plan
+from defectaug.synthesis.formats.export import Exports
 from defectaug.synthesis.plan import Plan
 from defectaug.synthesis.render import Rendered, Renderer
 from defectaug.synthesis.settings import SynthesisSettings
@@ -21,7 +23,7 @@ from defectaug.synthesis.write import OutputFolder, Request, refuse_source
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
-    from defectaug.methods.base import DefectModel
+    from defectaug.methods.base import BundleInfo, DefectModel
 
 Progress = Callable[[int, int], None]
 Log = Callable[[str], None]
@@ -77,6 +79,7 @@ def synthesize(
     reference: str | Path | None = None,
     out: str | Path | None = None,
     masks: bool = False,
+    export: str | None = None,
     overwrite: bool = False,
     seed: int = 0,
     device: str = "auto",
@@ -104,6 +107,8 @@ def synthesize(
         reference: folder of real defective images to take shape and style from; None draws latent codes.
         out: folder for the images; None for `out/NAME`, named after model and category.
         masks: also write defect masks to `OUT.masks`, 8 bit, 255 = defect.
+        export: annotations in further formats beside `out`, of "coco", "yolo" and "mvtec", joined by commas; writes
+            masks, too.
         overwrite: replace what an earlier run left in `out`; files of other origin stay.
         seed: of all random choices.
         device: "auto", "cpu", "cuda" or "cuda:N"; not used where `model` is loaded already.
@@ -126,19 +131,19 @@ def synthesize(
     """
     asked = SynthesisSettings(
         source=source, product=product, defect=defect, n=n, balance=balance, reference=reference, masks=masks,
-        seed=seed, shard=shard, batch_size=batch_size, class_map=class_map, normal=normal,
+        export=export, seed=seed, shard=shard, batch_size=batch_size, class_map=class_map, normal=normal,
     )  # fmt: skip
     log = log or logger.info
     loaded = as_model(model, device)
     root, plan = make_plan(loaded.info, asked, log)
     target = asked.folder(out, loaded.info)
-    for place in (target, mask_folder(target)) if masks else (target,):
+    for place in (target, mask_folder(target)) if asked.masks else (target,):
         refuse_source(place, root)
         if reference is not None:
             refuse_source(place, Path(reference))
     started = time.monotonic()
-    request = Request(asked.record(loaded.info.weights_sha256), plan, loaded.info.normal, asked.part, masks)
-    folder = OutputFolder(target, request, overwrite=overwrite)
+    request = Request(asked.record(loaded.info.weights_sha256), plan, loaded.info.normal, asked.part, asked.masks)
+    folder = OutputFolder(target, request, overwrite=overwrite, beside=[_exports(loaded.info, asked, log)])
     try:
         real, synthetic, faint = _fill(folder, loaded, plan, asked, progress or _silent, log)
         complete = folder.finish()
@@ -149,9 +154,14 @@ def synthesize(
         raise
     finally:
         folder.close()
-    written = mask_folder(target) if masks else None
+    written = mask_folder(target) if asked.masks else None
     seconds = time.monotonic() - started
     return SynthesisSummary(target, written, real, synthetic, len(folder.done), faint, complete, seconds)
+
+
+def _exports(info: BundleInfo, asked: SynthesisSettings, log: Log) -> Exports:
+    defects = tuple(name for name in info.defects if name != info.normal)
+    return Exports(asked.formats, info.normal, defects, info.white, log)
 
 
 def _silent(done: int, total: int) -> None:
@@ -195,6 +205,7 @@ def _details(rendered: Rendered, seed: int, weights_sha256: str) -> dict[str, An
         "seed": seed,
         "item_seed": item.seed,
         "model": weights_sha256,
+        **boxes_and_area(rendered.mask),
     }
     if reference and reference.mask:
         details["reference_mask"] = str(reference.mask.absolute())

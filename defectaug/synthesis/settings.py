@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from defectaug.errors import ConfigError
+from defectaug.errors import ConfigError, nearest
 from defectaug.io.files import expanded, real
 from defectaug.io.launcher import launched_as
 
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
     from defectaug.methods.base import BundleInfo
 
+FORMATS = ("coco", "yolo", "mvtec")
+
 
 @dataclass(frozen=True)
 class SynthesisSettings:
     """What is to be made and from what; the fields are those arguments of :func:`defectaug.synthesize`.
 
     Raises:
-        ConfigError: a number that cannot be, or a shard not of the form I/N.
+        ConfigError: a number that cannot be, a shard not of the form I/N, or an unknown format.
     """
 
     source: str | Path | None = None
@@ -30,6 +32,7 @@ class SynthesisSettings:
     balance: bool = False
     reference: str | Path | None = None
     masks: bool = False
+    export: str | None = None
     seed: int = 0
     shard: str | None = None
     batch_size: int = 16
@@ -41,7 +44,13 @@ class SynthesisSettings:
             if value is not None and value < 1:
                 raise ConfigError(f"{option} {value}: must be 1 or more")
         object.__setattr__(self, "balance", self.balance or (self.product is None and self.defect is None))
+        object.__setattr__(self, "masks", self.masks or bool(self.formats))
         _ = self.part
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Names of the formats that are written beside the images, which need masks."""
+        return () if self.export is None else parse_formats(self.export)
 
     @property
     def part(self) -> tuple[int, int]:
@@ -65,6 +74,21 @@ class SynthesisSettings:
             return real(path) if path.name in ("", "..") else path
         kind, seed = "balanced" if self.balance else None, f"seed{self.seed}" if self.seed else None
         return Path("out") / "-".join(part for part in (info.name, self.product, self.defect, kind, seed) if part)
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """`"coco,yolo"` to the names.
+
+    Raises:
+        ConfigError: a format that is not known.
+    """
+    names = tuple(dict.fromkeys(filter(None, (name.strip().casefold() for name in text.split(",")))))
+    if not names:
+        raise ConfigError(f"--export '{text}': name one or more of {', '.join(FORMATS)}")
+    for name in names:
+        if name not in FORMATS:
+            raise ConfigError(f"--export {name}: no such format; {nearest(name, FORMATS)}")
+    return names
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -9,11 +9,11 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from defectaug.io.files import real
 from defectaug.io.images import NativeImage, probe, write_png
 from defectaug.io.lock import Lock
 from defectaug.io.masks import mask_folder, read_mask, write_mask
+from defectaug.io.regions import boxes_and_area
 from defectaug.synthesis import previous_run as earlier
 from defectaug.synthesis.plan import Item, Plan
 
@@ -56,15 +57,32 @@ class Request:
         return {"settings": dict(self.settings), "plan": digest.hexdigest(), "files": files}
 
 
+class Beside(Protocol):
+    """What is written beside a finished output folder: annotations in other formats, a page."""
+
+    def check(self, out: Path, *, overwrite: bool) -> None:
+        """Raises OutputError where something is in the way; before anything long is begun."""
+
+    def write(self, out: Path) -> None:
+        """Reads the finished folder and writes; what an interrupted run has left there is replaced."""
+
+
 class OutputFolder:
     """One output folder, open for one shard. Methods may be called from several threads; close after use.
+
+    Args:
+        out: the folder.
+        request: what is to be in it.
+        overwrite: replace what an earlier run left.
+        beside: written when all images are there, by the shard that finishes last.
 
     Raises:
         OutputError: the folder is not empty and not ours to finish, or cannot be written.
     """
 
-    def __init__(self, out: Path, request: Request, *, overwrite: bool = False) -> None:
+    def __init__(self, out: Path, request: Request, *, overwrite: bool = False, beside: Sequence[Beside] = ()) -> None:
         self.out = out
+        self._beside = beside
         self.masks = mask_folder(out)
         self._request = request
         self._lock = threading.Lock()
@@ -102,12 +120,14 @@ class OutputFolder:
     def copy(self, item: Item) -> None:
         """Copies a real image byte for byte, and writes the mask that is known: the true one, or for normal
         images an empty one."""
+        details: dict[str, Any] = {}
         if self._request.masks:
             mask = _true_mask(item, self._request.normal)
             if mask is not None:
                 write_mask(self.masks / _mask_file(item), mask)
+                details = boxes_and_area(mask)
         copy_file(item.source.path, self.out / item.file)
-        self._add(item, {})
+        self._add(item, details)
 
     def finish(self) -> bool:
         """Joins the parts if all are there: the manifest in order, the record gone. Whether that was so."""
@@ -119,6 +139,8 @@ class OutputFolder:
             planned = {item.file for item in self._request.plan.items}
             if {line["file"] for line in lines} >= planned:
                 manifest.write_lines(self.out / manifest.NAME, lines)
+                for writer in self._beside:
+                    writer.write(self.out)
                 for part in parts if count > 1 else []:
                     part.unlink(missing_ok=True)
                 (self.out / earlier.RECORD).unlink(missing_ok=True)
@@ -149,6 +171,8 @@ class OutputFolder:
             "seed": None,
             "index": item.index,
             "model": None,
+            "boxes": None,
+            "area": None,
             **details,
         }
         with self._lock, _explained(self._part):
@@ -165,6 +189,8 @@ class OutputFolder:
             earlier.refuse_links(self.masks, record["files"])
         if known == record:
             return  # the same run: finish it
+        for writer in self._beside:
+            writer.check(self.out, overwrite=overwrite)
         if overwrite:
             earlier.remove_ours(self.out, self.masks, known)
             earlier.refuse_clashes(self.out, record["files"])

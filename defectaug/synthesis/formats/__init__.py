@@ -1,0 +1,1 @@
+"""Further forms of a finished output folder, one file a form."""
