@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import yaml
 from defectaug import __version__
 from defectaug.config.resolve import config_from
 from defectaug.config.schema import Config
+from defectaug.data.holdout import Holdout
 from defectaug.errors import BundleError, ConfigError
 from defectaug.io.atomic import write_atomic
 from defectaug.io.files import real
@@ -35,7 +36,8 @@ STORE = Path("models")
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What the training data was: class names in the networks' order, counts, and how to read it again."""
+    """What the training data was: class names in the networks' order, counts, how to read it again, and which of its
+    files were held out for tests, or for which folder of test images (`data/holdout.py`)."""
 
     products: tuple[str, ...]
     defects: tuple[str, ...]
@@ -45,6 +47,8 @@ class TrainedOn:
     root: str | None = None
     class_map: str | None = None
     normal: str | None = None
+    holdout: Sequence[str] = ()
+    test: str | None = None
 
 
 def write_config(folder: Path, config: Config, data: TrainedOn) -> None:
@@ -59,7 +63,7 @@ def write_config(folder: Path, config: Config, data: TrainedOn) -> None:
         "format": FORMAT,
         "defectaug": __version__,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
-        "data": asdict(data),
+        "data": asdict(data) | {"holdout": list(data.holdout)},
         "settings": asdict(config),
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
@@ -109,6 +113,15 @@ def find_bundle(path: Path | str | None = None, store: Path = STORE) -> Path:
     return newest[0]
 
 
+def bundle_of(weights_sha256: str, places: Iterable[Path] = (), store: Path = STORE) -> Path | None:
+    """The bundle with these weights, among `places` and those in the store; None where it is not there."""
+    for folder in dict.fromkeys([*places, *_bundles(store)]):
+        with suppress(OSError):
+            if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() == weights_sha256:
+                return folder
+    return None
+
+
 def _bundles(store: Path) -> list[Path]:
     if not store.is_dir():
         return []
@@ -145,6 +158,17 @@ def read_config(folder: Path) -> tuple[Config, TrainedOn]:
         raise BundleError(f"{path}: damaged, or not a bundle of defectaug: {error}") from error
 
 
+def held_out(folder: Path) -> Holdout:
+    """What the training of a bundle has not seen.
+
+    Raises:
+        BundleError: as `read_config`.
+    """
+    data = read_config(folder)[1]
+    test = _resolved(data.test, folder)
+    return Holdout(tuple(data.holdout), None if test is None else Path(test))
+
+
 def _mapping(content: dict[str, Any], key: str) -> dict[str, Any]:
     value = content.get(key)
     if not isinstance(value, dict):
@@ -168,9 +192,12 @@ def _trained_on(raw: dict[str, Any]) -> TrainedOn:
     white = int(raw.get("white", 255))
     if not 0 < white <= 65535:
         raise ValueError(f"white level {BRIEF.repr(white)} is not one of 8 or 16 bits")
-    texts = {key: _text(raw, key) for key in ("root", "class_map", "normal")}
+    texts = {key: _text(raw, key) for key in ("root", "class_map", "normal", "test")}
+    holdout = raw.get("holdout") or ()
+    if not isinstance(holdout, list | tuple) or not all(isinstance(file, str) for file in holdout):
+        raise ValueError("'holdout' is no list of files")
     counts = {str(k): int(v) for k, v in dict(raw.get("counts") or {}).items()}
-    return TrainedOn(products, defects, counts, _text(raw, "layout") or "", white, **texts)
+    return TrainedOn(products, defects, counts, _text(raw, "layout") or "", white, holdout=tuple(holdout), **texts)
 
 
 def _text(raw: dict[str, Any], key: str) -> str | None:
@@ -278,6 +305,7 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         normal_name=data.normal,
         weights_sha256=digest,
         references=spec.references,
+        holdout=tuple(data.holdout),
     )
     try:
         return spec.load(config, info, weights, choose(device))

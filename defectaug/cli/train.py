@@ -30,6 +30,10 @@ _CONFIG = option("Settings (YAML); a flag beats the file, the file beats the rec
 _PRODUCT = option(
     "Product name of a folder that holds one product.", default="name of DATA", metavar="NAME", panel=DATA_PANEL
 )
+_HOLDOUT = option(
+    "Keep test images away from training: a share of each category, such as 0.2, or a folder of them.",
+    default="none", metavar="SHARE|DIR", panel=DATA_PANEL,
+)  # fmt: skip
 _STRICT = option("Stop at a file that cannot be read (else skip it).", "--strict", panel=DATA_PANEL)
 
 
@@ -52,6 +56,7 @@ def train(
     normal: Normal = None,
     product: Annotated[str | None, _PRODUCT] = None,
     strict: Annotated[bool, _STRICT] = False,
+    holdout: Annotated[str | None, _HOLDOUT] = None,
     debug: Debug = False,
 ) -> None:
     """Learn the defects of all products in DATA; leaves a model folder."""

@@ -82,6 +82,7 @@ class BundleInfo:
         data_root, class_map, normal_name: where the training data was and how its classes were mapped, or None.
         weights_sha256: of ``model.safetensors``.
         references: whether the model can take defects from reference images.
+        holdout: files of the training data, relative to their root, that training has not seen.
     """
 
     path: Path
@@ -97,6 +98,7 @@ class BundleInfo:
     normal_name: str | None
     weights_sha256: str
     references: bool = True
+    holdout: tuple[str, ...] = ()
 
     @property
     def normal(self) -> str:

@@ -179,7 +179,7 @@ def _fill(
 
     def save(finish: Callable[[], Rendered]) -> bool:
         rendered = finish()
-        details = _details(rendered, asked.seed, model.info.weights_sha256)
+        details = _details(rendered, asked.seed, model.info)
         folder.save(rendered.item, rendered.image, rendered.mask, details)
         return bool(rendered.mask.any())
 
@@ -195,7 +195,7 @@ def _fill(
     return len(copies), len(pending) - len(copies), faint
 
 
-def _details(rendered: Rendered, seed: int, weights_sha256: str) -> dict[str, Any]:
+def _details(rendered: Rendered, seed: int, info: BundleInfo) -> dict[str, Any]:
     """What a manifest line tells of a synthetic image beyond its category."""
     item, window, reference = rendered.item, rendered.window, rendered.reference
     details: dict[str, Any] = {
@@ -204,8 +204,9 @@ def _details(rendered: Rendered, seed: int, weights_sha256: str) -> dict[str, An
         "guide": "reference" if reference else "latent",
         "seed": seed,
         "item_seed": item.seed,
-        "model": weights_sha256,
         **boxes_and_area(rendered.mask),
+        "model": info.weights_sha256,
+        "bundle": str(info.path.absolute()),
     }
     if reference and reference.mask:
         details["reference_mask"] = str(reference.mask.absolute())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defectaug.data.class_map import check_folder_name
+from defectaug.data.holdout import Holdout
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Category, Sample
@@ -55,6 +56,9 @@ def find_samples(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[
         return source, _flat_source(source, info, asked.product)
     index = index_folder(source, class_map=class_map, normal=normal, require_defects=False)
     log(index.describe())
+    if info.holdout and info.data_root and real(source) == real(Path(info.data_root)):
+        before, index = len(index), Holdout(info.holdout).keep_away(index)
+        log(f"{before - len(index):,} images that were held out of training, for tests, are not used")
     name = _product_of_root(index, info, asked.product)
     return source, tuple(
         replace(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from defectaug import device as devices
-from defectaug.bundle import CONFIG, STORE, WEIGHTS, read_config, write_config
+from defectaug.bundle import CONFIG, STORE, WEIGHTS, held_out, read_config, write_config
 from defectaug.config.resolve import resolve
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import real
@@ -42,6 +42,7 @@ def train(
     normal: str | None = None,
     product: str | None = None,
     strict: bool = False,
+    holdout: str | float | Path | None = None,
     log: Log | None = None,
     progress: Progress | None = None,
 ) -> Path | None:
@@ -69,6 +70,9 @@ def train(
         normal: name of the normal folder.
         product: product name of a folder that holds one product.
         strict: an unreadable file is an error.
+        holdout: share of each category's images to keep away from training, so that it can be tested on them, or a
+            folder of test images whose copies and near-duplicates are kept away. ``evaluate`` finds them in the model
+            folder. A resumed run keeps what it held out.
         log: takes lines for the user; None sends them to the logger "defectaug".
         progress: called with (steps done, steps in all).
 
@@ -83,12 +87,17 @@ def train(
     """
     if minutes is not None and not 0 < minutes < float("inf"):
         raise ConfigError(f"--minutes {minutes:g}: must be more than 0, and a number")
-    options = DataOptions(Path(data), None if class_map is None else Path(class_map), normal, product, strict)
+    options = DataOptions(
+        Path(data), None if class_map is None else Path(class_map), normal, product, strict,
+        None if holdout is None else str(holdout),
+    )  # fmt: skip
     flags = {"network": {"image_size": image_size}, "run": {"steps": steps, "seed": seed}}
     settings = resolve("small" if preset == "auto" else preset, None if config is None else Path(config), flags)
     check_method(settings.method)
     compute = devices.choose(device, precision)
     folder = Path(out) if out is not None else STORE / (real(options.root).name or "model")
+    if resume and (folder / CONFIG).is_file():
+        options = replace(options, resumed=held_out(folder))
     with joined(compute.device):
         first = rank() == 0
         log, progress = (log or logger.info, progress) if first else (lambda line: None, None)
@@ -143,8 +152,9 @@ def _check_counts(ready: Prepared) -> None:
     least = ready.config.data.min_images
     for category, count in ready.found.counts.items():
         if 0 < count < least and category.defect != ready.index.normal:
+            beside = " beside those held out" if ready.trained_on.holdout else ""
             raise DataError(
-                f"{category}: {count} image, at least {least} are needed; add images, drop the class "
+                f"{category}: {count} image{beside}, at least {least} are needed; add images, drop the class "
                 f"in a class map, or allow it with 'data: {{min_images: {count}}}' in --config."
             )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from defectaug.bundle import TrainedOn
 from defectaug.config.schema import Config
 from defectaug.data.batches import BalancedBatches
+from defectaug.data.holdout import Holdout, hold_out
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.stores import CropStore, ImageStore, Store
 from defectaug.data.survey import Survey, drop_unreadable, survey, white_level
@@ -30,9 +31,11 @@ class DataOptions:
     normal: str | None = None
     product: str | None = None
     strict: bool = False
+    holdout: str | None = None
+    resumed: Holdout | None = None
 
-    def read(self, config: Config, decode: bool, log: Log) -> tuple[DataIndex, Survey, int]:
-        """The images that can be used, what was found in them, and their white level.
+    def read(self, config: Config, decode: bool, log: Log) -> tuple[DataIndex, Survey, int, Holdout]:
+        """The images that can be used, what was found in them, their white level, and what was held out.
 
         Args:
             decode: every image is decoded, not its header alone; else the store skips what is damaged inside.
@@ -45,6 +48,10 @@ class DataOptions:
         size = config.network.image_size
         found = survey(index, decode=self.strict or decode, image_size=size)
         index = drop_unreadable(index, found, strict=self.strict)
+        held = self._held_out(index, log)
+        if held.files:
+            index = held.keep_away(index)
+            found = replace(found, counts=index.counts())
         if min(found.smallest) * 2 < size and config.data.framing != "crop":
             width, height = found.smallest
             raise DataError(
@@ -52,7 +59,23 @@ class DataOptions:
                 f"{size} x {size}; use --image-size {max(32, min(found.smallest) // 32 * 32)}, "
                 "or take small images out."
             )
-        return index, found, white_level(index.samples)
+        return index, found, white_level(index.samples), held
+
+    def _held_out(self, index: DataIndex, log: Log) -> Holdout:
+        if self.resumed is not None or self.holdout is None:
+            return self.resumed or Holdout()
+        held = hold_out(index, self.holdout, self._read_tests)
+        tests = held.only(index).counts() if held.folder is None else self._read_tests(held.folder).counts()
+        where = "" if held.folder is None else f" as copies of images in {held.folder}"
+        log(f"{len(held.files):,} of {len(index):,} images are held out of training{where}")
+        if bare := [str(category) for category, count in index.counts().items() if count and not tests.get(category)]:
+            log(f"note: no test image of {', '.join(bare)}: how well these are done cannot be tested")
+        return held
+
+    def _read_tests(self, folder: Path) -> DataIndex:
+        return index_folder(
+            folder, class_map=self.class_map, normal=self.normal, product=self.product, require_defects=False
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +121,7 @@ def prepare(
     Raises:
         DataError: as :meth:`DataOptions.read`.
     """
-    index, found, white = from_first(lambda: options.read(settings, decode, log))
+    index, found, white, held = from_first(lambda: options.read(settings, decode, log))
     config = replace(settings, network=replace(settings.network, channels=found.channels))
     points = None
     if config.data.framing == "auto":
@@ -113,6 +136,8 @@ def prepare(
         root=_portable(options.root, folder),
         class_map=None if options.class_map is None else _portable(options.class_map, folder),
         normal=options.normal,
+        holdout=held.files,
+        test=None if held.folder is None else _portable(held.folder, folder),
     )
     return Prepared(config, index, found, _store(index, config, white, points, log), trained_on, compute)
 

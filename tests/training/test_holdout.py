@@ -1,0 +1,113 @@
+"""Test images are kept away from training, and from what is painted on; near-duplicates stay on one side."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Run
+from data_helpers import native, save
+from fake_model import FakeModel, info, lines
+from PIL import Image
+from small_networks import SMALL, train_small
+
+from defectaug.bundle import held_out, read_config
+from defectaug.data.holdout import hold_out
+from defectaug.data.index import DataIndex, index_folder
+from defectaug.errors import BundleError, ConfigError, DataError
+from defectaug.synthesis.api import synthesize
+
+COUNTS = {"A/normal": 8, "A/scratch": 6, "B/normal": 6, "B/spot": 1}
+SETTINGS = SMALL | {"run": {"batch_size": 4, "warmup": 1}, "data": {"min_images": 1}}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return native(tmp_path / "data", COUNTS)
+
+
+def read(folder: Path) -> DataIndex:
+    return index_folder(folder, require_defects=False)
+
+
+def test_a_share_of_each_category_and_whole_groups(root: Path) -> None:
+    copy = save(root / "A/scratch/copy.jpg", np.asarray(Image.open(root / "A/scratch/000.png")), quality=95)
+    other = save(root / "A/normal/mislabelled.png", np.asarray(Image.open(root / "A/scratch/000.png")))
+    index = index_folder(root)
+    held = hold_out(index, "30%", read)
+    assert held == hold_out(index, "0.3", read)
+    counts = {str(name): count for name, count in held.only(index).counts().items() if count}
+    assert set(counts) == {"A/normal", "A/scratch", "B/normal"}  # B/spot, of one image, is trained on
+    assert 1 <= counts["A/scratch"] <= 4
+    near = {(path.relative_to(root).as_posix() in held.files) for path in (copy, other, root / "A/scratch/000.png")}
+    assert len(near) == 1
+    assert len(held.keep_away(index)) == len(index) - len(held.files)
+
+
+def test_a_folder_keeps_copies_of_its_images_away(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "A", tmp_path / "test/A")
+    for path in (tmp_path / "test").rglob("*.png"):
+        if path.stem != "000":
+            path.unlink()
+    index = index_folder(root)
+    held = hold_out(index, str(tmp_path / "test"), read)
+    assert held.files == ("A/normal/000.png", "A/scratch/000.png")
+    assert held.folder == tmp_path / "test"
+
+
+def test_what_cannot_be_held_out(root: Path, tmp_path: Path) -> None:
+    index = index_folder(root)
+    for asked in ("0", "1.5", "-20%", "nowhere", str(root)):
+        with pytest.raises(ConfigError, match=rf"--holdout {asked}: "):
+            hold_out(index, asked, read)
+    (tmp_path / "empty/A/normal").mkdir(parents=True)
+    with pytest.raises(DataError, match="empty"):
+        hold_out(index, str(tmp_path / "empty"), read)
+    single = index_folder(native(tmp_path / "single", {"A/normal": 1, "A/scratch": 1}))
+    with pytest.raises(DataError, match="holds no image out"):
+        hold_out(single, "0.2", read)
+    with pytest.raises(DataError, match="leaves no image"):
+        hold_out(single, str(shutil.copytree(single.root, tmp_path / "again")), read)
+
+
+def test_training_sees_none_of_them_and_a_bundle_tells_which(root: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    out = tmp_path / "model"
+    train_small(root, out, SETTINGS, holdout=0.3, log=told.append)
+    data, held = read_config(out)[1], held_out(out)
+    index = index_folder(root)
+    assert held.files and held.folder is None
+    assert sum(data.counts.values()) == len(index) - len(held.files)
+    assert f"{len(held.files)} of 21 images are held out of training" in told
+    assert any("no test image of B/spot" in line for line in told)
+    save(root / "A/normal/later.png")
+    train_small(root, out, SETTINGS, resume=True, steps=3)  # keeps what it held out
+    assert held_out(out) == held
+    with pytest.raises(DataError, match="B/spot: 1 image beside those held out"):
+        train_small(root, tmp_path / "other", SETTINGS | {"data": {}}, holdout=0.3)
+
+
+def test_nothing_is_painted_on_them_and_a_balanced_set_lacks_them(root: Path, tmp_path: Path) -> None:
+    files = ("A/normal/000.png", "A/scratch/001.png")
+    model = FakeModel(info(root, holdout=files))
+    synthesize(model=model, balance=True, out=tmp_path / "out")
+    sources = {Path(line["source"]).relative_to(root.absolute()).as_posix() for line in lines(tmp_path / "out")}
+    assert not sources & set(files)
+    assert "A/normal/001.png" in sources
+
+
+def test_a_damaged_list_is_named(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    train_small(root, out, SETTINGS, holdout=0.3, steps=1)
+    config = out / "config.yaml"
+    config.write_text(config.read_text().replace("holdout:\n", "holdout: 3\n  no: \n", 1))
+    with pytest.raises(BundleError, match=r"config\.yaml"):
+        held_out(out)
+
+
+def test_command_line(root: Path, tmp_path: Path, run: Run) -> None:
+    code, printed, told = run("train", root, "--dry-run", "--holdout", 2, "--device", "cpu")
+    assert (code, printed) == (2, "")
+    assert "--holdout 2: must lie between 0 and 1" in told
