@@ -56,7 +56,8 @@ def run_study(
         test: other real images to test on; None holds some of `real` out.
         cache: folder for finished trainings, which are not done again.
         split: a split file for `real`, such as an earlier result's JSON.
-        models: the bundles that made the synthetic images; tells whether they have seen the test images.
+        models: bundles that made the synthetic images, beside those that manifests name; they tell whether they have
+            seen the test images.
         store: decodes the images; None for a new one.
         progress: called with (steps done, steps in all).
         log: takes lines for the user; None sends them to the logger "defectaug".
@@ -101,7 +102,7 @@ def run_study(
         split=divided.files(index.root),
         left_out={one.name: one.left_out for one in usable},
         notes=notes,
-        warnings=tuple(line for one in usable for line in one.warnings),
+        leaks={one.name: one.leak for one in usable if one.leak},
         machine=f"{platform.machine()}, {compute.describe()}",
         versions={"defectaug": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )

@@ -1,16 +1,20 @@
-"""Which synthetic images may be trained on: none that shows, or was made from, a held-out real image."""
+"""Which synthetic images may be trained on, and whether what made them has seen the test images.
+
+An image that shows, or was made from, a held-out real image is left out. What the model has seen cannot be left out: it
+makes every result conditional.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from defectaug.benchmark.splits import Partition
-from defectaug.bundle import read_config
+from defectaug.bundle import bundle_of, held_out, read_config
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints
-from defectaug.errors import ConfigError, DataError
+from defectaug.errors import BundleError, ConfigError, DataError
 from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of
 from defectaug.metrics.images import Decoded, Form, Log, decode
 
@@ -23,17 +27,25 @@ class SyntheticSet:
         name: of the set.
         images: the images.
         left_out: how many were left out, by reason.
-        warnings: what the results cannot tell, or would flatter.
+        leak: what may flatter every result, and how to avoid it; None where nothing speaks for that.
     """
 
     name: str
     images: Decoded
     left_out: dict[str, int]
-    warnings: tuple[str, ...]
+    leak: str | None
 
     def lines(self) -> list[str]:
         """What the user is told of it."""
-        return [f"{self.name}: {n} images left out, {why}" for why, n in self.left_out.items()] + [*self.warnings]
+        left = [f"{self.name}: {n} images left out, {why}" for why, n in self.left_out.items()]
+        return [*left, *([f"{self.name}: {self.leak}"] if self.leak else [])]
+
+
+def bundles_of(records: Iterable[ImageRecord], named: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """The bundles that made images: those named, and those that a manifest tells of and that are at hand."""
+    made = {(record.model, record.bundle) for record in records if record.model}
+    found = {bundle_of(sha, [bundle] if bundle else []) for sha, bundle in sorted(made, key=str)}
+    return tuple(dict.fromkeys([*named, *sorted(path for path in found if path)]))
 
 
 def filter_leaks(
@@ -53,7 +65,7 @@ def filter_leaks(
         real: the real images by use.
         index: the real folder.
         form, log: as of `decode`.
-        models: the bundles that made the images, where they are known.
+        models: bundles that made the images, beside those that the manifest names.
 
     Raises:
         DataError: an unreadable folder, or no image that may be trained on.
@@ -75,7 +87,8 @@ def filter_leaks(
     if not len(images):
         why = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds no synthetic image"
         raise DataError(f"{roots[0]}: no image that may be trained on ({why})")
-    return SyntheticSet(name, images, left_out, tuple(_origin_warnings(name, images, real, index, form, models)))
+    leak = _leak(images, sum(copies) + sum(leaks), real, index, form, bundles_of(records, models))
+    return SyntheticSet(name, images, left_out, leak)
 
 
 class _Holdout:
@@ -115,44 +128,46 @@ def _renamed(record: ImageRecord, index: DataIndex) -> ImageRecord:
     return replace(record, defect=index.normal) if normal else record
 
 
-def _origin_warnings(
-    name: str, images: Decoded, real: Partition, index: DataIndex, form: Form, models: Sequence[Path]
-) -> list[str]:
-    """Whether what made the images may have been trained on the test images."""
-    if models:
-        return [line for model in models if (line := _trained_on_test(name, model, real, form))]
-    if not real.own_test:
-        return []
-    if all(record.source is None for record in images.records):
-        return [
-            f"{name}: what these images were made from is not known; if it has seen the test images, which were held "
-            f"out of {index.root} here, the result flatters it; a test folder that it has not seen would settle it"
-        ]
-    return [
-        f"{name}: the model that made these images may have been trained on the test images, which were held out of "
-        f"{index.root} only here; if so the result flatters it; hold them out before training and give a test folder"
-    ]
+def _leak(
+    images: Decoded, tainted: int, real: Partition, index: DataIndex, form: Form, models: Sequence[Path]
+) -> str | None:
+    """Whether what made the images may have seen the test images, and what to do about it."""
+    again = f"`defectaug train {index.root} --holdout 0.2 --out models/NEW`, then synthesize with it and evaluate again"
+    ours, other = f"to avoid it: {again}", "to avoid it keep test images away from what makes them, and name --test DIR"
+    if seen := [line for model in models if (line := _has_seen(model, real, form))]:
+        return f"{'; '.join(seen)}; {ours}"
+    if tainted:
+        return (
+            f"{tainted} of {tainted + len(images)} images show or were made from held-out real ones; these were left "
+            f"out, but the others may be of the same origin; {ours}"
+        )
+    if models or not real.own_test:
+        return None
+    own = any(record.source is not None for record in images.records)
+    return (
+        "whether what made these images has seen the test images, which were held out only for this study, is not "
+        f"known; {ours if own else other}"
+    )
 
 
-def _trained_on_test(name: str, model: Path, real: Partition, form: Form) -> str | None:
+def _has_seen(model: Path, real: Partition, form: Form) -> str | None:
     """Looks for the test images, by content, among those that the bundle says it was trained on."""
-    trained = read_config(model)[1]
-    root = model / trained.root if trained.root else None  # a relative root starts at the bundle's folder
-    if root is None or not root.is_dir():
-        return f"{name}: the data {model} was trained on are not here, so whether it has seen test images is not known"
-    class_map = model / trained.class_map if trained.class_map else None
-    class_map = class_map if class_map is not None and class_map.is_file() else None
     try:
-        seen = index_folder(root, class_map=class_map, normal=trained.normal).training()
+        trained, held = read_config(model)[1], held_out(model)
+        root = model / trained.root if trained.root else None  # a relative root starts at the bundle's folder
+        if root is None or not root.is_dir():
+            return f"whether {model} has seen the test images is not known, as its training data are not here"
+        class_map = model / trained.class_map if trained.class_map else None
+        class_map = class_map if class_map is not None and class_map.is_file() else None
+        seen = held.keep_away(index_folder(root, class_map=class_map, normal=trained.normal).training())
         known = set(decode(records_of(seen), form, lambda line: None).digests)
-    except (DataError, ConfigError) as error:
-        return f"{name}: whether {model} was trained on test images is not known ({error})"
+    except (BundleError, DataError, ConfigError) as error:
+        return f"whether {model} has seen the test images is not known ({error})"
     count = sum(digest in known for digest in real.test.digests)
     if not count:
         return None
     whole = sum(trained.counts.values()) >= len(seen)
     return (
-        f"LEAK: {name} was made by {model}, which {'was' if whole else 'may have been'} trained on {count} of the "
-        f"{len(real.test)} test images ({root}): the result flatters it; train on other images, or give a test "
-        "folder that it has not seen"
+        f"{model}, which made these images, {'was' if whole else 'may have been'} trained on {count} of the "
+        f"{len(real.test)} test images, which flatters them"
     )

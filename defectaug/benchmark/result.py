@@ -103,7 +103,7 @@ class StudyResult:
         split: files of the real images by use.
         left_out: synthetic images that the leakage filter has left out, by set and reason.
         notes: what the numbers cannot tell.
-        warnings: leaks.
+        leaks: what may flatter the results of a set, by its name.
         machine: what it ran on; `versions` of the libraries.
     """
 
@@ -117,9 +117,13 @@ class StudyResult:
     split: Mapping[str, Sequence[str]]
     left_out: Mapping[str, Mapping[str, int]]
     notes: tuple[str, ...]
-    warnings: tuple[str, ...]
+    leaks: Mapping[str, str]
     machine: str
     versions: Mapping[str, str]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(f"{name}: {leak}" for name, leak in self.leaks.items())
 
     @property
     def seconds(self) -> float:

@@ -32,8 +32,9 @@ _STUDY = "The study: does it help a classifier?"
 _SYNTHETIC = typer.Argument(metavar="[SYNTHETIC]...", help="Folders that synthesize or another tool has left.")
 _MODEL = option("Bundle: its images are counted, and real defects located by restoring.", default="none", metavar="DIR")
 _TEST = option(
-    "Further real images, which nothing was trained on.", default="a part of REAL", metavar="DATA", panel=DATA_PANEL
-)
+    "Further real images, which nothing was trained on.",
+    default="what train --holdout kept away, else a part of REAL", metavar="DATA", panel=DATA_PANEL,
+)  # fmt: skip
 _MASKS = option(
     "Masks of the images, DIR/PRODUCT/DEFECT/NAME.png.",
     default="those beside the images", metavar="DIR", panel=DATA_PANEL,

@@ -31,6 +31,7 @@ class ImageRecord:
         mask: mask of the defect: the true one of a real image, or what was painted.
         model: sha256 of the weights that it was made with, where that is known.
         reference: the real image whose defect was taken, where there is one.
+        bundle: folder of the model, where that is known.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class ImageRecord:
     mask: Path | None = None
     model: str | None = None
     reference: Path | None = None
+    bundle: Path | None = None
 
     @property
     def category(self) -> Category:
@@ -151,6 +153,7 @@ def _record(root: Path, line: dict[str, Any]) -> ImageRecord:
         mask=mask if mask.is_file() else None,
         model=line.get("model"),
         reference=_found(root, line.get("reference")),
+        bundle=_found(root, line.get("bundle")),
     )
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from defectaug import device as devices
 from defectaug.benchmark.api import default_settings, run_study
+from defectaug.benchmark.leakage import bundles_of
 from defectaug.benchmark.settings import StudySettings
-from defectaug.bundle import as_model
+from defectaug.bundle import CONFIG, as_model
 from defectaug.errors import ConfigError, DataError
 from defectaug.metrics.changes import Counts, FolderScore, SetChanges, check_classes, repeats, score, source_changes
 from defectaug.metrics.context import ArrayCache, EvaluationContext, Stages, silent
@@ -117,7 +118,8 @@ def evaluate(
         real: folder of real images, in any layout.
         synthetic: folders that :func:`defectaug.synthesize` has left, or other folders of images.
         model: a bundle: its images are counted, and real defects located by restoring where true masks are known.
-        test: folder of further real images that nothing was trained on.
+        test: folder of further real images that nothing was trained on; None for those that the model's training has
+            held out, as its folder tells.
         masks: folder of masks, found by the images' places and names; default: those beside the images.
         weights: file or folder of pretrained weights (Inception-v3, AlexNet); None fetches them where it can.
         json, report: files for every number, and for a page with plots and images.
@@ -164,9 +166,14 @@ def evaluate(
         loaded = None if model is None else as_model(model, device)
         index, originals = reader.real(Path(real))
         found = [reader.synthetic(folder, index, originals) for folder in folders]
-        test_index, tests = reader.real(test_folder) if test_folder else (None, None)
-        reader.check_masks()
         sets = tuple(images.where(lambda record: record.synthetic) for images in found)
+        named = [loaded.info.path] if loaded and (loaded.info.path / CONFIG).is_file() else []
+        if test_folder is None:
+            bundles = bundles_of((record for images in sets for record in images.records), named)
+            (index, originals), (test_index, tests) = reader.held_out(index, originals, bundles)
+        else:
+            test_index, tests = reader.real(test_folder)
+        reader.check_masks()
         white = white_level_of([originals, *sets])
         context = EvaluationContext(
             index, originals, sets, tests, test_index, white, seed, reader.store, kept, tell, stages
@@ -180,7 +187,7 @@ def evaluate(
         )
         evaluation = _Evaluation(
             context, scores, changes, loaded, devices.choose(device), pretrained, naming or NamingSettings(), planned,
-            [Path(model)] if isinstance(model, str | Path) else [],
+            named,
         )  # fmt: skip
         settings = settings_of(
             command, parts=parts, real=real, synthetic=folders, test=test, masks=masks, weights=weights, model=sha,

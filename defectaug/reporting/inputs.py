@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from defectaug.bundle import held_out, read_config
+from defectaug.data.holdout import Holdout
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.errors import ConfigError, DataError
+from defectaug.io.files import real
 from defectaug.metrics.context import Stages
 from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of, with_masks, without_shared
 from defectaug.metrics.images import ImageSet, ImageStore, Log, read_images
@@ -46,6 +52,39 @@ class FolderReader:
         self._log(f"reading {len(records):,} images in {folder}")
         return self._read(folder, records)
 
+    def held_out(
+        self, index: DataIndex, images: ImageSet, bundles: Sequence[Path]
+    ) -> tuple[tuple[DataIndex, ImageSet], tuple[DataIndex | None, ImageSet | None]]:
+        """The real images without those that no bundle's training has seen, and these: index and images of each."""
+        held = [held for bundle in bundles if (held := self._held_of(bundle, index)).files or held.folder]
+        if not held or len(held) < len(bundles):
+            return (index, images), (None, None)
+        names = " and ".join(map(str, bundles))
+        folders = {one.folder for one in held}
+        if folders == {held[0].folder} and held[0].folder and held[0].folder.is_dir():
+            self._log(f"tests: the images in {held[0].folder}, which {names} has not seen")
+            return (index, images), self.real(held[0].folder)
+        common = Holdout(tuple(set.intersection(*(set(one.files) for one in held))))
+        tests = common.only(index)
+        if not len(tests):
+            return (index, images), (None, None)
+        self._log(f"tests: the {len(tests):,} images of {index.root} that {names} has not seen")
+        paths = {sample.path for sample in tests.samples}
+        seen = images.where(lambda record: record.path not in paths)
+        return (common.keep_away(index), seen), (tests, replace(images.where(lambda r: r.path in paths),
+                                                               name=f"{images.name}, held out"))
+
+    def _held_of(self, bundle: Path, index: DataIndex) -> Holdout:
+        """What a bundle has not seen of a folder: the one it was trained on, or a copy of it."""
+        data, held = read_config(bundle)[1], held_out(bundle)
+        root = Path(os.path.normpath(bundle / data.root)) if data.root else None
+        if root is None or real(root) == real(index.root):
+            return held
+        there = {file: root / file for file in held.files}
+        if all(_same(index.root / file, path) for file, path in there.items()):
+            return held
+        return Holdout(folder=held.folder)
+
     def check_masks(self) -> None:
         """Raises ConfigError where `--masks` holds no mask of any image."""
         if self._masks is not None and not self._masked:
@@ -71,3 +110,8 @@ def _product_of_real(records: list[ImageRecord], folder: Path, index: DataIndex,
         return records
     log(f"{folder}: no folder names the product; taken for '{index.products[0]}'")
     return [replace(record, product=index.products[0]) for record in records]
+
+
+def _same(path: Path, original: Path) -> bool:
+    """Whether a file is a copy of another one, which may be gone."""
+    return path.is_file() and (not original.is_file() or filecmp.cmp(path, original, shallow=False))

@@ -98,9 +98,8 @@ def _findings(result: StudyResult, synthetic: str) -> list[Finding]:
             if product == ALL or (verdict == "hurts" and len(result.products) > 1):
                 text = f"{sentence(result, comparison, product)}."
                 found.append(Finding(synthetic, text, SPEAKS[verdict], decides=first and product == ALL))
-    prefix = f"{synthetic}: "
-    warnings = [line.removeprefix(prefix) for line in result.warnings if line.startswith(prefix)]
-    return found + [Finding(synthetic, f"Of the study: {line}.") for line in warnings]
+    leak = result.leaks.get(synthetic)
+    return found + ([Finding(synthetic, leak, "condition")] if leak else [])
 
 
 def _warnings(result: StudyResult) -> list[str]:
@@ -126,7 +125,9 @@ def _method(result: StudyResult) -> list[tuple[str, str]]:
     side, seeds, ways = chosen.image_size, len(chosen.seeds), len(result.conditions)
     hashed = f", sha256 {result.weights['sha256']}" if result.weights["sha256"] else ""
     images = {use: f"{len(result.split[use]):,}" for use in ("train", "val", "test")}
-    source = f"from {result.test_folder}" if result.test_folder else "held out of the real ones"
+    source = "held out of the real ones for this study"
+    if result.test_folder:
+        source = f"from {result.test_folder}" + ", held out of training" * (result.test_folder == result.folder)
     return [
         ("classifier of the study", f"{chosen.classifier} ({result.weights['origin']}{hashed})"),
         ("trainings", f"{ways * seeds}: {ways} ways, {seeds} seeds each; {chosen.steps} steps "

@@ -20,11 +20,15 @@ def verdicts(names: Sequence[str], sections: Sequence[Section]) -> list[Section]
 
 def _verdict(name: str, findings: Sequence[Finding]) -> Section:
     word, sentence = _words(findings)
-    shown = sorted(findings, key=lambda one: (not one.decides, one.speaks != "against"))
+    lines = [f"{word}: {sentence}"]
+    if conditions := [one.text for one in findings if one.speaks == "condition"]:
+        lines = [f"CONDITIONAL: {'; '.join(conditions)}. Apart from that: {lines[0]}"]
+    shown = [one for one in findings if one.speaks != "condition"]
+    shown.sort(key=lambda one: (not one.decides, one.speaks != "against"))
     return Section(
         f"Verdict on {name}",
-        lines=[f"{word}: {sentence}", *(one.text for one in shown)],
-        numbers={"verdict": word.lower(), "findings": list(shown)},
+        lines=[*lines, *(one.text for one in shown)],
+        numbers={"verdict": lines[0].split(":")[0].lower(), "otherwise": word.lower(), "findings": list(findings)},
         is_verdict=True,
     )
 
