@@ -47,6 +47,10 @@ _EXPORT = option(
     "Annotations in further formats, beside OUT: coco, yolo, mvtec, joined by commas; with masks.",
     metavar="FORMATS", panel=OUTPUT_PANEL,
 )  # fmt: skip
+_REPORT = option(
+    "A page to look the images through, and to list those to take away; thumbnails beside it; with masks.",
+    metavar="FILE.html", panel=OUTPUT_PANEL,
+)  # fmt: skip
 _SHARD = option("Make the I-th of N parts (I from 1); all parts share OUT.", metavar="I/N", panel=MACHINE_PANEL)
 
 
@@ -61,6 +65,7 @@ def synthesize(
     out: Annotated[Path | None, _OUT] = None,
     masks: Annotated[bool, option("Write defect masks to OUT.masks.", "--masks", panel=OUTPUT_PANEL)] = False,
     export: Annotated[str | None, _EXPORT] = None,
+    report: Annotated[Path | None, _REPORT] = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = None,

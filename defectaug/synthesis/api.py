@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from defectaug.bundle import as_model
 from defectaug.errors import OutputError
+from defectaug.io.files import expanded
 from defectaug.io.masks import mask_folder
 from defectaug.io.regions import boxes_and_area
 from defectaug.synthesis.choose import make_plan
@@ -80,6 +81,7 @@ def synthesize(
     out: str | Path | None = None,
     masks: bool = False,
     export: str | None = None,
+    report: str | Path | None = None,
     overwrite: bool = False,
     seed: int = 0,
     device: str = "auto",
@@ -109,6 +111,7 @@ def synthesize(
         masks: also write defect masks to `OUT.masks`, 8 bit, 255 = defect.
         export: annotations in further formats beside `out`, of "coco", "yolo" and "mvtec", joined by commas; writes
             masks, too.
+        report: a page (HTML) to look the images through, with a folder of thumbnails beside it; writes masks, too.
         overwrite: replace what an earlier run left in `out`; files of other origin stay.
         seed: of all random choices.
         device: "auto", "cpu", "cuda" or "cuda:N"; not used where `model` is loaded already.
@@ -131,7 +134,7 @@ def synthesize(
     """
     asked = SynthesisSettings(
         source=source, product=product, defect=defect, n=n, balance=balance, reference=reference, masks=masks,
-        export=export, seed=seed, shard=shard, batch_size=batch_size, class_map=class_map, normal=normal,
+        export=export, report=report, seed=seed, shard=shard, batch_size=batch_size, class_map=class_map, normal=normal,
     )  # fmt: skip
     log = log or logger.info
     loaded = as_model(model, device)
@@ -161,7 +164,8 @@ def synthesize(
 
 def _exports(info: BundleInfo, asked: SynthesisSettings, log: Log) -> Exports:
     defects = tuple(name for name in info.defects if name != info.normal)
-    return Exports(asked.formats, info.normal, defects, info.white, log)
+    report = None if asked.report is None else expanded(asked.report)
+    return Exports(asked.formats, report, info.normal, defects, info.white, log)
 
 
 def _silent(done: int, total: int) -> None:

@@ -33,6 +33,7 @@ class SynthesisSettings:
     reference: str | Path | None = None
     masks: bool = False
     export: str | None = None
+    report: str | Path | None = None
     seed: int = 0
     shard: str | None = None
     batch_size: int = 16
@@ -44,7 +45,7 @@ class SynthesisSettings:
             if value is not None and value < 1:
                 raise ConfigError(f"{option} {value}: must be 1 or more")
         object.__setattr__(self, "balance", self.balance or (self.product is None and self.defect is None))
-        object.__setattr__(self, "masks", self.masks or bool(self.formats))
+        object.__setattr__(self, "masks", self.masks or bool(self.formats) or self.report is not None)
         _ = self.part
 
     @property

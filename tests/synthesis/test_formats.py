@@ -84,7 +84,7 @@ def finished(tmp_path: Path) -> tuple[Path, Masks]:
 
 def export(out: Path, *formats: str) -> list[str]:
     said: list[str] = []
-    Exports(formats, "good", ("kratzer fein", "spot"), 255, said.append).write(out)
+    Exports(formats, None, "good", ("kratzer fein", "spot"), 255, said.append).write(out)
     return said
 
 

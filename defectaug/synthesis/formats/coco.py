@@ -19,7 +19,7 @@ from defectaug.synthesis.formats.finished import Finished, Log, link
 NAME = "annotations.json"
 
 
-def write(finished: Finished, target: Path, log: Log) -> None:
+def write(finished: Finished, log: Log, target: Path) -> None:
     """Fills the folder `target`."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

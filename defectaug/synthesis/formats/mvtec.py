@@ -17,7 +17,7 @@ from defectaug.synthesis.write import copy_file
 GOOD = "good"
 
 
-def write(finished: Finished, target: Path, log: Log) -> None:
+def write(finished: Finished, log: Log, target: Path) -> None:
     """Fills the folder `target`."""
     for product in sorted({entry.product for entry in finished.entries}):
         entries = tuple(entry for entry in finished.annotated(log) if entry.product == product)

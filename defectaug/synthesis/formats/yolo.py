@@ -21,7 +21,7 @@ _HEAD = """\
 """
 
 
-def write(finished: Finished, target: Path, log: Log) -> None:
+def write(finished: Finished, log: Log, target: Path) -> None:
     """Fills the folder `target`."""
     (target / "images/train").mkdir(parents=True, exist_ok=True)
     (target / "labels/train").mkdir(parents=True, exist_ok=True)
