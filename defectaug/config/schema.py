@@ -117,6 +117,19 @@ class ResidualConfig:
 
 
 @dataclass(frozen=True)
+class DefectGANConfig:
+    """Weights of the terms of Defect-GAN, the paper's, and of R1."""
+
+    adversarial: Weight = 1.0
+    real_class: Weight = 2.0  # D names real images
+    fake_class: Weight = 5.0  # D names what G makes
+    cycle: Weight = 5.0  # there and back again
+    mask_cycle: Weight = 5.0  # by the same places
+    mask_area: Weight = 1.0  # that are small
+    r1: Weight = 0.05
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """Adam; the mapping network learns at its own rate."""
 
@@ -169,6 +182,7 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     residual: ResidualConfig = field(default_factory=ResidualConfig)
+    defectgan: DefectGANConfig = field(default_factory=DefectGANConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -233,6 +233,7 @@ class MethodSpec:
 
 METHODS = {
     "cutpaste": "defectaug.methods.cutpaste.spec",
+    "defectgan": "defectaug.methods.defectgan.spec",
     "dtgan": "defectaug.methods.dtgan.spec",
     "layered": "defectaug.methods.layered.spec",
     "residual": "defectaug.methods.residual.spec",
