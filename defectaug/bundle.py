@@ -305,6 +305,7 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         normal_name=data.normal,
         weights_sha256=digest,
         references=spec.references,
+        styles=spec.styles,
         holdout=tuple(data.holdout),
     )
     try:

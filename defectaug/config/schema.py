@@ -130,6 +130,20 @@ class DefectGANConfig:
 
 
 @dataclass(frozen=True)
+class MokadyConfig:
+    """Weights of the terms of masked content transfer, by their names in the paper (A is normal, B defective), those of
+    the authors' code."""
+
+    recon1_a: Weight = 5.0  # a normal image by D_A
+    recon1_b: Weight = 7.0  # a defective one by D_B's layer over D_A's image
+    recon2_a: Weight = 0.7  # no defect laid over a normal image
+    recon2_b: Weight = 0.7  # its own defect laid over a defective one
+    cycle_common: Weight = 0.0
+    cycle_separate: Weight = 0.001
+    confusion: Weight = 0.005
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """Adam; the mapping network learns at its own rate."""
 
@@ -183,6 +197,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     residual: ResidualConfig = field(default_factory=ResidualConfig)
     defectgan: DefectGANConfig = field(default_factory=DefectGANConfig)
+    mokady: MokadyConfig = field(default_factory=MokadyConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -81,7 +81,7 @@ class BundleInfo:
         framing: ``whole`` images squeezed to ``image_size``, or ``crop`` windows at native scale.
         data_root, class_map, normal_name: where the training data was and how its classes were mapped, or None.
         weights_sha256: of ``model.safetensors``.
-        references: whether the model can take defects from reference images.
+        references, styles: whether the model can take defects from reference images, and give these other styles.
         holdout: files of the training data, relative to their root, that training has not seen.
     """
 
@@ -98,6 +98,7 @@ class BundleInfo:
     normal_name: str | None
     weights_sha256: str
     references: bool = True
+    styles: bool = True
     holdout: tuple[str, ...] = ()
 
     @property
@@ -119,6 +120,18 @@ class BundleInfo:
                 f"{asked}: model {self.name} draws defects from latents alone, its method takes none from references; "
                 "use synthesize without --reference, or a model of another recipe."
             )
+
+    def check_styles(self, asked: str) -> None:
+        """Refuses other styles of one shape where the model's method does not part the two.
+
+        Args:
+            asked: the option or argument that asks for them.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        if not self.styles:
+            raise ConfigError(f"{asked}: model {self.name} knows no styles apart from shapes; leave it out.")
 
 
 @dataclass(frozen=True)
@@ -222,13 +235,14 @@ class MethodSpec:
         load: a trained model from (config, info, weights, compute); RuntimeError where the weights do not fit.
         networks: the module whose ``state_dict`` a bundle holds, from (config, defect classes, products). A bundle's
             shapes are compared with it on the meta device, before either takes memory.
-        references: whether its models can take defects from reference images.
+        references, styles: whether its models can take defects from reference images, and give these other styles.
     """
 
     train: Callable[[Config, int, int, Compute, int], Method]
     load: Callable[[Config, BundleInfo, Mapping[str, Tensor], Compute], DefectModel]
     networks: Callable[[Config, int, int], nn.Module]
     references: bool = True
+    styles: bool = True
 
 
 METHODS = {
@@ -236,6 +250,7 @@ METHODS = {
     "defectgan": "defectaug.methods.defectgan.spec",
     "dtgan": "defectaug.methods.dtgan.spec",
     "layered": "defectaug.methods.layered.spec",
+    "mokady": "defectaug.methods.mokady.spec",
     "residual": "defectaug.methods.residual.spec",
 }
 """Method to the module that exposes its ``SPEC``."""

@@ -132,6 +132,8 @@ def transfer(
     info, asked = loaded.info, asked.known_to(loaded)
     if asked.defect != info.normal:
         info.check_references(f"REF {ref}")
+    if n_styles is not None:
+        info.check_styles(f"--n-styles {n_styles}")
     for job in jobs:
         if reason := unfit(job.source.path, info.image_size if info.framing == "whole" else None):
             raise DataError(reason)

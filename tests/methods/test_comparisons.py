@@ -25,9 +25,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
             "discriminator_widths": [8, 16, 16], "defect_width": 4, "generator_blocks": 1,
         }
     },
+    "mokady": {
+        "network": {
+            "image_size": 32, "encoder_widths": [8, 8, 16], "generator_widths": [8, 8, 16], "code_channels": 4,
+            "mapping_width": 16, "memory": 8,
+        }
+    },
 }  # fmt: skip
 """What makes each recipe small."""
 WITHOUT_REFERENCES = ("defectgan",)
+WITHOUT_STYLES = ("defectgan", "mokady")
 RUN = {"batch_size": 4, "warmup": 1, "save_every": 10, "sample_every": 10, "validate_every": 10}
 
 
@@ -89,3 +96,13 @@ def test_transfer_works_or_is_refused_in_one_line(trained: Path, root: Path, tmp
     else:
         assert code == 0, error
         assert Image.open(out).size == (24, 20)
+
+
+def test_other_styles_are_made_or_refused_in_one_line(trained: Path, root: Path, tmp_path: Path, run: Run) -> None:
+    source, reference = root / "A/normal/000.png", root / "A/scratch"
+    command = ("transfer", source, reference, "--model", trained, "--n-styles", 2, "--out", tmp_path / "made")
+    code, _, error = run(*command)
+    if trained.name in WITHOUT_STYLES:
+        assert (code, error.count("\n"), (tmp_path / "made").exists()) == (2, 1, False), error
+    else:
+        assert code == 0 and len(list((tmp_path / "made").glob("*.png"))) == 6, error
