@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from defectaug.errors import ConfigError
 from defectaug.metrics.augmentation import AUGMENTATIONS, Augmentation
-from defectaug.nn.backbones import SMALL
+from defectaug.nn.backbones import LITE
 
 Fill = Literal["scarce", "even"]
 
@@ -17,9 +17,10 @@ class StudySettings:
     """What is trained, on what, how often. The defaults are the slim study, for two CPU cores; `full` is the paper's.
 
     Args:
-        classifier: `small`, or any of torchvision's classifiers, such as `resnet18` and `resnet50`.
-        weights: where a torchvision classifier starts: `auto` (ImageNet, from scratch where they cannot be had),
-            `imagenet` (an error where they cannot be had), `none` (from scratch), or a file or folder of weights.
+        classifier: `efficientnet-lite1` (frozen, with a linear layer), `small` (from scratch), or any of torchvision's
+            or timm's classifiers, such as `resnet50`, trained as a whole.
+        weights: where it starts: `auto` (ImageNet, from scratch where they cannot be had), `imagenet` (an error where
+            they cannot be had), `none` (from scratch), or a file or folder of weights.
         image_size: side of the square that whole images are squeezed to, pixels.
         steps, batch_size: length of a training, the same for every condition, in steps of so many images.
         rate: learning rate; None for the classifier's usual one. `weight_decay` is AdamW's.
@@ -35,7 +36,8 @@ class StudySettings:
             equally over all categories.
         real_share: least share of real images among those drawn from a category that holds both; 0 draws all images
             of a category alike.
-        reversal: weight of the real-or-synthetic head behind a gradient reversal layer; 0 leaves it out.
+        reversal: weight of the real-or-synthetic head behind a gradient reversal layer; 0 leaves it out, and so does a
+            frozen backbone.
         seeds: one training each, of every condition.
         validation, test: shares of the real images held out; `test` is not used where a test folder is given.
         split_seed: fixes the split, which is the same for all seeds.
@@ -45,7 +47,7 @@ class StudySettings:
         ConfigError: a value that cannot be used.
     """
 
-    classifier: str = SMALL
+    classifier: str = LITE
     weights: str = "auto"
     image_size: int = 128
     steps: int = 600

@@ -50,8 +50,8 @@ _CACHE = option(
     default="JSON.cache, with --json", metavar="DIR", panel=OUTPUT_PANEL,
 )  # fmt: skip
 _CLASSIFIER = option(
-    "small, or any classifier of torchvision's, such as resnet18.",
-    default="small; with a GPU resnet50", metavar="NAME", panel=_STUDY,
+    "efficientnet-lite1 (frozen), small (from scratch), or any of torchvision's or timm's, such as resnet18.",
+    default="efficientnet-lite1; with a GPU resnet50", metavar="NAME", panel=_STUDY,
 )  # fmt: skip
 _SWEEP = option("Numbers of synthetic images per real one to try, such as 0.5,1,2,4.", metavar="X,...", panel=_STUDY)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,16 +14,21 @@ from torch.nn import functional as F
 
 from defectaug.device import Compute
 from defectaug.metrics.augmentation import Augment
-from defectaug.nn.backbones import SMALL, InitialWeights, build_backbone
+from defectaug.nn.backbones import LITE, SMALL, Backbone, InitialWeights, Standardised, build_backbone
 
-RATES = {"small": 3e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
+RATES = {"small": 3e-3, "frozen": 1e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
 WARMUP = 0.05  # share of the steps
+VIEWS = 8  # augmented views of each training image that a frozen network is shown
+MOST_VIEWS = 8192  # of all images together
+BATCH = 128  # images that a network is shown at once where it is not trained
 Steps = Callable[[int], object]
 
 
 def usual_rate(name: str, weights: InitialWeights) -> float:
     """Learning rate of a backbone, by name and by what it starts with."""
-    return RATES[SMALL if name == SMALL else "scratch" if weights.file is None else "pretrained"]
+    if name == SMALL or (name == LITE and weights.file is None):
+        return RATES[SMALL]
+    return RATES["frozen" if name == LITE else "scratch" if weights.file is None else "pretrained"]
 
 
 class Classifier(nn.Module):
@@ -31,21 +36,27 @@ class Classifier(nn.Module):
 
     The second layer lies behind a gradient reversal layer (Ganin and Lempitsky, 2015; section 4.2 of the paper): it is
     trained to tell the two apart, the backbone not to leave any difference.
+
+    A frozen part of the backbone sees an image once, not in every step: the rest takes what :meth:`embed` gives.
     """
 
-    def __init__(self, backbone: nn.Module, features: int, classes: int, *, auxiliary: bool = False) -> None:
+    def __init__(self, backbone: Backbone, classes: int, *, auxiliary: bool = False) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.head = nn.Linear(features, classes)
-        self.auxiliary = nn.Linear(features, 2) if auxiliary else None
+        self.frozen, self.backbone = backbone.frozen, backbone.network
+        self.head = nn.Linear(backbone.features, classes)
+        self.auxiliary = nn.Linear(backbone.features, 2) if auxiliary else None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Class logits (B, K) of images (B, C, S, S) in [0, 1]."""
-        return self.head(self.backbone(images))
+    def embed(self, images: Tensor) -> Tensor:
+        """What the trained part takes of images (B, C, S, S) in [0, 1]: what the frozen part makes of them."""
+        return images if self.frozen is None else self.frozen(images)
 
-    def with_auxiliary(self, images: Tensor, strength: float) -> tuple[Tensor, Tensor | None]:
+    def forward(self, embedded: Tensor) -> Tensor:
+        """Class logits (B, K)."""
+        return self.head(self.backbone(embedded))
+
+    def with_auxiliary(self, embedded: Tensor, strength: float) -> tuple[Tensor, Tensor | None]:
         """Class logits (B, K), and real-or-synthetic logits (B, 2) whose gradient comes back reversed."""
-        features = self.backbone(images)
+        features = self.backbone(embedded)
         if self.auxiliary is None:
             return self.head(features), None
         return self.head(features), self.auxiliary(reverse_gradient(features, strength))
@@ -63,7 +74,7 @@ def build(
     """A new classifier; the same for the same seed.
 
     Args:
-        name: `small`, or one of torchvision's classifiers.
+        name: as of `build_backbone`.
         classes: number of classes.
         channels: of the images, 1 or 3.
         seed: of the first weights.
@@ -75,7 +86,9 @@ def build(
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Classifier(*build_backbone(name, channels, weights), classes, auxiliary=auxiliary)
+        backbone = build_backbone(name, channels, weights)
+        # What is frozen cannot unlearn a difference
+        return Classifier(backbone, classes, auxiliary=auxiliary and backbone.frozen is None)
 
 
 class _Reversal(torch.autograd.Function):
@@ -214,41 +227,94 @@ def fit(
     Returns:
         The checks in order. Of equal error the lower loss counts as better.
     """
-    device = compute.device
-    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images, targets = data.images.to(device), data.targets.to(device)
-    optimiser = torch.optim.AdamW(classifier.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
+    classifier.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trained = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, recipe.rate, weight_decay=recipe.weight_decay)
     checked = {round(recipe.steps * (n + 1) / recipe.checks) for n in range(recipe.checks)} if validation else set()
     checks: list[Check] = []
     best: dict[str, Tensor] = {}
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        draw = _draws(classifier, data, augment, generator, compute)
+        if validation is not None and classifier.frozen is not None:
+            validation = replace(validation, images=_embedded(classifier, validation.images, compute))
         for step in range(recipe.steps):
             classifier.train()
-            chosen = torch.from_numpy(sampler(step)).to(device)
-            batch, wanted = augment(images[chosen], targets[chosen], generator)
+            batch, wanted = draw(torch.from_numpy(sampler(step)))
             _step(classifier, optimiser, batch, wanted, step, recipe, compute)
             if validation is not None and step + 1 in checked:
                 checks.append(_check(classifier, validation, step + 1, compute))
                 if checks[-1] == min(checks, key=lambda check: (check.error, check.loss)):
-                    best = {name: value.clone() for name, value in classifier.state_dict().items()}
+                    state = classifier.state_dict().items()
+                    best = {name: value.clone() for name, value in state if not name.startswith("frozen.")}
             if progress is not None:
                 progress(step + 1)
     if best:
-        classifier.load_state_dict(best)
+        classifier.load_state_dict(best, strict=False)
     return checks
 
 
+Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def _draws(
+    classifier: Classifier, data: Labelled, augment: Augment, generator: torch.Generator, compute: Compute
+) -> Draw:
+    """Gives what the trained part takes of images of these numbers (B,), augmented, and their targets.
+
+    A frozen network is shown up to `VIEWS` augmented views of every image before the first step; a step draws of these.
+    """
+    images, targets = data.images.to(compute.device), data.targets.to(compute.device)
+    if classifier.frozen is None:
+        return lambda chosen: augment(images[chosen], targets[chosen], generator)
+    count = 1 if augment.kind == "none" else max(1, min(VIEWS, MOST_VIEWS // len(images)))
+    views = [_view(classifier, images, targets, augment, generator, compute) for _ in range(count)]
+    embedded, wanted = (torch.stack(part) for part in zip(*views, strict=True))
+    if isinstance(classifier.backbone, Standardised):
+        classifier.backbone.adapt(embedded)
+
+    def draw(chosen: Tensor) -> tuple[Tensor, Tensor]:
+        view = torch.randint(count, (len(chosen),), generator=generator)
+        return embedded[view, chosen], wanted[view, chosen]
+
+    return draw
+
+
+def _view(
+    classifier: Classifier,
+    images: Tensor,
+    targets: Tensor,
+    augment: Augment,
+    generator: torch.Generator,
+    compute: Compute,
+) -> tuple[Tensor, Tensor]:
+    """All images once, augmented and embedded, in their order; CutMix and MixUp mix those of a batch."""
+    order = torch.randperm(len(images), generator=generator)
+    batches = [augment(images[some], targets[some], generator) for some in order.split(BATCH)]
+    embedded = torch.cat([_embedded(classifier, batch, compute) for batch, _ in batches])
+    return embedded[order.argsort()], torch.cat([wanted for _, wanted in batches])[order.argsort()]
+
+
+@torch.no_grad()
+def _embedded(classifier: Classifier, images: Tensor, compute: Compute) -> Tensor:
+    """What the trained part takes of images (N, C, S, S), uint8 or in [0, 1]."""
+    scale = 1 if images.is_floating_point() else 255
+    with compute.autocast():
+        parts = [classifier.embed(some.to(compute.device).float() / scale) for some in images.split(BATCH)]
+    return torch.cat(parts)
+
+
 @torch.inference_mode()
-def predict(classifier: Classifier, images: Tensor, compute: Compute, *, batch: int = 128) -> Tensor:
-    """Class probabilities (N, K), on the CPU, of uint8 images (N, C, S, S)."""
+def predict(classifier: Classifier, images: Tensor, compute: Compute, *, batch: int = BATCH) -> Tensor:
+    """Class probabilities (N, K), on the CPU, of uint8 images (N, C, S, S), or of what a frozen part gave."""
     classifier.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     classifier.eval()
     parts = []
     for chunk in images.split(batch):
+        inputs = chunk.to(compute.device)
         with compute.autocast():
-            logits = classifier(chunk.to(compute.device).float() / 255)
+            logits = classifier(inputs if inputs.is_floating_point() else classifier.embed(inputs.float() / 255))
         parts.append(logits.float().softmax(1).cpu())
     return torch.cat(parts) if parts else torch.zeros(0, classifier.head.out_features)
 

@@ -17,7 +17,7 @@ from defectaug.metrics.classifier import CategorySampler, Labelled, Recipe, buil
 from defectaug.metrics.context import EvaluationContext, digest
 from defectaug.metrics.distances import Interval, share_interval
 from defectaug.metrics.images import Form, ImageSet
-from defectaug.nn.backbones import SMALL, find_weights
+from defectaug.nn.backbones import LITE, InitialWeights, find_weights
 
 RELIABLE = 0.75  # share of held-out real defects that a classifier must name right, as mean over categories, to call
 # any synthetic ones wrong
@@ -37,7 +37,7 @@ class NamingSettings:
     batch_size: int = 48
     image_size: int = 128
     flips: str = "h"
-    classifier: str = SMALL
+    classifier: str = LITE
     weights: str = "auto"
 
 
@@ -101,11 +101,17 @@ class CategoryNaming:
 
 @dataclass(frozen=True)
 class Naming:
-    """Predictions for each synthetic set, and for the baseline, which is held-out real images."""
+    """Predictions for each synthetic set, and for the baseline, which is held-out real images.
+
+    Args:
+        synthetic, real, baseline: the predictions, and the images of the baseline.
+        origin: what the classifiers started with, for people.
+    """
 
     synthetic: tuple[Predictions, ...]
     real: Predictions
     baseline: ImageSet
+    origin: str = "from scratch"
 
     def categories(self, number: int, images: ImageSet, normal: str) -> dict[Category, CategoryNaming]:
         """What was named of each category of a synthetic set, of those whose defect the classifier knows."""
@@ -148,11 +154,12 @@ def name_images(context: EvaluationContext, settings: NamingSettings, compute: C
     channels = 3 if any(one.mode.endswith("colour") for one in context.real.statistics) else 1
     form = Form(settings.image_size, channels, context.white)
     folds = _folds(context, settings.folds)
+    weights = find_weights(settings.classifier, settings.weights, context.log)
     categories = tuple(context.real.categories)
     others = [*context.synthetic, *([context.test] if context.test else [])]
     hashes = [context.real.pixel_hashes, folds.tolist(), *(one.pixel_hashes for one in others)]
     on = [compute.device.type, compute.bf16]
-    kind = f"named-{digest([asdict(settings), form, categories, context.seed, *on, *hashes])}"
+    kind = f"named-{digest([asdict(settings), weights.sha256, form, categories, context.seed, *on, *hashes])}"
     kept = context.cache.rows(kind)
     progress, total = context.stages("naming by a classifier"), settings.folds * settings.steps
     sums = [np.zeros((len(one), len(categories)), np.float32) for one in others]
@@ -164,7 +171,7 @@ def name_images(context: EvaluationContext, settings: NamingSettings, compute: C
             before = fold * settings.steps
             progress(before, total)
             rows = _one_fold(
-                context, folds, fold, images, settings, compute,
+                context, folds, fold, images, settings, weights, compute,
                 lambda step, before=before: progress(before + step, total),  # type: ignore[misc]
             )  # fmt: skip
             context.cache.keep(kind, [str(fold)], rows[None])
@@ -176,8 +183,8 @@ def name_images(context: EvaluationContext, settings: NamingSettings, compute: C
             total_shares += shares / settings.folds
     named = [Predictions(categories, shares) for shares in sums]
     if context.test is not None:
-        return Naming(tuple(named[:-1]), named[-1], context.test)
-    return Naming(tuple(named), Predictions(categories, held_out), context.real)
+        return Naming(tuple(named[:-1]), named[-1], context.test, weights.origin)
+    return Naming(tuple(named), Predictions(categories, held_out), context.real, weights.origin)
 
 
 def _one_fold(
@@ -186,6 +193,7 @@ def _one_fold(
     fold: int,
     images: Sequence[torch.Tensor],
     settings: NamingSettings,
+    weights: InitialWeights,
     compute: Compute,
     progress: Callable[[int], object],
 ) -> Shares:
@@ -195,7 +203,6 @@ def _one_fold(
     # A category that lies in this fold alone has to be learnt from it: it is not named then
     seen = np.flatnonzero((folds != fold) | ~_trained_elsewhere(context, folds, fold))
     seed = 1000 * context.seed + fold
-    weights = find_weights(settings.classifier, settings.weights, context.log)
     classifier = build(settings.classifier, len(categories), channels=images[0].shape[1], seed=seed, weights=weights)
     fit(
         classifier,

@@ -1,7 +1,5 @@
-"""Backbones of the classifiers, chosen by name, and the weights that they start with.
-
-A new family of networks, such as timm's, is one more entry of `FAMILIES`.
-"""
+"""Networks that classifiers are built on, and what they start with: EfficientNet-Lite1, frozen; torchvision's and
+timm's; a small one of our own."""
 
 from __future__ import annotations
 
@@ -9,17 +7,82 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
 from defectaug.errors import ConfigError, nearest
-from defectaug.nn.weights import MissingWeights, Published, WeightsFile, in_given, require
+from defectaug.nn.weights import EFFICIENTNET_LITE, MissingWeights, Published, WeightsFile, in_given, load, require
 
-SMALL = "small"  # our own network; every other name is torchvision's
+SMALL = "small"  # our own network
+LITE = "efficientnet-lite1"  # frozen; timm's tf_efficientnet_lite1 is the same, trained as a whole
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class FrozenLite(nn.Module):
+    """EfficientNet-Lite1 (Tan and Le, 2019) with its ImageNet weights, none of them trained.
+
+    Args:
+        file: its weights.
+
+    Raises:
+        ConfigError: they are another network's.
+    """
+
+    maps = (16, 24, 40, 80, 112, 192, 320, 1280)
+    """Channels of the seven stages' and the last layer's maps, at strides 2, 4, 8, 16, 16, 32, 32 and 32."""
+    features = 2 * sum(maps)
+
+    def __init__(self, file: WeightsFile) -> None:
+        super().__init__()
+        import timm
+
+        network: Any = timm.create_model("tf_efficientnet_lite1", pretrained=False, num_classes=0)
+        load(network, file, EFFICIENTNET_LITE.name)
+        self.stem = nn.Sequential(network.conv_stem, network.bn1)
+        self.stages = nn.ModuleList([*network.blocks, nn.Sequential(network.conv_head, network.bn2)])
+        self.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> FrozenLite:
+        """Stays in evaluation mode: batch statistics are those of ImageNet."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """The maps of images (B, 1 or 3, S, S) in [0, 1], finest first."""
+        h = (images.expand(-1, 3, -1, -1) * 255 - 127) / 128
+        h = self.stem(h.contiguous(memory_format=torch.channels_last))
+        found = []
+        for stage in self.stages:
+            h = stage(h)
+            found.append(h.float())
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Mean and maximum of each channel of each map, (B, features)."""
+        return torch.cat([part for h in self.levels(images) for part in (h.mean((2, 3)), h.amax((2, 3)))], 1)
+
+
+class Standardised(nn.Module):
+    """Features by the means and deviations that :meth:`adapt` was shown."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+
+    def adapt(self, features: Tensor) -> None:
+        """Takes means and deviations over all but the last dimension."""
+        rows = features.flatten(0, -2)
+        self.mean, self.deviation = rows.mean(0), rows.std(0, correction=0) + 1e-3
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.deviation
 
 
 class Small(nn.Module):
@@ -48,16 +111,18 @@ class Small(nn.Module):
 
 
 class Normalised(nn.Module):
-    """A network for colour images, normalised as ImageNet's were, that takes grey ones too, in [0, 1]."""
+    """A network for colour images, normalised as its training images were, that takes grey ones too, in [0, 1]."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(
+        self, network: nn.Module, mean: Sequence[float] = IMAGENET_MEAN, deviation: Sequence[float] = IMAGENET_DEVIATION
+    ) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, F) of images (B, 1 or 3, S, S)."""
@@ -84,10 +149,17 @@ class InitialWeights:
 
 
 class Backbone(NamedTuple):
-    """A network from images (B, C, S, S) in [0, 1] to features (B, F), and their number F."""
+    """From images (B, C, S, S) in [0, 1] to features (B, F).
+
+    Args:
+        network: what is trained.
+        features: their number F.
+        frozen: what is not trained, and comes first; None: `network` takes the images themselves.
+    """
 
     network: nn.Module
     features: int
+    frozen: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +181,7 @@ def build_backbone(name: str, channels: int = 3, weights: InitialWeights | None 
     """A new backbone.
 
     Args:
-        name: `small`, or one of torchvision's classifiers.
+        name: `efficientnet-lite1` (frozen), `small`, or one of torchvision's or timm's classifiers.
         channels: of the images, 1 or 3.
         weights: what it starts with, from :func:`find_weights`; None: from scratch.
 
@@ -117,6 +189,17 @@ def build_backbone(name: str, channels: int = 3, weights: InitialWeights | None 
         ConfigError: no such network, one that does not end in a linear layer, or weights that do not fit it.
     """
     return _family(name).build(name, channels, weights or InitialWeights())
+
+
+def check_backbone(name: str, side: int, weights: InitialWeights | None = None) -> None:
+    """Raises ConfigError as :func:`build_backbone`, or where it does not take images of side x side pixels."""
+    backbone = build_backbone(name, weights=weights)
+    try:
+        with torch.inference_mode():
+            (backbone.frozen or backbone.network).eval()(torch.zeros(1, 3, side, side))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        why = " ".join(str(error).split())[:120]
+        raise ConfigError(f"classifier '{name}': does not take images of {side} x {side} pixels ({why})") from error
 
 
 def find_weights(name: str, weights: str, log: Callable[[str], object]) -> InitialWeights:
@@ -147,7 +230,7 @@ def find_weights(name: str, weights: str, log: Callable[[str], object]) -> Initi
     except MissingWeights as error:
         if weights == "imagenet":
             raise ConfigError(f"{name}: ImageNet weights cannot be had ({error}), or train from scratch") from error
-        log(f"{name}: ImageNet weights cannot be had ({error}): trained from scratch, which a paper's study is not")
+        log(f"{name}: ImageNet weights cannot be had ({error}); trained from scratch, which users' classifiers are not")
         return InitialWeights(origin="from scratch, since ImageNet weights could not be had")
 
 
@@ -158,12 +241,19 @@ def _family(name: str) -> Family:
         if name in names:
             return family
         known += names
-    raise ConfigError(f"classifier '{name}': torchvision has none of that name; {nearest(name, known)}")
+    raise ConfigError(f"classifier '{name}': neither torchvision nor timm has one of that name; {nearest(name, known)}")
 
 
 def _small(name: str, channels: int, weights: InitialWeights) -> Backbone:
     network = Small(channels)
     return Backbone(network, network.features)
+
+
+def _lite(name: str, channels: int, weights: InitialWeights) -> Backbone:
+    """The frozen network; without weights, which leave nothing to learn from, the small one."""
+    if weights.file is None:
+        return _small(name, channels, weights)
+    return Backbone(Standardised(FrozenLite.features), FrozenLite.features, FrozenLite(weights.file))
 
 
 def _torchvision(name: str, channels: int, weights: InitialWeights) -> Backbone:
@@ -176,12 +266,20 @@ def _torchvision(name: str, channels: int, weights: InitialWeights) -> Backbone:
     owner, _, leaf = path.rpartition(".")
     setattr(network.get_submodule(owner), leaf, nn.Identity())
     if weights.file is not None:
-        state, wanted = weights.file.state(), network.state_dict()
-        odd = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
-        if odd:
-            raise ConfigError(f"{weights.origin}: not the weights of {name} ({odd[0]} is missing or of another shape)")
-        network.load_state_dict({key: state[key] for key in wanted})
+        load(network, weights.file, name)
     return Backbone(Normalised(network), last.in_features)
+
+
+def _timm(name: str, channels: int, weights: InitialWeights) -> Backbone:
+    """One of timm's networks without its last layer."""
+    import timm
+
+    network: Any = timm.create_model(name, pretrained=False, num_classes=0)
+    if weights.file is not None:
+        load(network, weights.file, name)
+    known = network.pretrained_cfg
+    features = getattr(network, "head_hidden_size", None) or network.num_features
+    return Backbone(Normalised(network, known["mean"], known["std"]), features)
 
 
 def _torchvision_weights(name: str) -> tuple[Published, str] | None:
@@ -189,8 +287,25 @@ def _torchvision_weights(name: str) -> tuple[Published, str] | None:
     return Published(name, chosen.url, name), str(chosen)
 
 
+def _timm_names() -> Sequence[str]:
+    import timm
+
+    return timm.list_models()
+
+
+def _timm_weights(name: str) -> tuple[Published, str] | None:
+    import timm
+
+    if name == "tf_efficientnet_lite1":
+        return EFFICIENTNET_LITE, EFFICIENTNET_LITE.name
+    known: Any = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return (Published(name, known.url, name), f"timm's {name}.{known.tag}") if known and known.url else None
+
+
 FAMILIES = (
+    Family(lambda: [LITE], _lite, lambda name: (EFFICIENTNET_LITE, "EfficientNet-Lite1, frozen, below a linear layer")),
     Family(lambda: [SMALL], _small, lambda name: None),
     Family(lambda: models.list_models(module=models), _torchvision, _torchvision_weights),
+    Family(_timm_names, _timm, _timm_weights),
 )
 """Where backbones come from; the first family that knows a name builds it."""

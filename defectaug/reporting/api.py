@@ -24,7 +24,7 @@ from defectaug.metrics.images import Log, white_level_of
 from defectaug.metrics.memorisation import memorisation
 from defectaug.metrics.naming import NamingSettings, name_images
 from defectaug.metrics.neighbours import Neighbour
-from defectaug.nn.backbones import build_backbone, find_weights
+from defectaug.nn.backbones import check_backbone, find_weights
 from defectaug.nn.weights import check as check_weights
 from defectaug.reporting.correctness import background_section, naming_section, restoration_section
 from defectaug.reporting.counts import counts_section
@@ -330,12 +330,12 @@ def study_settings(
     """
     settings = settings or default_settings(device)
     settings = replace(settings, seeds=tuple(range(seed, seed + seeds)), device=device)
-    if weights is not None and weights.is_dir():  # of torchvision's files, such as resnet50-0676ba61.pth
+    if weights is not None and weights.is_dir():  # such as resnet50-0676ba61.pth
         for own in sorted(weights.glob(f"{settings.classifier}-*"))[:1]:
             settings = replace(settings, weights=str(own))
     at_hand = settings.weights not in ("auto", "imagenet")  # these may have to be fetched, which the study does
     found = find_weights(settings.classifier, settings.weights, lambda line: None) if at_hand else None
-    build_backbone(settings.classifier, weights=found)
+    check_backbone(settings.classifier, settings.image_size, found)
     return settings
 
 

