@@ -264,6 +264,8 @@ def _check_shapes(folder: Path, spec: MethodSpec, config: Config, data: TrainedO
         found = {name: list(part.get_shape()) for name, part in parts.items()}
         kinds = {name: part.get_dtype() for name, part in parts.items()}
     for name in sorted(wanted.keys() | found.keys()):
+        if name in spec.unsized:
+            continue
         if wanted.get(name) != found.get(name):
             raise BundleError(
                 f"{path}: does not fit {CONFIG}: '{_brief(name)}' is {found.get(name, 'missing')} there and "

@@ -59,6 +59,15 @@ class Store:
         """(C, S, S) float32 in [-1, 1]."""
         raise NotImplementedError
 
+    def native(self, number: int) -> NDArray[np.float32]:
+        """The image at its native size, (H, W) or (H, W, 3), as shares of its white level.
+
+        Raises:
+            DataError: it cannot be read any more.
+        """
+        image = read_image(self.samples[number].path)
+        return image.pixels.astype(np.float32) / np.float32(white_of(image, self.white))
+
     def _decode(self, number: int) -> NDArray:
         """What is kept of an image."""
         raise NotImplementedError

@@ -202,6 +202,9 @@ class AdversarialMethod(Generic[N, P]):
         """Averaged weights of the four networks."""
         return self.average.shadow.state_dict()
 
+    def finish(self, image: object) -> None:
+        """Nothing is left to be done."""
+
     def begin_validation(self) -> None:
         """Keeps D's features as the warm-up left them: scores stay comparable through the run."""
         self.validation_features.load_state_dict(self.model.discriminator.trunk.state_dict())

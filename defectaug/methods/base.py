@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from defectaug.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from defectaug.config.schema import Config
     from defectaug.data.batches import Batch
     from defectaug.device import Compute
+    from defectaug.io.windows import Window
 
 
 # --- Training ---------------------------------------------------------------------------------------------------------
@@ -55,6 +58,15 @@ class Method(Protocol):
 
     def begin_validation(self) -> None:
         """Called once when warm-up ends: fixes what scores are measured with."""
+        ...
+
+    def finish(self, image: Callable[[int], NDArray[np.float32]]) -> None:
+        """Called when a run ends, before its last weights are written.
+
+        Args:
+            image: reads a training image at its native size by its number in the batches, (H, W) or (H, W, 3) in
+                [0, 1]; DataError where it cannot.
+        """
         ...
 
     def score(self, sources: Batch) -> dict[str, float]:
@@ -134,14 +146,32 @@ class BundleInfo:
             raise ConfigError(f"{asked}: model {self.name} knows no styles apart from shapes; leave it out.")
 
 
+class NativeChange(Protocol):
+    """One painted defect at the scale of the photograph."""
+
+    def part(self, size: tuple[int, int]) -> Window:
+        """What changes of a view of that height and width."""
+        ...
+
+    def __call__(self, pixels: NDArray[np.float32], part: Window, size: tuple[int, int]) -> NDArray[np.float32]:
+        """The change (h, w, C), for the view's pixels (h, w, C) of that part, in [-1, 1]."""
+        ...
+
+
 @dataclass(frozen=True)
 class Painted:
     """Result of painting: ``image`` (N, C, S, S) in [-1, 1]; ``delta`` (N, C, S, S), what has to be added to the
-    source; ``opacity`` (N, 1, S, S) in [0, 1] of the painted defect."""
+    source; ``opacity`` (N, 1, S, S) in [0, 1] of the painted defect; ``native`` (N of them, or none) what is known of
+    defects beyond the model's size, to be used in place of the enlarged ``delta``."""
 
     image: Tensor
     delta: Tensor
     opacity: Tensor
+    native: Sequence[NativeChange | None] = ()
+
+    def changes(self) -> Sequence[NativeChange | None]:
+        """``native``, None where there is nothing of that kind."""
+        return self.native or [None] * len(self.delta)
 
 
 @dataclass(frozen=True)
@@ -190,8 +220,14 @@ class DefectModel(Protocol):
         """
         ...
 
-    def reference_codes(self, image: Tensor, defect: Tensor) -> Codes:
-        """Codes of the defects that the images show."""
+    def reference_codes(
+        self, image: Tensor, defect: Tensor, native: Sequence[NDArray[np.float32]] | None = None
+    ) -> Codes:
+        """Codes of the defects that the images show.
+
+        Args:
+            native: the same N images at a larger scale, (H, W) or (H, W, 3) in [-1, 1], for models that look closer.
+        """
         ...
 
     def with_style(self, codes: Any, seeds: Sequence[int]) -> Codes:
@@ -236,6 +272,7 @@ class MethodSpec:
         networks: the module whose ``state_dict`` a bundle holds, from (config, defect classes, products). A bundle's
             shapes are compared with it on the meta device, before either takes memory.
         references, styles: whether its models can take defects from reference images, and give these other styles.
+        unsized: entries of the bundle of any length, which may be missing.
     """
 
     train: Callable[[Config, int, int, Compute, int], Method]
@@ -243,6 +280,7 @@ class MethodSpec:
     networks: Callable[[Config, int, int], nn.Module]
     references: bool = True
     styles: bool = True
+    unsized: tuple[str, ...] = ()
 
 
 METHODS = {

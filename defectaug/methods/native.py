@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from defectaug.io import windows
 from defectaug.io.images import NativeImage, as_channels, resize_float, to_model
+from defectaug.io.masks import magnitude
 from defectaug.io.windows import Window
 from defectaug.methods.base import BundleInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from defectaug.methods.base import DefectModel
+    from defectaug.methods.base import DefectModel, NativeChange
 
 NOISE_FLOOR = 1 / 255  # of the white level: what the network leaves everywhere
 
@@ -36,22 +37,37 @@ class View:
         native: all of it.
         window: the part.
         pixels: that part as (C, S, S) in [-1, 1].
+        white: the value that is 1 there.
     """
 
     native: NativeImage
     window: Window
     pixels: Floats
+    white: int
 
-    def change(self, delta: Floats) -> Floats:
-        """What the network's `delta` (C, S, S) adds to the whole native image, as a fraction of its white."""
-        part = native_change(delta, self.window.size, self.native.channels)
-        return self.window.spread(part, self.native.size)
+    def change(self, delta: Floats, native: NativeChange | None = None) -> Floats:
+        """What the network's `delta` (C, S, S), or what it knows of it at native scale, adds to the whole native image,
+        as a fraction of its white."""
+        size = self.window.size
+        if native is None:
+            return self.window.spread(native_change(delta, size, self.native.channels), self.native.size)
+        part, channels = native.part(size), self.native.channels
+        values = as_channels(part.cut(self.window.cut(self.native.pixels)), len(delta))
+        change = as_channels(native(values * np.float32(2 / self.white) - 1, part, size) / 2, channels)
+        change = _without_invisible(change if channels == 3 else change[..., 0])
+        return self.window.spread(part.spread(change, size), self.native.size)
+
+    def at_most(self, side: int) -> Floats:
+        """The window (H, W) or (H, W, 3) in [-1, 1], shrunk where its longer side is more than that."""
+        scale = min(1.0, side / max(self.window.size))
+        height, width = (max(1, round(length * scale)) for length in self.window.size)
+        return resize_float(self.window.cut(self.native.pixels), (height, width)) * np.float32(2 / self.white) - 1
 
 
 def view_of(native: NativeImage, window: Window, info: BundleInfo) -> View:
     """Shows a window of an image to the model."""
     white = white_level(native, info.white)
-    return View(native, window, to_model(window.cut(native.pixels), info.image_size, info.channels, white))
+    return View(native, window, to_model(window.cut(native.pixels), info.image_size, info.channels, white), white)
 
 
 def seen_size(info: BundleInfo) -> tuple[int, int] | None:
@@ -77,8 +93,12 @@ def native_change(delta: Floats, size: tuple[int, int], channels: int) -> Floats
     """
     planes = delta.transpose(1, 2, 0) / 2  # [-1, 1] spans one white level
     change = resize_float(as_channels(planes if len(delta) == 3 else planes[..., 0], channels), size)
-    change[np.abs(change).max(axis=-1) < NOISE_FLOOR] = 0
-    return change[..., 0] if channels == 1 else change
+    return _without_invisible(change[..., 0] if channels == 1 else change)
+
+
+def _without_invisible(change: Floats) -> Floats:
+    change[magnitude(change) < NOISE_FLOOR] = 0
+    return change
 
 
 def compose(native: NativeImage, change: Floats, white: int) -> NativeImage:

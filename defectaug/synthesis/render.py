@@ -27,14 +27,14 @@ from defectaug.methods.native import (
     stack,
     to_numpy,
     view_of,
-    white_level,
 )
 from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
 
 if TYPE_CHECKING:
-    from defectaug.methods.base import BundleInfo, Codes, DefectModel
+    from defectaug.methods.base import BundleInfo, Codes, DefectModel, NativeChange
 
+CLOSE = 1024  # pixels at most of a reference's longer side, of which a model may take a defect's structure
 MAX_REJECTIONS = 4  # of an item's codes; the fifth are taken as they are
 # The change must pass the mask's threshold by a margin: enlarging it rounds its peaks off.
 _VISIBLE = 1.25 * VISIBLE
@@ -70,6 +70,7 @@ class _Draft:
     view: View
     reference: Sample | None
     reference_pixels: Floats | None
+    reference_native: Floats | None
 
 
 def class_indices(defects: Iterable[str], model: DefectModel) -> torch.Tensor:
@@ -124,10 +125,10 @@ class Renderer:
             while todo and len(reading) < 2 * self._batch_size:
                 reading.append(self._pool.submit(self._draft, *todo.popleft()))
             batch = [reading.popleft().result() for _ in range(min(self._batch_size, len(reading)))]
-            for draft, delta, shown in zip(batch, *self._paint(batch), strict=True):
+            for draft, delta, native, shown in zip(batch, *self._paint(batch), strict=True):
                 visible = np.abs(delta).max() / 2 >= _VISIBLE
                 if (visible and shown) or draft.attempt == MAX_REJECTIONS:
-                    yield _Finish(draft, delta, self._model.info)
+                    yield _Finish(draft, delta, native, self._model.info)
                 else:
                     todo.appendleft((draft.item, draft.attempt + 1))
 
@@ -137,24 +138,27 @@ class Renderer:
         window = windows.whole(native.size)
         if info.framing == "crop":
             window = windows.random_square(native.size, info.image_size, derive_seed(item.seed, "window"))
-        reference, shown = None, None
+        reference, shown, close = None, None, None
         if item.reference is not None:
             others = self._plan.references[item.defect]
             first = others[derive_seed(item.seed, attempt) % len(others)] if attempt else item.reference
             reference, image = self._read(first, others)
-            shown = reference_view(image, reference, self._model, derive_seed(item.seed, "reference")).pixels
-        return _Draft(item, attempt, source, view_of(native, window, info), reference, shown)
+            view = reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
+            shown, close = view.pixels, view.at_most(CLOSE)
+        return _Draft(item, attempt, source, view_of(native, window, info), reference, shown, close)
 
-    def _paint(self, batch: Sequence[_Draft]) -> tuple[Floats, list[bool]]:
-        """Deltas (N, C, S, S) of a batch, all of it latent or all of it reference-guided, and whether they are what was
-        asked for: a defect that the model itself would take for another is drawn again, after another reference."""
+    def _paint(self, batch: Sequence[_Draft]) -> tuple[Floats, Sequence[NativeChange | None], list[bool]]:
+        """Deltas (N, C, S, S) of a batch, all of it latent or all of it reference-guided, their forms at native scale
+        where there are such, and whether they are what was asked for: a defect that the model itself would take for
+        another is drawn again, after another reference."""
         model = self._model
         with torch.inference_mode():
             keys = [(draft.source.path, draft.view.window) for draft in batch]
             sources = self._features.of(keys, [draft.view.pixels for draft in batch])
             codes = self._codes(batch)
             painted = model.paint_on(sources, codes)
-            return to_numpy(painted.delta), model.shows(painted.image, codes.defect).tolist()
+            shown = model.shows(painted.image, codes.defect).tolist()
+            return to_numpy(painted.delta), painted.changes(), shown
 
     def _codes(self, batch: Sequence[_Draft]) -> Codes:
         defect = class_indices((draft.item.defect for draft in batch), self._model)
@@ -162,7 +166,8 @@ class Renderer:
         if not shown:
             seeds = [derive_seed(draft.item.seed, draft.attempt) for draft in batch]
             return self._model.latent_codes(defect, seeds, product_indices(batch, self._model))
-        return self._model.reference_codes(stack(shown, self._model), defect)
+        close = [draft.reference_native for draft in batch if draft.reference_native is not None]
+        return self._model.reference_codes(stack(shown, self._model), defect, close)
 
     def _read(self, first: Sample, others: Sequence[Sample]) -> tuple[Sample, NativeImage]:
         """An image of the list, or the next one after it that can be read."""
@@ -182,14 +187,15 @@ class Renderer:
 class _Finish:
     draft: _Draft
     delta: Floats
+    native: NativeChange | None
     info: BundleInfo
 
     def __call__(self) -> Rendered:
         draft, view = self.draft, self.draft.view
-        change = view.change(self.delta)
+        change = view.change(self.delta, self.native)
         return Rendered(
             item=draft.item,
-            image=compose(view.native, change, white_level(view.native, self.info.white)),
+            image=compose(view.native, change, view.white),
             mask=defect_mask(change, seen_size(self.info)),
             source=draft.source,
             reference=draft.reference,

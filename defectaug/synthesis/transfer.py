@@ -29,7 +29,7 @@ from defectaug.methods.native import (
     white_level,
 )
 from defectaug.synthesis.plan import derive_seed
-from defectaug.synthesis.render import class_indices, reference_view
+from defectaug.synthesis.render import CLOSE, class_indices, reference_view
 from defectaug.synthesis.sources import known_name, unfit
 from defectaug.synthesis.transfer_jobs import Job, plan_jobs, refuse_existing
 from defectaug.synthesis.transfer_journal import UnfinishedTransfer
@@ -191,7 +191,8 @@ def _changes(
     source = _view_like(native, shown, model)
     seeds = asked.style_seeds()
     with torch.inference_mode():
-        codes = model.reference_codes(stack([shown.pixels], model), class_indices([defect], model))
+        defects = class_indices([defect], model)
+        codes = model.reference_codes(stack([shown.pixels], model), defects, [shown.at_most(CLOSE)])
     if seeds is None:
         yield from _painted(source, codes, model)
         return
@@ -204,8 +205,8 @@ def _changes(
 
 def _painted(source: View, codes: Codes, model: DefectModel) -> Iterator[Floats]:
     with torch.inference_mode():
-        deltas = to_numpy(model.paint(stack([source.pixels] * len(codes), model), codes).delta)
-    return map(source.change, deltas)
+        painted = model.paint(stack([source.pixels] * len(codes), model), codes)
+    return map(source.change, to_numpy(painted.delta), painted.changes())
 
 
 def _view_like(native: NativeImage, shown: View, model: DefectModel) -> View:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from fake_model import info
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from defectaug.config.resolve import resolve
 from defectaug.data.batches import Batch
+from defectaug.io.images import to_model
 from defectaug.methods.features import ImageNetFeatures
+from defectaug.methods.native import native_change
 from defectaug.methods.prior import FeaturePrior
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.defect import Defect, compose, decompose, masked_mean
@@ -20,8 +23,10 @@ from defectaug.methods.residual.fill import Inpainter, push_pull
 from defectaug.methods.residual.inference import InferenceModel
 from defectaug.methods.residual.method import ResidualMethod, pair_up
 from defectaug.methods.residual.model import CONTEXT, Residual, confident
+from defectaug.methods.residual.native_structure import NativePainting, NativeStructure, style_range
 from defectaug.methods.residual.objective import without_faint_parts
 from defectaug.methods.residual.painter import Painter, opacity_of
+from defectaug.methods.residual.spec import SPEC
 from defectaug.methods.residual.warp import (
     Warps,
     choose,
@@ -98,10 +103,10 @@ def test_filling_keeps_what_is_known_and_continues_what_is_flat() -> None:
 def test_g_starts_as_cut_and_paste_and_changes_nothing_far_from_the_mask() -> None:
     painter, clean, defect = Painter(3, 2), images(2, 3, SIZE, 3) * 0.5, a_defect()
     noise = torch.randn(2, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    made = painter(clean, defect, noise)
+    made = painter(clean, clean, defect, noise)
     assert torch.equal(made.image, made.draft)
     torch.nn.init.normal_(painter.out.weight, std=0.1)
-    made = painter(clean, defect, noise)
+    made = painter(clean, clean, defect, noise)
     assert not torch.equal(made.image, made.draft)
     far = torch.ones(1, 1, SIZE, SIZE)
     far[:, :, 16:36, 20:40] = 0
@@ -112,7 +117,7 @@ def test_no_mask_no_change() -> None:
     painter, clean = Painter(3, 2), images(2, 3, SIZE, 3) * 0.5
     torch.nn.init.normal_(painter.out.weight, std=0.1)
     defect = replace(a_defect(), mask=torch.zeros(2, 1, SIZE, SIZE))
-    assert torch.equal(painter(clean, defect, torch.zeros(2, 1, SIZE, SIZE)).image, clean)
+    assert torch.equal(painter(clean, clean, defect, torch.zeros(2, 1, SIZE, SIZE)).image, clean)
 
 
 def test_the_style_reaches_the_pixels_in_the_mask_and_no_others() -> None:
@@ -120,7 +125,7 @@ def test_the_style_reaches_the_pixels_in_the_mask_and_no_others() -> None:
     torch.nn.init.normal_(painter.out.weight, std=0.1)
     noise = torch.zeros(2, 1, SIZE, SIZE)
     other = defect.with_style(defect.style + torch.tensor([0.4, -0.4, 0.2, 0.5]))
-    change = (painter(clean, defect, noise).image - painter(clean, other, noise).image).abs()
+    change = (painter(clean, clean, defect, noise).image - painter(clean, clean, other, noise).image).abs()
     assert masked_mean(change, defect.mask).min() > 0.02
     assert float((change * (1 - opacity_of(defect.mask)) * (torch.nn.functional.max_pool2d(
         defect.mask, 9, 1, 4) == 0)).max()) == 0  # fmt: skip
@@ -135,7 +140,7 @@ def test_a_defect_goes_to_where_the_surroundings_are_its_own() -> None:
     sides[..., CONTEXT // 2 :] = -0.7
     defect = replace(a_defect(1, 1), context=sides, mask=square(20, 8, count=1))
     for seed in range(20):
-        moved = place(defect, sides, draw_warps([torch.Generator().manual_seed(seed)], torch.device("cpu")), "")
+        moved, _ = place(defect, sides, draw_warps([torch.Generator().manual_seed(seed)], torch.device("cpu")), "")
         shown = (moved.mask > 0.5).float()
         assert float(shown[..., SIZE // 2 + 2 :].sum()) <= 0.05 * float(shown.sum())
         assert float(shown.sum()) > 20
@@ -186,7 +191,7 @@ def test_the_bank_keeps_each_image_once_and_gives_it_back() -> None:
     found = bank.get(torch.tensor([0]), torch.tensor([1]))
     torch.testing.assert_close(found.structure, defect.structure[:1], atol=0.02, rtol=0)
     assert torch.equal(found.mask, defect.mask[:1])
-    empty = bank.draw(torch.tensor([2]), torch.tensor([0]), GENERATORS[:1])
+    empty, _ = bank.draw(torch.tensor([2]), torch.tensor([0]), GENERATORS[:1])
     assert float(empty.mask.sum()) == 0
 
 
@@ -336,3 +341,77 @@ def test_a_model_names_classes_and_gives_normal_images_back() -> None:
     model, normal = model_of(trained()), 0.1 * images(2, 5, SIZE, 3)
     assert model.name_defect(normal).shape == (2,) and bool(model.shows(normal, model.name_defect(normal)).all())
     assert model.restore(normal).opacity.shape == (2, 1, SIZE, SIZE)
+
+
+def photograph(size: tuple[int, int] = (256, 192), seed: int = 9) -> np.ndarray:
+    """A grainy RGB surface in [-1, 1], of many times the model's detail."""
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, (*size, 3)).astype(np.float32)
+
+
+def squeezed(view: np.ndarray) -> Tensor:
+    return torch.from_numpy(to_model(view + 1, SIZE, 3, 2))[None]
+
+
+def native_painting(view: np.ndarray, mask: Tensor, matrix: Tensor | None = None) -> NativePainting:
+    """The defect of a photograph, painted where it was taken from, without a correction."""
+    x, clean = squeezed(view), torch.zeros(1, 3, SIZE, SIZE)
+    _, style = decompose(x, clean, mask)
+    structure = NativeStructure.of(view, clean[0], mask[0], style[0])
+    assert structure is not None
+    nothing = torch.zeros(3, SIZE, SIZE)
+    offset = style_range(style[0, :-1], clean[0], mask[0])
+    return NativePainting(structure, mask[0].expand(3, -1, -1), mask[0], clean[0], nothing, nothing, offset,
+                          float(style[0, -1].exp()), matrix, None)  # fmt: skip
+
+
+def test_a_defect_keeps_the_detail_of_its_photograph() -> None:
+    view, mask = photograph(), square(count=1)
+    painting = native_painting(view, mask)
+    target = np.zeros_like(view)
+    part = painting.part(view.shape[:2])
+    change = painting(part.cut(target), part, view.shape[:2])
+    inside = (slice(84, 124), slice(75, 105))  # of the mask's 80 to 128, 72 to 108
+    made = part.spread(change, view.shape[:2])
+    assert np.corrcoef(made[inside].ravel(), view[inside].ravel())[0, 1] > 0.95
+    assert np.abs(made[:60]).max() < 1e-3 and np.abs(made[:, 130:]).max() < 1e-3
+    coarse = native_change(squeezed(view)[0].numpy(), view.shape[:2], 3)  # what the model's size would leave of it
+    assert coarse[inside].std() < 0.3 * made[inside].std()
+
+
+def test_a_native_structure_moves_with_its_mask() -> None:
+    view, mask = photograph(), square(count=1)
+    shifted = torch.tensor([[1.0, 0, -0.25], [0, 1.0, 0]])  # an eighth to the right: 24 of 192 pixels
+    moved = native_painting(view, mask.roll(8, 3), shifted)
+    moved = replace(moved, structure=native_painting(view, mask).structure)
+    part = moved.part(view.shape[:2])
+    made = part.spread(moved(part.cut(np.zeros_like(view)), part, view.shape[:2]), view.shape[:2])
+    assert np.corrcoef(made[84:124, 99:129].ravel(), view[84:124, 75:105].ravel())[0, 1] > 0.9
+
+
+def test_images_hardly_larger_than_the_model_have_no_native_structure() -> None:
+    view, mask = photograph((70, 64)), square(count=1)
+    style = torch.zeros(4)
+    assert NativeStructure.of(view, torch.zeros(3, SIZE, SIZE), mask[0], style) is None
+    assert NativeStructure.of(photograph(), torch.zeros(3, SIZE, SIZE), 0 * mask[0], style) is None
+
+
+def test_a_finished_run_keeps_native_structures_and_a_bundle_takes_them() -> None:
+    method = trained()
+    method.finish(lambda number: (photograph(seed=number) + 1) / 2)
+    kept = method.average.bank
+    slots = [slot for slot in range(len(kept.keys)) if kept.native(slot) is not None]
+    model = model_of(method)
+    assert [s for s in range(len(kept.keys)) if model.model.bank.native(s) is not None] == slots
+    assert len(kept.pictures) == int(kept.ends[-1])
+    old = {name: value for name, value in method.weights().items() if name not in SPEC.unsized}
+    facts = info(image_size=SIZE, channels=3)
+    assert InferenceModel.build(method.config, facts, old, CPU).model.bank.native(0) is None
+
+
+def test_pictures_of_a_bank_come_back() -> None:
+    bank = DefectBank(SIZE, 3, 3, CONTEXT, 8)
+    smooth = np.tile(np.linspace(40, 220, 96, dtype=np.uint8)[:, None, None], (1, 64, 3))
+    bank.keep_native({2: NativeStructure(smooth, (0.1, 0.2, 0.5, 0.6))})
+    back = bank.native(2)
+    assert back is not None and bank.native(1) is None and bank.native(3) is None and bank.native(-1) is None
+    assert np.abs(back.values.astype(int) - smooth).mean() < 2 and back.box == pytest.approx((0.1, 0.2, 0.5, 0.6))

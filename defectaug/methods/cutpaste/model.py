@@ -12,9 +12,9 @@ from defectaug.methods.residual.painter import Painting, paste
 class Paste(nn.Module):
     """G without weights, and without a correction."""
 
-    def forward(self, clean: Tensor, defect: Defect, noise: Tensor) -> Painting:
-        """Clean images (N, C, S, S), as many defects; the noise has no effect."""
-        return paste(clean, defect)
+    def forward(self, x: Tensor, filled: Tensor, defect: Defect, noise: Tensor) -> Painting:
+        """Images and filled ones (N, C, S, S), as many defects; the noise has no effect."""
+        return paste(x, filled, defect)
 
 
 class CutPaste(Residual):

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from defectaug.config.schema import Config
 from defectaug.methods.base import MethodSpec
 from defectaug.methods.cutpaste.model import CutPaste
+from defectaug.methods.residual.bank import UNSIZED
 from defectaug.methods.residual.inference import InferenceModel
 from defectaug.methods.residual.method import ResidualMethod
 
@@ -29,4 +30,4 @@ def networks(config: Config, defects: int, products: int) -> CutPaste:
     return CutPaste(net.image_size, net.channels, defects, products, net.memory)
 
 
-SPEC = MethodSpec(CutPasteMethod, partial(InferenceModel.build, network=CutPaste), networks)
+SPEC = MethodSpec(CutPasteMethod, partial(InferenceModel.build, network=CutPaste), networks, unsized=UNSIZED)

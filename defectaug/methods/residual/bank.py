@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from defectaug.methods.residual.defect import CLIP, Defect
+from defectaug.methods.residual.native_structure import NativeStructure
 
 STYLE_NOISE = 0.15  # of a category's deviation, around a mixture of two of its styles
 FEW = 3  # styles of a category, with fewer of which the spread is that of the class
 LEAST_SPREAD = 0.05  # else one defect would have one style
+UNSIZED = ("bank.pictures", "bank.boxes", "bank.ends")  # as long as what they hold
 LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
 
 
@@ -31,6 +35,9 @@ class DefectBank(nn.Module):
     contexts: Tensor
     products: Tensor
     keys: Tensor
+    boxes: Tensor
+    ends: Tensor
+    pictures: Tensor
 
     def __init__(self, size: int, channels: int, defects: int, context: int, kept: int) -> None:
         super().__init__()
@@ -42,12 +49,16 @@ class DefectBank(nn.Module):
         self.register_buffer("contexts", torch.zeros(slots, channels, context, context, dtype=torch.uint8))
         self.register_buffer("products", torch.full((slots,), -1))
         self.register_buffer("keys", torch.full((slots,), -1))  # training image; -1 for an empty slot
+        self.register_buffer("boxes", torch.zeros(slots, 4))
+        self.register_buffer("ends", torch.zeros(slots, dtype=torch.long))  # of each slot's part of the pictures
+        self.register_buffer("pictures", torch.zeros(0, dtype=torch.uint8))  # native structures, one after the other
 
     @torch.no_grad()
-    def remember(self, defect: Defect, product: Tensor, key: Tensor) -> None:
+    def remember(self, defect: Defect, product: Tensor, key: Tensor) -> int:
         """Keeps defects of products (N,), read from training images ``key`` (N,); a later reading replaces an earlier
         one. Empty masks and those of nearly the whole image are left out; each image has one slot at most, and where a
-        class has more than its share the first come stay."""
+        class has more than its share the first come stay. Returns how many were kept."""
+        kept = 0
         areas = (defect.mask > 0.5).sum((1, 2, 3)).tolist()
         for row, (number, image) in enumerate(zip(defect.label.tolist(), key.tolist(), strict=True)):
             if not LEAST_AREA <= areas[row] <= MOST_AREA * defect.mask[0].numel():
@@ -64,6 +75,30 @@ class DefectBank(nn.Module):
             self.styles[slot] = defect.style[row]
             self.contexts[slot] = ((defect.context[row] + 1) * 127.5).round().to(torch.uint8)
             self.products[slot], self.keys[slot] = product[row], image
+            kept += 1
+        return kept
+
+    def keep_native(self, structures: Mapping[int, NativeStructure]) -> None:
+        """Keeps the native structures of slots in place of all that were there."""
+        files = [structures[slot].encode() if slot in structures else b"" for slot in range(len(self.keys))]
+        self.ends.copy_(torch.tensor([len(file) for file in files]).cumsum(0))
+        content = np.frombuffer(b"".join(files), np.uint8).copy()
+        self.pictures = torch.from_numpy(content).to(self.keys.device)
+        for slot, structure in structures.items():
+            self.boxes[slot] = torch.tensor(structure.box)
+
+    def native(self, slot: int) -> NativeStructure | None:
+        """The native structure of a slot, None where there is none."""
+        start, end = int(self.ends[slot - 1]) if slot > 0 else 0, int(self.ends[slot])
+        if slot < 0 or start == end:
+            return None
+        content = self.pictures[start:end].cpu().numpy().tobytes()
+        return NativeStructure.decode(content, self.boxes[slot].tolist(), self.structures.shape[1])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        """The pictures are as long as they are."""
+        self.pictures = torch.zeros_like(state_dict.get(f"{prefix}pictures", self.pictures), device=self.keys.device)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def known(self, label: int, product: int = -1) -> Tensor:
         """Filled slots of a class, of the product where it has any."""
@@ -80,16 +115,22 @@ class DefectBank(nn.Module):
         structure = (self.structures[slots].float() / 127.5 - 1) * CLIP * (mask > 0)
         return Defect(mask, structure, self.styles[slots], self.contexts[slots].float() / 127.5 - 1, label)
 
-    def draw(self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator], other: float = 0.2) -> Defect:
+    def draw(
+        self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator], other: float = 0.2
+    ) -> tuple[Defect, list[int]]:
         """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; with the chance
-        ``other`` in the shape of another product's. Its style is one of its category."""
+        ``other`` in the shape of another product's. Its style is near its own, or for another product's shape one of
+        the category. And the slots that they are of, -1 for none."""
         slots = []
         for number, owner, g in zip(label.tolist(), product.tolist(), generators, strict=True):
             chance, place = torch.rand(2, generator=g).tolist()
             known = self.known(number, -1 if chance < other else owner) if number else self.keys[:0]
             slots.append(int(known[int(place * len(known))]) if len(known) else -1)
-        defect = self.get(torch.tensor(slots, device=label.device), label)
-        return defect.with_style(self.draw_styles(label, product, generators, defect.style))
+        defect_slots = torch.tensor(slots, device=label.device)
+        defect = self.get(defect_slots, label)
+        owners = torch.where(product < 0, product, self.products[defect_slots])
+        own = (owners == product).tolist()
+        return defect.with_style(self.draw_styles(label, product, generators, defect.style, own)), slots
 
     def nearest_product(self, label: Tensor, style: Tensor) -> Tensor:
         """Products (N,) whose styles of the classes (N,) are most like the given ones (N, C + 1), on average; -1 where
@@ -104,20 +145,26 @@ class DefectBank(nn.Module):
         return nearest
 
     def draw_styles(
-        self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator], fallback: Tensor
+        self,
+        label: Tensor,
+        product: Tensor,
+        generators: Sequence[torch.Generator],
+        own: Tensor,
+        from_own: Sequence[bool] | None = None,
     ) -> Tensor:
-        """Styles (N, C + 1) as those of the category are spread: between two of them, with some noise; ``fallback``
-        where the category holds none."""
+        """Styles (N, C + 1) as those of the category are spread: between two of them, the first of which is the shape's
+        ``own`` where ``from_own`` says so, with some noise; ``own`` where the category holds none."""
         rows = []
         for row, (number, owner, g) in enumerate(zip(label.tolist(), product.tolist(), generators, strict=True)):
             pick, noise = torch.rand(3, generator=g), torch.randn(2, generator=g)
-            noise = noise.repeat_interleave(torch.tensor([fallback.shape[1] - 1, 1]))  # channels apart would tint
+            noise = noise.repeat_interleave(torch.tensor([own.shape[1] - 1, 1]))  # channels apart would tint
             known = self.known(number, owner) if number else self.keys[:0]
             if not len(known):
-                rows.append(fallback[row])
+                rows.append(own[row])
                 continue
             styles = self.styles[known]
             first, second = (styles[int(p * len(known))] for p in pick[:2])
+            first = own[row] if from_own is not None and from_own[row] else first
             many = styles if len(styles) >= FEW else self.styles[self.known(number)]
             spread = many.std(0, correction=0).clamp(min=LEAST_SPREAD)
             rows.append(first.lerp(second, float(pick[2]) ** 2) + STYLE_NOISE * spread * noise.to(styles.device))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from defectaug.config.schema import Config
@@ -15,7 +17,8 @@ from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.model import CONTEXT, Residual
-from defectaug.methods.residual.warp import Warps, draw_warps, place
+from defectaug.methods.residual.native_structure import NativePainting, NativeStructure, style_range
+from defectaug.methods.residual.warp import BEND, Warps, draw_warps, place
 
 CLEAR, DOUBTFUL = 0.5, 0.1  # probabilities from which a pixel is defect, and may be
 LEAST = 4  # pixels that are a defect
@@ -25,11 +28,13 @@ NORMAL = 0
 @dataclass(frozen=True)
 class Codes:
     """Defects to be painted: as they are where a reference gives them, warped to a place of the source (``warps``)
-    where they are drawn. ``noise`` (N, 1, S, S)."""
+    where they are drawn. ``noise`` (N, 1, S, S). ``native``: their structures at a larger scale, None for those that
+    have none."""
 
     shape: Defect
     noise: Tensor
     warps: Warps | None
+    native: tuple[NativeStructure | None, ...]
 
     @property
     def defect(self) -> Tensor:
@@ -40,7 +45,9 @@ class Codes:
         return len(self.shape)
 
     def __getitem__(self, rows: slice | Tensor) -> Codes:
-        return Codes(self.shape[rows], self.noise[rows], None if self.warps is None else self.warps[rows])
+        kept = torch.arange(len(self))[rows.cpu() if isinstance(rows, Tensor) else rows].tolist()
+        warps = None if self.warps is None else self.warps[rows]
+        return Codes(self.shape[rows], self.noise[rows], warps, tuple(self.native[row] for row in kept))
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class InferenceModel:
         """
         net = config.network
         model = network(net.image_size, net.channels, len(info.defects), len(info.products), net.memory)
-        model.load_state_dict(dict(weights))
+        model.load_state_dict(model.bank.state_dict(prefix="bank.") | dict(weights))
         model.eval().requires_grad_(False)
         model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return InferenceModel(info, model, compute, config.data.flips)
@@ -83,15 +90,19 @@ class InferenceModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         label = defect.to(self.device)
         owner = torch.full_like(label, -1) if product is None else product.to(self.device)
-        shape = self.model.bank.draw(label, owner, generators)
-        return Codes(shape, self._noise(generators), draw_warps(generators, self.device))
+        shape, slots = self.model.bank.draw(label, owner, generators)
+        native = tuple(self.model.bank.native(slot) for slot in slots)
+        return Codes(shape, self._noise(generators), draw_warps(generators, self.device), native)
 
     @torch.inference_mode()
-    def reference_codes(self, image: Tensor, defect: Tensor) -> Codes:
-        """Codes of the defects (N,) that the images (N, C, S, S) show."""
+    def reference_codes(
+        self, image: Tensor, defect: Tensor, native: Sequence[NDArray[np.float32]] | None = None
+    ) -> Codes:
+        """Codes of the defects (N,) that the images (N, C, S, S) show; ``native``: the images at a larger scale."""
         with self.compute.autocast():
-            shape = self.model.read(self._ready(image), defect.to(self.device))
-        return Codes(shape, self._noise([torch.Generator().manual_seed(0) for _ in range(len(shape))]), None)
+            shape, clean = self.model.read(self._ready(image), defect.to(self.device))
+        noise = self._noise([torch.Generator().manual_seed(0) for _ in range(len(shape))])
+        return Codes(shape, noise, None, native_structures(native, shape, clean))
 
     @torch.inference_mode()
     def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
@@ -114,13 +125,24 @@ class InferenceModel:
         """The defects on sources that were read before."""
         x, clean = (torch.cat(rows) for rows in zip(*(s.parts for s in sources), strict=True))
         shape = codes.shape
+        maps: Tensor | None = None
         if codes.warps is not None:
-            shape = place(shape, F.adaptive_avg_pool2d(clean, CONTEXT), codes.warps, self.flips)
+            shape, maps = place(shape, F.adaptive_avg_pool2d(clean, CONTEXT), codes.warps, self.flips)
         with self.compute.autocast():
-            painted = self.model.painter(clean, shape, codes.noise)
-        there = (shape.mask > CLEAR).flatten(1).any(1)[:, None, None, None]
-        image = torch.where(there, painted.image.float(), clean)
-        return Painted(image, image - x, painted.opacity.float() * there)
+            filled = self.model.clean(clean, shape.mask).float()
+            painted = self.model.painter(clean, filled, shape, codes.noise)
+        there = (shape.mask > CLEAR).flatten(1).any(1)
+        image = torch.where(there[:, None, None, None], painted.image.float(), clean)
+        native = [
+            NativePainting(
+                structure, image[row] - x[row], painted.opacity[row], filled[row], painted.correction[row],
+                clean[row] - x[row], style_range(shape.style[row, :-1], filled[row], shape.mask[row]),
+                float(shape.style[row, -1].exp()), None if maps is None else maps[row].cpu(),
+                None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
+            ) if structure is not None and there[row] else None
+            for row, structure in enumerate(codes.native)
+        ]  # fmt: skip
+        return Painted(image, image - x, painted.reach.float() * there[:, None, None, None], native)
 
     def paint(self, source: Tensor, codes: Codes) -> Painted:
         """The defects on sources; a source's own defect is taken away."""
@@ -161,6 +183,18 @@ class InferenceModel:
 
     def _ready(self, image: Tensor) -> Tensor:
         return image.to(self.device, memory_format=torch.channels_last)
+
+
+def native_structures(
+    views: Sequence[NDArray[np.float32]] | None, defect: Defect, clean: Tensor
+) -> tuple[NativeStructure | None, ...]:
+    """Of N defects and their clean images (N, C, S, S), from the images at a larger scale; None where those are no
+    larger."""
+    if views is None:
+        return (None,) * len(defect)
+    return tuple(
+        NativeStructure.of(view, clean[row], defect.mask[row], defect.style[row]) for row, view in enumerate(views)
+    )
 
 
 def name(encoder: Encoder, x: Tensor) -> Tensor:

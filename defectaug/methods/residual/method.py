@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
-from defectaug.errors import TrainingError
+from defectaug.errors import DataError, TrainingError
+from defectaug.io.images import to_model
 from defectaug.methods.features import PACKAGE, find_weights, load_weights
 from defectaug.methods.prior import FeaturePrior
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.model import Residual
+from defectaug.methods.residual.native_structure import NativeStructure
 from defectaug.methods.residual.objective import Play, Scene, Terms
 from defectaug.methods.residual.sample_grid import sample_grid
 from defectaug.nn.distributed import average_gradients, rank
@@ -34,6 +38,7 @@ NORMAL = 0
 DOUBT, BELIEF = 60, 150  # steps in which masks are the prior's, and in which they become E's
 E_EVERY = 3  # steps of the game to one of E
 R1_EVERY = 8
+REMINDED = 0.25  # share of steps of E that paste what the prior finds: E alone forgets parts that look like normal ones
 WEAK = 0.3  # weight of what labels and prior say, once E finds defects by itself
 
 
@@ -104,12 +109,12 @@ class ResidualMethod:
             self._pass(finding, playing)
             return {}
         trust = min(1.0, max(0.0, (step - self.config.run.warmup - DOUBT) / BELIEF))
-        with self.compute.autocast():
-            mask = objective.mask_of(self.average, scene, trust)
-            defect = objective.taken(self.model, scene, mask)
+        defect = self._taken(scene, trust)
         terms: Terms = {"area": defect.mask.mean()}
         if finding:
-            terms |= self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
+            reminded = trust == 1 and float(torch.rand((), generator=generator)) < REMINDED
+            pasted = self._taken(scene, 0.0) if reminded else defect
+            terms |= self._find(scene, pasted, WEAK if trust == 1 else 1.0, generator)
         if fraction > self.remembering:
             for bank in (self.model.bank, self.average.bank):
                 bank.remember(defect, scene.reference_product, scene.key)
@@ -117,6 +122,11 @@ class ResidualMethod:
             terms |= self._play(scene, defect, step, generator)
         self._follow(step)
         return self._values(terms, step)
+
+    def _taken(self, scene: Scene, trust: float) -> Defect:
+        """The references' defects, by E's masks to the share ``trust``, by the prior's to the rest."""
+        with self.compute.autocast():
+            return objective.taken(self.model, scene, objective.mask_of(self.average, scene, trust))
 
     def _find(self, scene: Scene, defect: Defect, weak: float, generator: torch.Generator) -> Terms:
         flips = self.config.data.flips
@@ -230,6 +240,39 @@ class ResidualMethod:
     def begin_validation(self) -> None:
         """The warm-up is over: the prior has seen enough."""
         self.prior.calibrate()
+
+    @torch.no_grad()
+    def finish(self, image: Callable[[int], NDArray[np.float32]]) -> None:
+        """Reads the bank's defects once more, by the averaged weights, and at native scale where images are whole."""
+        if self.config.data.framing == "crop":
+            return
+        bank, structures = self.average.bank, {}
+        for slot in (bank.keys >= 0).nonzero().flatten().tolist():
+            try:
+                photograph = image(int(bank.keys[slot]))
+            except DataError:
+                continue
+            structure = self._read_again(slot, photograph)
+            if structure is not None:
+                structures[slot] = structure
+        bank.keep_native(structures)
+
+    def _read_again(self, slot: int, photograph: NDArray[np.float32]) -> NativeStructure | None:
+        """Refreshes a slot of the bank; the native structure that belongs to it."""
+        net, bank = self.config.network, self.average.bank
+        pixels = to_model(photograph, net.image_size, net.channels, 1)
+        x = self._image(torch.from_numpy(pixels)[None])
+        product = bank.products[slot : slot + 1]
+        label = torch.full_like(product, 1 + slot // bank.share)
+        with self.compute.autocast():
+            levels = self.model.encoder.features(x)
+            prior = self.prior(levels, product, net.image_size)
+            scene = Scene(x, product, x, label, product, bank.keys[slot : slot + 1], levels, prior)
+            mask = objective.mask_of(self.average, scene, 1.0)
+            defect, clean = self.average.take(x, mask, label)
+        if not bank.remember(defect, product, scene.key):
+            return None
+        return NativeStructure.of(2 * photograph - 1, clean[0], defect.mask[0], defect.style[0])
 
     def score(self, sources: Batch) -> dict[str, float]:
         """None: the last weights are the ones to keep."""

@@ -11,7 +11,7 @@ from defectaug.methods.residual.defect import Defect, decompose
 from defectaug.methods.residual.discriminator import Discriminator
 from defectaug.methods.residual.encoder import Encoder, own_logits
 from defectaug.methods.residual.fill import Inpainter
-from defectaug.methods.residual.painter import Painter
+from defectaug.methods.residual.painter import Painter, Painting
 from defectaug.nn.blocks import dilated
 
 CONTEXT = 32  # side of what is kept of the surroundings
@@ -53,11 +53,17 @@ class Residual(nn.Module):
         structure, style = decompose(x, clean, mask)
         return Defect(mask, structure, style, F.adaptive_avg_pool2d(clean, CONTEXT), label), clean
 
+    def paint(self, x: Tensor, defect: Defect, noise: Tensor) -> Painting:
+        """The defects on images (N, C, S, S) without any, noise (N, 1, S, S)."""
+        with torch.no_grad():
+            filled = self.clean(x, defect.mask)
+        return self.painter(x, filled, defect, noise)
+
     @torch.no_grad()
-    def read(self, x: Tensor, label: Tensor) -> Defect:
-        """The defects of classes (N,) that images show, as E finds them."""
+    def read(self, x: Tensor, label: Tensor) -> tuple[Defect, Tensor]:
+        """The defects of classes (N,) that images show, as E finds them, and the images without them."""
         mask = torch.sigmoid(own_logits(self.encoder(x), label))
-        return self.take(x, confident(mask), label)[0]
+        return self.take(x, confident(mask), label)
 
 
 def confident(mask: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def scattered(defect: Defect, flips: str, generator: torch.Generator) -> Defect:
 def placed(defect: Defect, scene: Scene, flips: str, generator: torch.Generator) -> Defect:
     """Defects moved to where they may occur on the normal images."""
     warps = draw_warps([generator] * len(defect), defect.mask.device)
-    return place(defect, F.adaptive_avg_pool2d(scene.normal, CONTEXT), warps, flips)
+    return place(defect, F.adaptive_avg_pool2d(scene.normal, CONTEXT), warps, flips)[0]
 
 
 def finding_terms(
@@ -109,7 +109,7 @@ def finding_terms(
     with torch.no_grad():
         contrast = torch.exp(0.25 * torch.randn(len(mask), 1, generator=generator)).to(mask.device)
         style = torch.cat([moved.style[:, :-1] * contrast, moved.style[:, -1:] + contrast.log()], dim=1)
-        image = teacher.painter(scene.normal, moved.with_style(style), noise).draft
+        image = teacher.paint(scene.normal, moved.with_style(style), noise).draft
         # The decoys: what another normal image shows under the same mask.
         other = scene.normal.roll(1, 0)
         decoy_mask = moved.mask.roll(1, 0)
@@ -117,7 +117,7 @@ def finding_terms(
         maps = torch.eye(2, 3, device=mask.device).repeat(len(mask), 1, 1)
         maps[:, :, 2] = 0.2 * torch.randn(len(mask), 2, generator=generator).to(mask.device)
         bend = torch.zeros(len(mask), 2, 5, 5, device=mask.device)
-        decoy_image = teacher.painter(scene.normal.roll(2, 0), warp(decoy, maps, bend), noise).draft
+        decoy_image = teacher.paint(scene.normal.roll(2, 0), warp(decoy, maps, bend), noise).draft
         plain = torch.rand(len(mask), 1, 1, 1, generator=generator).to(mask.device) < 0.5
         decoy_image = torch.where(plain, scene.normal.roll(2, 0), decoy_image)
     x = altered(torch.cat([image, decoy_image, scene.reference]), generator)
@@ -155,10 +155,10 @@ class Play:
 def play(model: Residual, scene: Scene, defect: Defect, moved: Defect, generator: torch.Generator) -> Play:
     """Paints, and cuts out what D sees."""
     noise = torch.randn(2, *moved.mask.shape, generator=generator).to(moved.mask.device)
-    painted = model.painter(scene.normal, moved, noise[0])
+    painted = model.paint(scene.normal, moved, noise[0])
     with torch.no_grad():
         clean = model.clean(scene.reference, defect.mask)
-    rebuilt = model.painter(clean, defect, noise[1])
+    rebuilt = model.painter(clean, clean, defect, noise[1])
     corners = corners_on(moved.mask > 0.5, generator)
     real = crops_at(scene.reference, corners_on(defect.mask > 0.5, generator))
     return Play(painted, rebuilt, defect, moved, crops_at(painted.image, corners), real)

@@ -16,15 +16,21 @@ RIM = 2  # pixels around the mask that the correction may change
 
 @dataclass(frozen=True)
 class Painting:
-    """Result of G: ``image`` (N, C, S, S), ``draft`` before the correction, ``opacity`` (N, 1, S, S) of the defect."""
+    """Result of G: ``image`` (N, C, S, S), ``draft`` before the ``correction``, ``opacity`` (N, 1, S, S) of the
+    defect, ``reach`` (N, 1, S, S) of both."""
 
     image: Tensor
     draft: Tensor
+    correction: Tensor
     opacity: Tensor
+    reach: Tensor
 
 
 class Painter(nn.Module):
-    """G(x, c, s) = x + opacity * (structure at the style's contrast + tone) + rim * correction.
+    """G(x, c, s) = (1 - opacity) x + opacity (filled + structure at the style's contrast + tone) + rim * correction.
+
+    ``filled`` is x with what lies under the mask filled in: material is replaced, as its reference was taken apart;
+    added to x, two textures would lie one upon the other.
 
     The correction is a small network over the clean image and the draft; the style reaches each of its layers by AdaIN,
     with the class, and noise gives texture that no structure holds. It starts at zero, so that the first images are cut
@@ -49,26 +55,27 @@ class Painter(nn.Module):
         self.out = conv3(width, 4 * channels)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, clean: Tensor, defect: Defect, noise: Tensor) -> Painting:
-        """Clean images (N, C, S, S), as many defects, and noise (N, 1, S, S)."""
-        pasted = paste(clean, defect)
+    def forward(self, x: Tensor, filled: Tensor, defect: Defect, noise: Tensor) -> Painting:
+        """Images and filled ones (N, C, S, S), as many defects, and noise (N, 1, S, S)."""
+        pasted = paste(x, filled, defect)
         draft, opacity = pasted.draft, pasted.opacity
         rim = blur3(dilated(defect.mask, RIM))
-        level = masked_mean(clean, defect.mask).flatten(1)
+        level = masked_mean(filled, defect.mask).flatten(1)
         style = self.style(torch.cat([defect.style, level], dim=1)) + self.label(defect.label - 1)
-        h = self.stem(F.pixel_unshuffle(torch.cat([clean, draft, defect.mask, noise], dim=1), 2))
+        h = self.stem(F.pixel_unshuffle(torch.cat([filled, draft, defect.mask, noise], dim=1), 2))
         a = self.down1(h)
         a = a + self.up2(self.middle(self.down2(a), style), style)
         h = h + self.up1(a, style)
-        correction = F.pixel_shuffle(self.out(F.leaky_relu(h, 0.2)), 2).float()
-        return Painting((draft + rim * correction).clamp(-1, 1), draft, torch.maximum(opacity, rim))
+        correction = rim * F.pixel_shuffle(self.out(F.leaky_relu(h, 0.2)), 2).float()
+        return Painting((draft + correction).clamp(-1, 1), draft, correction, opacity, torch.maximum(opacity, rim))
 
 
-def paste(clean: Tensor, defect: Defect) -> Painting:
-    """Cut and paste: x + opacity * (structure at the style's contrast + tone)."""
+def paste(x: Tensor, filled: Tensor, defect: Defect) -> Painting:
+    """Cut and paste: (1 - opacity) x + opacity (filled + structure at the style's contrast + tone)."""
     opacity = opacity_of(defect.mask)
-    image = (clean + opacity * compose(defect.structure, defect.style, defect.mask, clean)).clamp(-1, 1)
-    return Painting(image, image, opacity)
+    added = compose(defect.structure, defect.style, defect.mask, filled)
+    image = (x + opacity * (filled - x + added)).clamp(-1, 1)
+    return Painting(image, image, torch.zeros_like(image), opacity, opacity)
 
 
 def opacity_of(mask: Tensor) -> Tensor:

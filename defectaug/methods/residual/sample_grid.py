@@ -18,11 +18,11 @@ def sample_grid(
     that defect (the reference), the mask found there, the reference cleaned, rebuilt, and its defect on the source."""
     seeds = [torch.Generator().manual_seed(number) for number in range(len(source))]
     noise = torch.randn(len(source), 1, *source.shape[2:], generator=torch.Generator().manual_seed(0)).to(source.device)
-    drawn = model.bank.draw(label, product, seeds)
-    drawn = place(drawn, F.adaptive_avg_pool2d(source, CONTEXT), draw_warps(seeds, source.device), flips)
-    guided = model.painter(source, drawn, noise).image
-    defect = model.read(reference, label)
-    clean = model.clean(reference, defect.mask)
-    rebuilt, moved = model.painter(clean, defect, noise).image, model.painter(source, defect, noise).image
+    drawn, _ = model.bank.draw(label, product, seeds)
+    drawn, _ = place(drawn, F.adaptive_avg_pool2d(source, CONTEXT), draw_warps(seeds, source.device), flips)
+    guided = model.paint(source, drawn, noise).image
+    defect, clean = model.read(reference, label)
+    rebuilt = model.painter(clean, clean, defect, noise).image
+    moved = model.paint(source, defect, noise).image
     shown = [2 * mask.expand_as(source) - 1 for mask in (drawn.mask, defect.mask)]
     return tile([source, guided, shown[0], reference, shown[1], clean, rebuilt, moved])

@@ -118,6 +118,8 @@ def without_foreign_parts(defect: Defect, target: Tensor) -> Defect:
     return Defect(mask, defect.structure * (mask > 0), defect.style, defect.context, defect.label)
 
 
-def place(defect: Defect, target: Tensor, warps: Warps, flips: str) -> Defect:
-    """Defects in new forms, at places of the targets (N, C, h, h) that resemble those they come from."""
-    return without_foreign_parts(warp(defect, choose(defect, target, warps, flips), warps.bend), target)
+def place(defect: Defect, target: Tensor, warps: Warps, flips: str) -> tuple[Defect, Tensor]:
+    """Defects in new forms, at places of the targets (N, C, h, h) that resemble those they come from; and the affine
+    maps (N, 2, 3) by which they came there."""
+    maps = choose(defect, target, warps, flips)
+    return without_foreign_parts(warp(defect, maps, warps.bend), target), maps
