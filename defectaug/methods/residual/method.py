@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
@@ -21,10 +22,11 @@ from defectaug.methods.features import PACKAGE, find_weights, load_weights
 from defectaug.methods.prior import FeaturePrior
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.defect import Defect
-from defectaug.methods.residual.model import Residual
+from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.native_structure import NativeStructure
 from defectaug.methods.residual.objective import Play, Scene, Terms
-from defectaug.methods.residual.sample_grid import sample_grid
+from defectaug.methods.residual.warp import draw_warps, place
+from defectaug.methods.sample_grid import tile
 from defectaug.nn.distributed import average_gradients, rank
 from defectaug.nn.schedules import ema_decay, step_seed
 
@@ -286,6 +288,23 @@ class ResidualMethod:
                 self.average, self._image(shown.image), shown.product.to(self.compute.device),
                 self._image(shown.reference), shown.target.to(self.compute.device), self.config.data.flips,
             )  # fmt: skip
+
+
+def sample_grid(
+    model: Residual, source: Tensor, product: Tensor, reference: Tensor, label: Tensor, flips: str
+) -> Tensor:
+    """One column an example, (C, H, W) in [-1, 1], from top to bottom: source, latent-guided, its mask, real image of
+    that defect (the reference), the mask found there, the reference cleaned, rebuilt, and its defect on the source."""
+    seeds = [torch.Generator().manual_seed(number) for number in range(len(source))]
+    noise = torch.randn(len(source), 1, *source.shape[2:], generator=torch.Generator().manual_seed(0)).to(source.device)
+    drawn, _ = model.bank.draw(label, product, seeds)
+    drawn, _ = place(drawn, F.adaptive_avg_pool2d(source, CONTEXT), draw_warps(seeds, source.device), flips)
+    guided = model.paint(source, drawn, noise).image
+    defect, clean = model.read(reference, label)
+    rebuilt = model.painter(clean, clean, defect, noise).image
+    moved = model.paint(source, defect, noise).image
+    shown = [2 * mask.expand_as(source) - 1 for mask in (drawn.mask, defect.mask)]
+    return tile([source, guided, shown[0], reference, shown[1], clean, rebuilt, moved])
 
 
 def _shown(defect: Defect) -> Tensor:
