@@ -27,15 +27,15 @@ def a_square(tone: float) -> Defect:
 
 def test_the_tone_is_fitted_to_the_source() -> None:
     clean = torch.tensor([0.6, -0.5])[:, None, None, None].expand(2, 1, SIZE, SIZE)
-    made = Paste()(clean, a_square(-0.5), NOISE)
+    made = Paste()(clean, clean, a_square(-0.5), NOISE)
     torch.testing.assert_close(made.image[:, 0, 12, 12], torch.tensor([0.6 - 0.8, -0.5 - 0.25]))  # half of the light
     assert torch.equal(made.image[:, :, 24:], clean[:, :, 24:]) and torch.equal(made.image, made.draft)
 
 
 def test_an_empty_mask_leaves_the_source_and_noise_does_nothing() -> None:
     clean, defect = images(2, 0, SIZE) * 0.5, a_square(0.4)
-    assert torch.equal(Paste()(clean, replace(defect, mask=torch.zeros_like(defect.mask)), NOISE).image, clean)
-    assert torch.equal(Paste()(clean, defect, NOISE).image, Paste()(clean, defect, NOISE + 1).image)
+    assert torch.equal(Paste()(clean, clean, replace(defect, mask=torch.zeros_like(defect.mask)), NOISE).image, clean)
+    assert torch.equal(Paste()(clean, clean, defect, NOISE).image, Paste()(clean, clean, defect, NOISE + 1).image)
 
 
 def test_there_is_no_game() -> None:
