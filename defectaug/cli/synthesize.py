@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from defectaug.cli.options import (
     DATA_PANEL,
     MACHINE_PANEL,
@@ -21,6 +23,7 @@ from defectaug.cli.options import (
     option,
 )
 from defectaug.cli.progress import Progress
+from defectaug.errors import ConfigError
 
 _WHAT = "What to make"
 _SOURCE = option(
@@ -51,10 +54,15 @@ _REPORT = option(
     "A page to look the images through, and to list those to take away; thumbnails beside it; with masks.",
     metavar="FILE.html", panel=OUTPUT_PANEL,
 )  # fmt: skip
+_DROP = option(
+    "Take the images that this file lists away from OUT, and make others in their place, as OUT was made.",
+    metavar="LIST", panel=OUTPUT_PANEL,
+)  # fmt: skip
 _SHARD = option("Make the I-th of N parts (I from 1); all parts share OUT.", metavar="I/N", panel=MACHINE_PANEL)
 
 
 def synthesize(
+    context: typer.Context,
     model: Model = None,
     source: Annotated[Path | None, _SOURCE] = None,
     product: Annotated[str | None, option("Product to make.", default="all", panel=_WHAT)] = None,
@@ -66,6 +74,7 @@ def synthesize(
     masks: Annotated[bool, option("Write defect masks to OUT.masks.", "--masks", panel=OUTPUT_PANEL)] = False,
     export: Annotated[str | None, _EXPORT] = None,
     report: Annotated[Path | None, _REPORT] = None,
+    drop: Annotated[Path | None, _DROP] = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = None,
@@ -77,9 +86,26 @@ def synthesize(
 ) -> None:
     """Paint new defects on normal images, of one category or as a whole balanced data set."""
     options = given(locals())
-    from defectaug.synthesis.api import synthesize as run
+    del options["context"]
+    from defectaug.synthesis import api
 
     with Progress("synthesize") as progress:
-        summary = run(**options, progress=progress, log=progress.log)
+        if drop is not None:
+            _refuse_with_drop(context)
+            kept = {name: options[name] for name in ("out", "model", "device") if name in options}
+            summary = api.refill(drop, **kept, progress=progress, log=progress.log)
+        else:
+            summary = api.synthesize(**options, progress=progress, log=progress.log)
     print(summary.describe(), file=sys.stderr)
     print(summary.out)
+
+
+def _refuse_with_drop(context: typer.Context) -> None:
+    """Raises ConfigError where options are given that `--drop` takes from the run that made the folder."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given_here = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    if "out" not in given_here:
+        raise ConfigError("--drop: name the folder that the images are in by --out")
+    if others := sorted(given_here - {"drop", "out", "model", "device", "debug"}):
+        option = others[0].replace("_", "-")
+        raise ConfigError(f"--{option}: not with --drop, which makes images in the way in which OUT was made")

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defectaug.bundle import as_model
-from defectaug.errors import OutputError
+from defectaug.errors import BundleError, OutputError
 from defectaug.io.files import expanded
 from defectaug.io.masks import mask_folder
 from defectaug.io.regions import boxes_and_area
 from defectaug.synthesis.choose import make_plan
 from defectaug.synthesis.formats.export import Exports
 from defectaug.synthesis.plan import Plan
+from defectaug.synthesis.refill import Memory, Refill, begin_refill
 from defectaug.synthesis.render import Rendered, Renderer
 from defectaug.synthesis.settings import SynthesisSettings
 from defectaug.synthesis.threads import in_threads, threads
@@ -139,14 +140,38 @@ def synthesize(
     log = log or logger.info
     loaded = as_model(model, device)
     root, plan = make_plan(loaded.info, asked, log)
-    target = asked.folder(out, loaded.info)
+    return produce(asked, loaded, root, plan, asked.folder(out, loaded.info), overwrite, progress, log)
+
+
+def produce(
+    asked: SynthesisSettings,
+    loaded: DefectModel,
+    root: Path,
+    plan: Plan,
+    target: Path,
+    overwrite: bool,
+    progress: Progress | None,
+    log: Log,
+    refill: Refill | None = None,
+) -> SynthesisSummary:
+    """Makes the images of a plan, with what belongs beside them; arguments and errors as of `synthesize`.
+
+    Args:
+        root: the folder of sources.
+        refill: what is taken away first.
+    """
+    reference = asked.reference
     for place in (target, mask_folder(target)) if asked.masks else (target,):
         refuse_source(place, root)
         if reference is not None:
             refuse_source(place, Path(reference))
     started = time.monotonic()
     request = Request(asked.record(loaded.info.weights_sha256), plan, loaded.info.normal, asked.part, asked.masks)
-    folder = OutputFolder(target, request, overwrite=overwrite, beside=[_exports(loaded.info, asked, log)])
+    exports, memory = _exports(loaded.info, asked, log), Memory(asked, loaded.info.path)
+    if refill is not None:
+        exports.check(target, overwrite=True)
+        request, memory = refill.take_away(request), refill.memory
+    folder = OutputFolder(target, request, overwrite=overwrite, beside=[exports, memory])
     try:
         real, synthetic, faint = _fill(folder, loaded, plan, asked, progress or _silent, log)
         complete = folder.finish()
@@ -160,6 +185,43 @@ def synthesize(
     written = mask_folder(target) if asked.masks else None
     seconds = time.monotonic() - started
     return SynthesisSummary(target, written, real, synthetic, len(folder.done), faint, complete, seconds)
+
+
+def refill(
+    listed: str | Path,
+    out: str | Path,
+    *,
+    model: str | Path | DefectModel | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    log: Log | None = None,
+) -> SynthesisSummary:
+    """Takes images that a person rejects away from a folder that `synthesize` left, and makes others in their place.
+
+    Masks, annotations and page follow. If it is interrupted, the same call finishes it.
+
+    Args:
+        listed: text file that names them, one a line, as the manifest does.
+        out: the folder.
+        model: where the model is now, if it was moved.
+        device, progress, log: as of `synthesize`.
+
+    Raises:
+        DataError: the list names what is not a synthetic image of `out`.
+        OutputError: `out` holds no finished run.
+        BundleError, ConfigError: as of `synthesize`; also another model than the one that made the images.
+    """
+    log = log or logger.info
+    target = expanded(out)
+    begun = begin_refill(expanded(listed), target)
+    asked = begun.memory.asked
+    loaded = as_model(model or begun.memory.model, device)
+    if other := {line["model"] for line in begun.lines if line["synthetic"]} - {loaded.info.weights_sha256}:
+        raise BundleError(
+            f"{loaded.info.path}: is not the model that made {out} (sha256 {min(other)[:12]}...); name it by --model"
+        )
+    root, plan = make_plan(loaded.info, asked, log)
+    return produce(asked, loaded, root, begun.plan(plan), target, False, progress, log, begun)
 
 
 def _exports(info: BundleInfo, asked: SynthesisSettings, log: Log) -> Exports:

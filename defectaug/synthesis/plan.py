@@ -52,7 +52,7 @@ class Plan:
     """Items in order, and what they were drawn from.
 
     Args:
-        items: `items[i].index == i`.
+        items: `items[i].index == i`, but for images made in place of others.
         normals: product to the images that can be painted on.
         references: defect to real images of it; empty for latent codes.
         notes: what the user should know about the plan, a line each.
@@ -186,15 +186,54 @@ def _new_items(
     if (count := sum(wanted.values())) > MOST:
         raise ConfigError(f"--n: {count:,} images are more than one run can plan, {MOST:,}; ask for fewer")
     for index, (category, number) in enumerate(_in_turn(wanted), start=first):
-        choices = references.get(category.defect)
-        yield Item(
-            index,
-            *category,
-            source=drawn(normals[category.product], number, "source", seed, *category),
-            file=_new_file(category, seed, number, taken),
-            seed=derive_seed("item", seed, *category, number),
-            reference=drawn(choices, number, "reference", seed, *category) if choices else None,
-        )
+        yield _new_item(index, category, number, seed, normals, references, taken)
+
+
+def _new_item(
+    index: int,
+    category: Category,
+    number: int,
+    seed: int,
+    normals: Mapping[str, Samples],
+    references: Mapping[str, Samples],
+    taken: set[str],
+) -> Item:
+    choices = references.get(category.defect)
+    return Item(
+        index,
+        *category,
+        source=drawn(normals[category.product], number, "source", seed, *category),
+        file=_new_file(category, seed, number, taken),
+        seed=derive_seed("item", seed, *category, number),
+        reference=drawn(choices, number, "reference", seed, *category) if choices else None,
+    )
+
+
+def more_items(
+    categories: Iterable[Category],
+    numbers: Mapping[Category, int],
+    seed: int,
+    normals: Mapping[str, Samples],
+    references: Mapping[str, Samples],
+    *,
+    first: int,
+    real: Iterable[str],
+) -> Iterator[Item]:
+    """One more image of each of `categories`, in which a category may recur, after those that a run has made.
+
+    Args:
+        categories: what to make.
+        numbers: category to the number of its next image.
+        seed, normals, references: those of the run.
+        first: index of the first image.
+        real: files that hold real images.
+    """
+    following = dict(numbers)
+    taken = set(map(_stem_key, real))
+    for index, category in enumerate(categories, start=first):
+        number = following.get(category, 0)
+        following[category] = number + 1
+        yield _new_item(index, category, number, seed, normals, references, taken)
 
 
 def _in_turn(wanted: Mapping[Category, int]) -> Iterator[tuple[Category, int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
@@ -18,6 +18,7 @@ from defectaug.io.atomic import is_part
 from defectaug.io.files import real
 
 RECORD = ".defectaug-run.json"
+MEMORY = "defectaug-made.json"  # of a finished run: how it was made
 _MANIFEST = re.compile(r"manifest(\.\d+-of-\d+)?\.jsonl")
 
 
@@ -37,6 +38,8 @@ def why_refused(out: Path, earlier: dict[str, Any] | None, record: dict[str, Any
     if earlier is None and (out / manifest.NAME).is_file():
         return "not empty, holds a finished run; choose another folder, or replace that run with --overwrite"
     old, new = (earlier or {}).get("settings"), record["settings"]
+    if isinstance(old, dict) and "dropped" in old:
+        return "images are being replaced there; finish that by the same --drop, or give --overwrite"
     if not isinstance(old, dict):
         return "the folder is not empty; choose another one, or replace an earlier run with --overwrite"
     other = [f"{name} {old.get(name)}, now {new[name]}" for name in new if old.get(name) != new[name]]
@@ -66,16 +69,21 @@ def remove_ours(out: Path, masks: Path, earlier: Mapping[str, Any] | None) -> No
     files = {line["file"] for part in parts for line in manifest.read_lines(part)}
     planned = (earlier or {}).get("files")
     files |= {file for file in (planned if isinstance(planned, list) else ()) if isinstance(file, str)}
-    for file in sorted(filter(_is_below, files)):
+    remove_files(out, masks, files)
+    for path in (*parts, out / RECORD, out / MEMORY):
+        path.unlink(missing_ok=True)
+
+
+def remove_files(out: Path, masks: Path, files: Iterable[str]) -> None:
+    """Removes images and their masks, and folders that are empty then; never a file outside of the two folders."""
+    for file in sorted(filter(is_below, files)):
         for path, top in ((out / file, out), ((masks / file).with_suffix(".png"), masks)):
             if real(path.parent).is_relative_to(real(top)) and not path.is_dir():
                 path.unlink(missing_ok=True)
                 _remove_empty(path.parent, top)
-    for path in (*parts, out / RECORD):
-        path.unlink(missing_ok=True)
 
 
-def _is_below(file: str) -> bool:
+def is_below(file: str) -> bool:
     """Whether a manifest's name leads to a file below the folder: else the line is not ours."""
     way = PurePath(file)
     return bool(way.name) and "\0" not in file and not way.anchor and ".." not in way.parts

@@ -134,7 +134,7 @@ def test_a_second_run_beside_the_first_is_refused(model: FakeModel, tmp_path: Pa
                 synthesize(model=model, product="A", n=4, out=tmp_path / "out")
 
     assert synthesize(model=model, product="A", n=4, out=tmp_path / "out", progress=second).complete
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A", "manifest.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["A", "defectaug-made.json", "manifest.jsonl"]
 
 
 def test_no_permission_is_one_line(model: FakeModel, tmp_path: Path) -> None:
