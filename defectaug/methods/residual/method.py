@@ -40,7 +40,6 @@ NORMAL = 0
 DOUBT, BELIEF = 60, 150  # steps in which masks are the prior's, and in which they become E's
 E_EVERY = 3  # steps of the game to one of E
 R1_EVERY = 8
-REMINDED = 0.25  # share of steps of E that paste what the prior finds: E alone forgets parts that look like normal ones
 WEAK = 0.3  # weight of what labels and prior say, once E finds defects by itself
 
 
@@ -111,12 +110,12 @@ class ResidualMethod:
             self._pass(finding, playing)
             return {}
         trust = min(1.0, max(0.0, (step - self.config.run.warmup - DOUBT) / BELIEF))
-        defect = self._taken(scene, trust)
+        with self.compute.autocast():
+            mask = objective.mask_of(self.average, scene, trust)
+            defect = objective.taken(self.model, scene, mask)
         terms: Terms = {"area": defect.mask.mean()}
         if finding:
-            reminded = trust == 1 and float(torch.rand((), generator=generator)) < REMINDED
-            pasted = self._taken(scene, 0.0) if reminded else defect
-            terms |= self._find(scene, pasted, WEAK if trust == 1 else 1.0, generator)
+            terms |= self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
         if fraction > self.remembering:
             for bank in (self.model.bank, self.average.bank):
                 bank.remember(defect, scene.reference_product, scene.key)
@@ -124,11 +123,6 @@ class ResidualMethod:
             terms |= self._play(scene, defect, step, generator)
         self._follow(step)
         return self._values(terms, step)
-
-    def _taken(self, scene: Scene, trust: float) -> Defect:
-        """The references' defects, by E's masks to the share ``trust``, by the prior's to the rest."""
-        with self.compute.autocast():
-            return objective.taken(self.model, scene, objective.mask_of(self.average, scene, trust))
 
     def _find(self, scene: Scene, defect: Defect, weak: float, generator: torch.Generator) -> Terms:
         flips = self.config.data.flips
