@@ -23,6 +23,7 @@ from defectaug.benchmark.splits import Partition, partition
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.survey import white_level
 from defectaug.errors import DataError
+from defectaug.metrics.classifier import Views
 from defectaug.metrics.folders import records_of, refuse_overlap
 from defectaug.metrics.images import Decoded, Form, ImageStore, Log, Progress, channels_of, decode
 from defectaug.nn.backbones import InitialWeights, find_weights
@@ -151,6 +152,7 @@ def _trials(
 ) -> Iterator[Trial]:
     """Seed by seed, so that an interrupted study has compared all conditions on some seeds."""
     by_name = {one.name: one.images for one in sets}
+    views = Views()
     counts = Counter(real.train.categories)
 
     def images(condition: Condition, seed: int) -> Decoded | None:
@@ -164,7 +166,7 @@ def _trials(
     for seed in settings.seeds:
         for condition in conditions(settings, by_name):
             drawn = images(condition, seed)
-            yield Trial(condition, seed, settings, index.defects, real, drawn, weights, compute)
+            yield Trial(condition, seed, settings, index.defects, real, drawn, weights, compute, views)
 
 
 def _results(

@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from defectaug.metrics.classifier import (
     Labelled,
     Recipe,
     Validation,
+    Views,
     build,
     fit,
     predict,
@@ -63,6 +64,7 @@ class Trial:
         synthetic: the synthetic images that are trained on.
         weights: what the classifier starts with.
         compute: where it is trained.
+        views: what a frozen network has seen of the images.
     """
 
     condition: Condition
@@ -73,6 +75,7 @@ class Trial:
     synthetic: Decoded | None
     weights: InitialWeights
     compute: Compute
+    views: Views = field(default_factory=Views, compare=False)
 
     @property
     def recipe(self) -> Recipe:
@@ -151,9 +154,11 @@ def train(trial: Trial, progress: Callable[[int], object] | None = None) -> Outc
         augment=Augment(trial.condition.augmentation, trial.settings.flips),
         validation=_validation(trial.real.validation, trial.classes),
         seed=trial.seed,
+        views=trial.views,
         progress=progress,
     )
-    predicted = predict(classifier, trial.real.test.images, trial.compute).argmax(1)
+    tested = trial.views.plain(classifier, trial.real.test.images, trial.compute)
+    predicted = predict(classifier, tested, trial.compute).argmax(1)
     return Outcome(tuple(predicted.tolist()), tuple(checks), time.monotonic() - started)
 
 

@@ -30,6 +30,11 @@ class Augment:
     kind: Augmentation = "traditional"
     flips: str = "h"
 
+    @property
+    def mixes(self) -> bool:
+        """Whether an image takes from others of its batch."""
+        return self.kind in ("cutmix", "mixup")
+
     def __call__(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images (B, C, S, S) uint8 to float32 in [0, 1], and their targets (B, T).
 

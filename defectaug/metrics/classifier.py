@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from defectaug.device import Compute
+from defectaug.io.recent import Recent
 from defectaug.metrics.augmentation import Augment
 from defectaug.nn.backbones import LITE, SMALL, Backbone, InitialWeights, Standardised, build_backbone
 
-RATES = {"small": 3e-3, "frozen": 1e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
+RATES = {SMALL: 3e-3, "frozen": 1e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
 WARMUP = 0.05  # share of the steps
 VIEWS = 8  # augmented views of each training image that a frozen network is shown
 MOST_VIEWS = 8192  # of all images together
@@ -200,6 +202,67 @@ class Check:
     loss: float
 
 
+class Views:
+    """Augmented views of images, as a frozen network sees them: computed once, for all trainings.
+
+    The views of an image follow from its pixels; only those of augmentations that mix images follow from a training's
+    seed, and are not kept.
+
+    Args:
+        max_bytes: of what is kept.
+    """
+
+    def __init__(self, max_bytes: int = 1 << 28) -> None:
+        self._kept: Recent[str, NDArray[np.float16]] = Recent(max_bytes)
+
+    def plain(self, classifier: Classifier, images: Tensor, compute: Compute) -> Tensor:
+        """What the trained part takes of uint8 images (N, C, S, S), which are not augmented."""
+        return images if classifier.frozen is None else self._alone(classifier, images, Augment("none"), 1, compute)[0]
+
+    def drawn(
+        self, classifier: Classifier, data: Labelled, augment: Augment, generator: torch.Generator, compute: Compute
+    ) -> tuple[Tensor, Tensor]:
+        """V views of every image (V, N, F), and their targets (V, N, T)."""
+        count = 1 if augment.kind == "none" else max(1, min(VIEWS, MOST_VIEWS // len(data.images)))
+        if not augment.mixes:
+            alone = self._alone(classifier, data.images, augment, count, compute)
+            return alone, data.targets.to(compute.device).expand(count, -1, -1)
+        views = [_mixed(classifier, data, augment, generator, compute) for _ in range(count)]
+        return torch.stack([view for view, _ in views]), torch.stack([targets for _, targets in views])
+
+    def _alone(self, classifier: Classifier, images: Tensor, augment: Augment, count: int, compute: Compute) -> Tensor:
+        how = f"{augment} {count} {compute.device.type} {compute.bf16}".encode()
+        keys = [hashlib.sha256(how + image.numpy().tobytes()).hexdigest() for image in images]
+        found = [self._kept.get(key) if key in self._kept else None for key in keys]
+        missing = [number for number, rows in enumerate(found) if rows is None]
+        step, none = max(1, BATCH // count), torch.zeros(count, 1)
+        for some in (missing[start : start + step] for start in range(0, len(missing), step)):
+            generators = [(n, torch.Generator().manual_seed(int(keys[n][:12], 16))) for n in some]
+            views = [augment(images[n : n + 1].expand(count, -1, -1, -1), none, drawn)[0] for n, drawn in generators]
+            rows = _embedded(classifier, torch.cat(views), compute).cpu().numpy().astype(np.float16)
+            for number, row in zip(some, rows.reshape(len(some), count, -1), strict=True):
+                found[number] = self._kept.put(keys[number], row)
+        return torch.from_numpy(np.stack(found, axis=1)).to(compute.device).float()  # type: ignore[arg-type]
+
+
+def _mixed(
+    classifier: Classifier, data: Labelled, augment: Augment, generator: torch.Generator, compute: Compute
+) -> tuple[Tensor, Tensor]:
+    """One view of every image, mixed with others of its batch, and the targets, in their order."""
+    order = torch.randperm(len(data.images), generator=generator)
+    batches = [augment(data.images[some], data.targets[some], generator) for some in order.split(BATCH)]
+    embedded = torch.cat([_embedded(classifier, batch, compute) for batch, _ in batches])
+    targets = torch.cat([wanted for _, wanted in batches]).to(compute.device)
+    return embedded[order.argsort()], targets[order.argsort()]
+
+
+@torch.no_grad()
+def _embedded(classifier: Classifier, images: Tensor, compute: Compute) -> Tensor:
+    """What the trained part takes of images (N, C, S, S) in [0, 1]."""
+    with compute.autocast():
+        return classifier.embed(images.to(compute.device))
+
+
 def fit(
     classifier: Classifier,
     data: Labelled,
@@ -210,6 +273,7 @@ def fit(
     augment: Augment,
     validation: Validation | None = None,
     seed: int = 0,
+    views: Views | None = None,
     progress: Steps | None = None,
 ) -> list[Check]:
     """Trains in place and leaves the state that was best on the validation images, or the last one without any.
@@ -222,6 +286,7 @@ def fit(
         augment: what is done to a batch.
         validation: validation images.
         seed: of augmentation and dropout.
+        views: what a frozen network has seen already; None: nothing.
         progress: called with each step done.
 
     Returns:
@@ -236,9 +301,10 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        draw = _draws(classifier, data, augment, generator, compute)
-        if validation is not None and classifier.frozen is not None:
-            validation = replace(validation, images=_embedded(classifier, validation.images, compute))
+        views = views or Views()
+        draw = _draws(classifier, data, augment, generator, compute, views)
+        if validation is not None:
+            validation = replace(validation, images=views.plain(classifier, validation.images, compute))
         for step in range(recipe.steps):
             classifier.train()
             batch, wanted = draw(torch.from_numpy(sampler(step)))
@@ -255,54 +321,22 @@ def fit(
     return checks
 
 
-Draw = Callable[[Tensor], tuple[Tensor, Tensor]]
-
-
 def _draws(
-    classifier: Classifier, data: Labelled, augment: Augment, generator: torch.Generator, compute: Compute
-) -> Draw:
-    """Gives what the trained part takes of images of these numbers (B,), augmented, and their targets.
-
-    A frozen network is shown up to `VIEWS` augmented views of every image before the first step; a step draws of these.
-    """
-    images, targets = data.images.to(compute.device), data.targets.to(compute.device)
+    classifier: Classifier, data: Labelled, augment: Augment, generator: torch.Generator, compute: Compute, views: Views
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """Gives what the trained part takes of images of these numbers (B,), augmented, and their targets."""
     if classifier.frozen is None:
+        images, targets = data.images.to(compute.device), data.targets.to(compute.device)
         return lambda chosen: augment(images[chosen], targets[chosen], generator)
-    count = 1 if augment.kind == "none" else max(1, min(VIEWS, MOST_VIEWS // len(images)))
-    views = [_view(classifier, images, targets, augment, generator, compute) for _ in range(count)]
-    embedded, wanted = (torch.stack(part) for part in zip(*views, strict=True))
+    embedded, wanted = views.drawn(classifier, data, augment, generator, compute)
     if isinstance(classifier.backbone, Standardised):
         classifier.backbone.adapt(embedded)
 
     def draw(chosen: Tensor) -> tuple[Tensor, Tensor]:
-        view = torch.randint(count, (len(chosen),), generator=generator)
+        view = torch.randint(len(embedded), (len(chosen),), generator=generator)
         return embedded[view, chosen], wanted[view, chosen]
 
     return draw
-
-
-def _view(
-    classifier: Classifier,
-    images: Tensor,
-    targets: Tensor,
-    augment: Augment,
-    generator: torch.Generator,
-    compute: Compute,
-) -> tuple[Tensor, Tensor]:
-    """All images once, augmented and embedded, in their order; CutMix and MixUp mix those of a batch."""
-    order = torch.randperm(len(images), generator=generator)
-    batches = [augment(images[some], targets[some], generator) for some in order.split(BATCH)]
-    embedded = torch.cat([_embedded(classifier, batch, compute) for batch, _ in batches])
-    return embedded[order.argsort()], torch.cat([wanted for _, wanted in batches])[order.argsort()]
-
-
-@torch.no_grad()
-def _embedded(classifier: Classifier, images: Tensor, compute: Compute) -> Tensor:
-    """What the trained part takes of images (N, C, S, S), uint8 or in [0, 1]."""
-    scale = 1 if images.is_floating_point() else 255
-    with compute.autocast():
-        parts = [classifier.embed(some.to(compute.device).float() / scale) for some in images.split(BATCH)]
-    return torch.cat(parts)
 
 
 @torch.inference_mode()

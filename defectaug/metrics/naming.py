@@ -13,7 +13,7 @@ from defectaug.data.sample import Category
 from defectaug.data.splits import split
 from defectaug.device import Compute
 from defectaug.metrics.augmentation import Augment
-from defectaug.metrics.classifier import CategorySampler, Labelled, Recipe, build, fit, predict, usual_rate
+from defectaug.metrics.classifier import CategorySampler, Labelled, Recipe, Views, build, fit, predict, usual_rate
 from defectaug.metrics.context import EvaluationContext, digest
 from defectaug.metrics.distances import Interval, share_interval
 from defectaug.metrics.images import Form, ImageSet
@@ -165,13 +165,14 @@ def name_images(context: EvaluationContext, settings: NamingSettings, compute: C
     sums = [np.zeros((len(one), len(categories)), np.float32) for one in others]
     held_out = np.full((len(context.real), len(categories)), np.nan, np.float32)
     images: list[torch.Tensor] = []
+    views = Views()
     for fold in range(settings.folds):
         if str(fold) not in kept:
             images = images or [_tensor(context, one, form) for one in (context.real, *others)]
             before = fold * settings.steps
             progress(before, total)
             rows = _one_fold(
-                context, folds, fold, images, settings, weights, compute,
+                context, folds, fold, images, settings, weights, compute, views,
                 lambda step, before=before: progress(before + step, total),  # type: ignore[misc]
             )  # fmt: skip
             context.cache.keep(kind, [str(fold)], rows[None])
@@ -195,6 +196,7 @@ def _one_fold(
     settings: NamingSettings,
     weights: InitialWeights,
     compute: Compute,
+    views: Views,
     progress: Callable[[int], object],
 ) -> Shares:
     """Probabilities (N, K) of all images, real ones first, from the classifier that has not seen the fold."""
@@ -212,9 +214,11 @@ def _one_fold(
         compute,
         augment=Augment("traditional", settings.flips),
         seed=seed,
+        views=views,
         progress=progress,
     )
-    return np.concatenate([predict(classifier, part, compute).numpy() for part in images]).astype(np.float32)
+    shown = (views.plain(classifier, part, compute) for part in images if len(part))
+    return np.concatenate([predict(classifier, part, compute).numpy() for part in shown]).astype(np.float32)
 
 
 def _folds(context: EvaluationContext, count: int) -> NDArray[np.int64]:
