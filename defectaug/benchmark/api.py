@@ -15,6 +15,7 @@ import torch
 from defectaug import __version__
 from defectaug import device as devices
 from defectaug.benchmark.conditions import Condition, conditions, sampling_budget, subset
+from defectaug.benchmark.control import FindMask, cut_and_paste
 from defectaug.benchmark.leakage import SyntheticSet, filter_leaks
 from defectaug.benchmark.result import ALL, ConditionResult, Run, StudyResult
 from defectaug.benchmark.runs import Outcome, Trial, outcome_of
@@ -41,6 +42,7 @@ def run_study(
     cache: Path | None = None,
     split: Path | None = None,
     models: Sequence[Path] = (),
+    control: FindMask | None = None,
     store: ImageStore | None = None,
     progress: Progress | None = None,
     log: Log | None = None,
@@ -59,6 +61,7 @@ def run_study(
         split: a split file for `real`, such as an earlier result's JSON.
         models: bundles that made the synthetic images, beside those that manifests name; they tell whether they have
             seen the test images.
+        control: gives the masks of real defects, which are cut out and pasted as one more set; None for no control.
         store: decodes the images; None for a new one.
         progress: called with (steps done, steps in all).
         log: takes lines for the user; None sends them to the logger "defectaug".
@@ -85,12 +88,14 @@ def run_study(
     tests = None if test_index is None else _tests(test_index, index, form, log)
     divided = partition(index, images, tests, settings, store, split)
     usable = [filter_leaks(name, some, divided, index, form, log, models) for name, some in sets.items()]
+    if control is not None:
+        usable.append(cut_and_paste(divided.train, index.normal, control, settings.flips, settings.split_seed))
     notes = tuple(divided.notes(index))
     for line in (*notes, *(line for one in usable for line in one.lines())):
         log(line)
 
     trials = _trials(divided, usable, settings, index, weights, compute)
-    total = settings.steps * len(settings.seeds) * len(conditions(settings, sets))
+    total = settings.steps * len(settings.seeds) * len(conditions(settings, [one.name for one in usable]))
     results = _results(trials, cache, lambda done: progress(done, total) if progress else None)
     return StudyResult(
         folder=str(index.root),

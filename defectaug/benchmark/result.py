@@ -10,6 +10,7 @@ from typing import Any
 from defectaug.benchmark.intervals import RULE, Difference, Verdict, mean_and_deviation, paired_difference
 from defectaug.benchmark.settings import StudySettings
 
+CONTROL = "cut and paste"  # name of the set of the control
 ALL = "all"  # the mean over the products, beside their names
 ERROR_RATE = (
     "Share of a product's test images named wrong, every defect (the normal class among them) weighing the same; over "
@@ -75,7 +76,7 @@ class Comparison:
     """A condition with synthetic images against the same without.
 
     Args:
-        condition, against: names of the conditions.
+        condition, against: names of the conditions; `against` is the same without synthetic images, or the control.
         synthetic: name of the set.
         differences: error rate with minus without, paired by seed, of each product and of `all`.
     """
@@ -135,8 +136,18 @@ class StudyResult:
         """Every condition with synthetic images against its counterpart without."""
         return tuple(self._compared(one) for one in self.conditions if one.synthetic is not None)
 
-    def _compared(self, condition: ConditionResult) -> Comparison:
-        against, synthetic = self.without(condition.augmentation), str(condition.synthetic)
+    @cached_property
+    def over_control(self) -> tuple[Comparison, ...]:
+        """Every condition with synthetic images against the control's of the same augmentation and amount."""
+        control = {(one.augmentation, one.amount): one for one in self.conditions if one.synthetic == CONTROL}
+        return tuple(
+            self._compared(one, control[one.augmentation, one.amount])
+            for one in self.conditions
+            if control and one.synthetic not in (None, CONTROL)
+        )
+
+    def _compared(self, condition: ConditionResult, against: ConditionResult | None = None) -> Comparison:
+        against, synthetic = against or self.without(condition.augmentation), str(condition.synthetic)
         names = condition.runs[0].errors
         found = {name: paired_difference(condition.errors(name), against.errors(name)) for name in names}
         return Comparison(condition.name, against.name, synthetic, found)
@@ -185,10 +196,9 @@ class StudyResult:
             row | {"error_rates": {name: self._rate(one, name) for name in (*self.products, ALL)}}
             for one, row in zip(self.conditions, found.pop("conditions"), strict=True)
         ]
-        found["comparisons"] = []
-        for one in self.comparisons:
-            row = asdict(one) | {"verdicts": one.verdicts}
-            found["comparisons"].append({"arm": row.pop("condition"), **row})
+        for kind, some in (("comparisons", self.comparisons), ("over_control", self.over_control)):
+            rows = [asdict(one) | {"verdicts": one.verdicts} for one in some]
+            found[kind] = [{"arm": row.pop("condition"), **row} for row in rows]
         return found | {"seconds": self.seconds, "rule": RULE, "error_rate": ERROR_RATE}
 
     @staticmethod

@@ -53,6 +53,10 @@ _CLASSIFIER = option(
     "efficientnet-lite1 (frozen), small (from scratch), or any of torchvision's or timm's, such as resnet18.",
     default="efficientnet-lite1; with a GPU resnet50", metavar="NAME", panel=_STUDY,
 )  # fmt: skip
+_CONTROL = option(
+    "Also try cut and paste: training defects, cut out by masks (--masks, or the --model's own).", "--control",
+    panel=_STUDY,
+)  # fmt: skip
 _SWEEP = option("Numbers of synthetic images per real one to try, such as 0.5,1,2,4.", metavar="X,...", panel=_STUDY)
 
 
@@ -71,6 +75,7 @@ def evaluate(
     seeds: Annotated[int, option("Runs that a spread is taken over.", least=1, panel=_STUDY)] = 5,
     classifier: Annotated[str | None, _CLASSIFIER] = None,
     sweep: Annotated[str | None, _SWEEP] = None,
+    control: Annotated[bool, _CONTROL] = False,
     seed: Seed = 0,
     device: Device = None,
     class_map: ClassMapFile = None,

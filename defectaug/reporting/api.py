@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from defectaug import device as devices
 from defectaug.benchmark.api import default_settings, run_study
+from defectaug.benchmark.control import FindMask, mask_finder
 from defectaug.benchmark.leakage import bundles_of
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import CONFIG, as_model
@@ -102,6 +103,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     study: StudySettings | None = None,
+    control: bool = False,
     naming: NamingSettings | None = None,
     class_map: str | Path | ClassMap | None = None,
     normal: str | None = None,
@@ -129,6 +131,8 @@ def evaluate(
         seed: of every random choice.
         device: as for training.
         study: settings of the study; None for its defaults on this machine.
+        control: whether the study also tries real training defects, cut out by true masks or by the model's, warped
+            and pasted on normal images.
         naming: settings of the classifier that names defects; None for its defaults.
         class_map, normal: for the real folders, as for training.
         command: what was typed, for the records.
@@ -174,6 +178,8 @@ def evaluate(
         else:
             test_index, tests = reader.real(test_folder)
         reader.check_masks()
+        if control and loaded is None and not any(record.mask for record in originals.records):
+            raise ConfigError("--control: no masks of real defects; name them with --masks DIR, or give a --model")
         white = white_level_of([originals, *sets])
         context = EvaluationContext(
             index, originals, sets, tests, test_index, white, seed, reader.store, kept, tell, stages
@@ -185,9 +191,10 @@ def evaluate(
             score(one, images.where(lambda record: not record.synthetic), originals, known.images, sha)
             for one, images, known in zip(sets, found, changes, strict=True)
         )
+        find = mask_finder(reader.store, loaded) if control else None
         evaluation = _Evaluation(
             context, scores, changes, loaded, devices.choose(device), pretrained, naming or NamingSettings(), planned,
-            named,
+            find, named,
         )  # fmt: skip
         settings = settings_of(
             command, parts=parts, real=real, synthetic=folders, test=test, masks=masks, weights=weights, model=sha,
@@ -213,6 +220,7 @@ class _Evaluation:
         weights: pretrained ones.
         naming: of the classifier that names defects.
         study: settings of the study; None for none.
+        control: masks for its control; None for no control.
         bundles: those that made the images.
     """
 
@@ -224,6 +232,7 @@ class _Evaluation:
     weights: Path | None
     naming: NamingSettings
     study: StudySettings | None
+    control: FindMask | None
     bundles: Sequence[Path]
 
     def sections(self, parts: Sequence[str]) -> list[Section]:
@@ -273,6 +282,7 @@ class _Evaluation:
                 test=context.test_index,
                 cache=None if kept is None else kept / "study",
                 models=self.bundles,
+                control=self.control,
                 store=context.store,
                 progress=context.stages("study"),
                 log=context.log,

@@ -41,7 +41,8 @@ class FolderReader:
         self._log(f"reading {len(index):,} real images in {folder}")
         images = self._read(folder, records_of(index))
         samples = {sample.path: sample for sample in index.samples}
-        return replace(index, samples=tuple(samples[record.path] for record in images.records)), images
+        kept = tuple(replace(samples[record.path], mask=record.mask) for record in images.records)
+        return replace(index, samples=kept), images
 
     def synthetic(self, folder: Path, index: DataIndex, real: ImageSet) -> ImageSet:
         """A synthetic folder, or a balanced one with real images in it."""

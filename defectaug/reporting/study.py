@@ -46,6 +46,7 @@ def sentences(result: StudyResult, *, swept: bool = True) -> list[str]:
         if swept or not result.is_swept(comparison.condition)
         for product in (ALL, *(result.products if len(result.products) > 1 else ()))
     ]
+    lines += [control_sentence(result, one) for one in result.over_control if not result.is_swept(one.condition)]
     return lines + [line for name in result.left_out if (line := _hurts_from(result, name))]
 
 
@@ -58,6 +59,16 @@ def sentence(result: StudyResult, comparison: Comparison, product: str) -> str:
     return (
         f"{comparison.condition}: {comparison.verdicts[product]} {where}, error rate {before} % without, {after} % "
         f"with, {_difference(comparison.differences[product])}"
+    )
+
+
+def control_sentence(result: StudyResult, comparison: Comparison) -> str:
+    """What a set adds to cut and paste, over all products."""
+    word = {"helps": "more than the control", "hurts": "less than the control"}.get(comparison.verdicts[ALL], "")
+    return (
+        f"{comparison.condition}: {word or 'no difference to the control shown'}, {comparison.against}, whose error "
+        f"rate is {show(per_cent(result.condition(comparison.against), ALL))} %, "
+        f"{_difference(comparison.differences[ALL])}"
     )
 
 
@@ -98,6 +109,11 @@ def _findings(result: StudyResult, synthetic: str) -> list[Finding]:
             if product == ALL or (verdict == "hurts" and len(result.products) > 1):
                 text = f"{sentence(result, comparison, product)}."
                 found.append(Finding(synthetic, text, SPEAKS[verdict], decides=first and product == ALL))
+    found += [
+        Finding(synthetic, f"{control_sentence(result, one)}.")
+        for one in result.over_control
+        if one.synthetic == synthetic and not result.is_swept(one.condition)
+    ]
     leak = result.leaks.get(synthetic)
     if result.weights["sha256"] is None:
         name, origin = result.settings.classifier, result.weights["origin"]
@@ -161,6 +177,10 @@ def difference_table(result: StudyResult) -> Table:
     rows: list[list[Value]] = [
         [comparison.condition, *(points(comparison.differences[name]) for name in names), comparison.verdicts[ALL]]
         for comparison in result.comparisons
+    ]
+    rows += [
+        [f"{one.condition}, less {one.against}", *(points(one.differences[name]) for name in names), one.verdicts[ALL]]
+        for one in result.over_control
     ]
     title = "What the synthetic images change: error rate with them less without (percentage points)"
     return Table(title, ["training", *names, f"verdict on {ALL}"], rows, f"In brackets 95 % intervals. {RULE}")

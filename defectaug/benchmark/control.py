@@ -1,0 +1,135 @@
+"""The control of the study: real training defects cut out, warped, and pasted on normal images. No learning."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
+
+from defectaug.benchmark.leakage import SyntheticSet
+from defectaug.benchmark.result import CONTROL
+from defectaug.data.sample import Category
+from defectaug.errors import DataError
+from defectaug.io.images import resize_float
+from defectaug.io.masks import defect_mask
+from defectaug.methods.base import DefectModel
+from defectaug.methods.native import restoration_change, seen_size
+from defectaug.metrics.folders import ImageRecord
+from defectaug.metrics.images import Decoded, ImageStore
+
+TURN, SCALE, BEND = 0.5, 1.25, 0.03  # radians; factor either way; of the side
+COVERED = 0.1  # share of a pixel that is enough of a mask, since thin defects are thinner than a pixel here
+RING = 5  # pixels around a defect that its tone is taken against
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+FindMask = Callable[[ImageRecord], Mask | None]
+
+
+def mask_finder(store: ImageStore, model: DefectModel | None) -> FindMask:
+    """Gives the mask (H, W) of a real defect: the true one, else what restoring by a model changes."""
+
+    def find(record: ImageRecord) -> Mask | None:
+        image = store.read(record.path)
+        mask = None if record.mask is None else store.mask(record.mask)
+        if mask is not None and mask.shape == image.size:
+            return mask
+        return None if model is None else defect_mask(restoration_change(image, model), seen_size(model.info))
+
+    return find
+
+
+def cut_and_paste(real: Decoded, normal: str, find: FindMask, flips: str, seed: int) -> SyntheticSet:
+    """As many images of each category as the fullest real one has, on normal images of the same product.
+
+    A defect is warped, and its tone is kept as a share of the light, or of the darkness, that the surface leaves it.
+    Results depend on pixels and seed alone.
+
+    Args:
+        real: the training images.
+        normal: name of the normal class.
+        find: gives their masks.
+        flips: directions in which mirroring makes no other part.
+        seed: of all choices.
+
+    Raises:
+        DataError: no defect of a product with normal images has a mask.
+    """
+    side = real.images.shape[-1]
+    counts = Counter(real.categories)
+    donors: dict[Category, list[tuple[int, Mask]]] = {}
+    for number, record in enumerate(real.records):
+        mask = find(record) if record.defect != normal and counts[Category(record.product, normal)] else None
+        small = None if mask is None else resize_float(mask.astype(np.float32), (side, side)) > COVERED
+        if small is not None and small.any() and not small.all():
+            donors.setdefault(record.category, []).append((number, small))
+    if not donors:
+        raise DataError("--control: no training image of a defect has a mask (--masks DIR or --model DIR give them)")
+    made = [one for name, masks in sorted(donors.items()) for one in _of(name, masks, real, normal, flips, seed)]
+    digests = tuple(hashlib.sha256(image.tobytes()).hexdigest()[:32] for _, image in made)
+    images = torch.from_numpy(np.stack([image for _, image in made]))
+    lacking = sum(count for one, count in counts.items() if one.defect != normal) - sum(map(len, donors.values()))
+    told = {"training defects of unknown mask, or on products without normal images": lacking} if lacking else {}
+    return SyntheticSet(CONTROL, Decoded(tuple(record for record, _ in made), images, digests), told, None)
+
+
+def _of(
+    category: Category, donors: list[tuple[int, Mask]], real: Decoded, normal: str, flips: str, seed: int
+) -> Iterator[tuple[ImageRecord, NDArray[np.uint8]]]:
+    rng = np.random.default_rng([seed, *str(category).encode()])
+    categories = real.categories
+    normals = [n for n, one in enumerate(categories) if one == Category(category.product, normal)]
+    for _ in range(max(Counter(categories).values())):
+        number, mask = donors[rng.integers(len(donors))]
+        on = normals[rng.integers(len(normals))]
+        donor, source = (real.images[n].numpy().astype(np.float32) for n in (number, on))
+        image = np.rint(paste(source, donor, mask, rng, flips)).astype(np.uint8)
+        path, reference = real.records[on].path, real.records[number].path
+        yield ImageRecord(path, *category, synthetic=True, source=path, reference=reference), image
+
+
+def paste(source: Floats, donor: Floats, mask: Mask, rng: np.random.Generator, flips: str) -> Floats:
+    """The donor's defect, warped, at a random place of the source.
+
+    Args:
+        source, donor: (C, S, S) in [0, 255].
+        mask: (S, S), where the donor's defect is.
+        rng: of warp and place.
+        flips: directions of mirroring.
+    """
+    rows, columns = _warp(mask, rng, flips)
+    alpha = gaussian_filter(binary_dilation(mask).astype(np.float32), 0.7)
+    at = [map_coordinates(plane, (rows, columns), order=1, mode="nearest") for plane in (alpha, *donor)]
+    alpha, moved = at[0], np.stack(at[1:])
+    before, after = _ground(donor, mask), _ground(source, alpha > 0.1)
+    darker = after * moved / np.maximum(before, 1)
+    lighter = 255 - (255 - after) * (255 - moved) / np.maximum(255 - before, 1)
+    return source + alpha * (np.where(moved < before, darker, lighter) - source)
+
+
+def _ground(image: Floats, mask: Mask) -> Floats:
+    """Median of each channel (C, 1, 1) around a mask; of the whole image where nothing is around it."""
+    ring = binary_dilation(mask, iterations=RING) & ~binary_dilation(mask, iterations=2)
+    return np.median(image[:, ring] if ring.any() else image.reshape(len(image), -1), axis=1)[:, None, None]
+
+
+def _warp(mask: Mask, rng: np.random.Generator, flips: str) -> tuple[Floats, Floats]:
+    """Where each pixel (S, S) of the result comes from: turned, scaled, mirrored, bent and moved, so that the defect's
+    middle comes to lie anywhere at which it would fit unturned."""
+    side = len(mask)
+    places = np.argwhere(mask)
+    low, high = places.min(0), places.max(0)
+    middle, reach = (low + high) / 2, (high - low) / 2
+    target = rng.uniform(np.minimum(reach, side / 2), np.maximum(side - 1 - reach, side / 2))
+    turn, scale = rng.uniform(-TURN, TURN), SCALE ** rng.uniform(-1, 1)
+    mirror = [-1 if axis in flips and rng.random() < 0.5 else 1 for axis in ("v", "h")]
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * mirror / scale
+    bend = [gaussian_filter(rng.normal(size=(side, side)), side / 10, mode="wrap") for _ in range(2)]
+    grid = np.indices((side, side)) - target[:, None, None]
+    moved = np.einsum("ij,jhw->ihw", matrix, grid) + middle[:, None, None]
+    rows, columns = (place + BEND * side * one / one.std() for place, one in zip(moved, bend, strict=True))
+    return rows, columns
