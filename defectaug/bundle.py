@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import yaml
 from defectaug import __version__
 from defectaug.config.resolve import config_from
 from defectaug.config.schema import Config
+from defectaug.data.class_map import ClassMap, class_map_of
 from defectaug.data.holdout import Holdout
 from defectaug.errors import BundleError, ConfigError
 from defectaug.io.atomic import write_atomic
@@ -49,6 +50,7 @@ class TrainedOn:
     normal: str | None = None
     holdout: Sequence[str] = ()
     test: str | None = None
+    classes: ClassMap = field(default_factory=ClassMap)
 
 
 def write_config(folder: Path, config: Config, data: TrainedOn) -> None:
@@ -63,7 +65,7 @@ def write_config(folder: Path, config: Config, data: TrainedOn) -> None:
         "format": FORMAT,
         "defectaug": __version__,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
-        "data": asdict(data) | {"holdout": list(data.holdout)},
+        "data": asdict(data) | {"holdout": list(data.holdout), "classes": data.classes.content()},
         "settings": asdict(config),
     }
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
@@ -196,8 +198,10 @@ def _trained_on(raw: dict[str, Any]) -> TrainedOn:
     holdout = raw.get("holdout") or ()
     if not isinstance(holdout, list | tuple) or not all(isinstance(file, str) for file in holdout):
         raise ValueError("'holdout' is no list of files")
+    classes = replace(class_map_of(raw.get("classes"), "the model's class map"), lenient=True)
     counts = {str(k): int(v) for k, v in dict(raw.get("counts") or {}).items()}
-    return TrainedOn(products, defects, counts, _text(raw, "layout") or "", white, holdout=tuple(holdout), **texts)
+    layout = _text(raw, "layout") or ""
+    return TrainedOn(products, defects, counts, layout, white, holdout=tuple(holdout), classes=classes, **texts)
 
 
 def _text(raw: dict[str, Any], key: str) -> str | None:
@@ -309,6 +313,8 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         references=spec.references,
         styles=spec.styles,
         holdout=tuple(data.holdout),
+        layout=data.layout,
+        classes=data.classes,
     )
     try:
         return spec.load(config, info, weights, choose(device))

@@ -66,7 +66,8 @@ Normal = Annotated[
     str | None,
     option(
         "Name of the folder of normal images.", "--normal",
-        default="normal, good, ok, free or defect_free", metavar="NAME", panel=DATA_PANEL,
+        default="normal, good, ok, free or defect_free, else the only one whose name says so",
+        metavar="NAME", panel=DATA_PANEL,
     ),
 ]  # fmt: skip
 Overwrite = Annotated[

@@ -27,12 +27,14 @@ class ClassMap:
         defects: old class name to new one or None. Several old names may share a new one.
         products: the same for products.
         origin: where the map comes from, for messages.
+        lenient: whether it may name products and classes that the data lack.
     """
 
     normal: str | None = None
     defects: Mapping[str, str | None] = field(default_factory=dict)
     products: Mapping[str, str | None] = field(default_factory=dict)
-    origin: str = "class map"
+    origin: str = field(default="class map", compare=False)
+    lenient: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         for kind in ("defects", "products"):
@@ -43,6 +45,8 @@ class ClassMap:
 
     def check_names(self, products: Iterable[str], classes: Iterable[str]) -> None:
         """Raises ConfigError where the map renames a product or class that the data lack."""
+        if self.lenient:
+            return
         for kind, old_names, known in (
             ("product", self.products, sorted(set(products))),
             ("class", self.defects, sorted(set(classes))),
@@ -51,6 +55,14 @@ class ClassMap:
                 if old not in known:
                     advice = nearest(old, known)
                     raise ConfigError(f"{self.origin}: no {kind} named '{old}' in the data; {advice}")
+
+    def __bool__(self) -> bool:
+        """Whether it says anything."""
+        return bool(self.normal or self.defects or self.products)
+
+    def content(self) -> dict[str, Any]:
+        """What a file of it holds."""
+        return {"normal": self.normal, "defects": dict(self.defects), "products": dict(self.products)}
 
     def product(self, name: str) -> str | None:
         """The product's new name; None where it is dropped."""
@@ -67,9 +79,21 @@ def read_class_map(path: Path) -> ClassMap:
     Raises:
         ConfigError: the file cannot be read, is no class map, or has unknown keys or unusable names.
     """
-    content = load_yaml(path, _NamesLoader)
+    return class_map_of(load_yaml(path, _NamesLoader), str(path))
+
+
+def class_map_of(content: Any, path: str) -> ClassMap:
+    """A class map from what its file holds.
+
+    Args:
+        content: None for an empty file.
+        path: where it comes from, for messages.
+
+    Raises:
+        ConfigError: as `read_class_map`.
+    """
     if content is None:
-        return ClassMap(origin=str(path))
+        return ClassMap(origin=path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: no class map, which has the keys {', '.join(KEYS)}")
     for key in content:
@@ -78,7 +102,7 @@ def read_class_map(path: Path) -> ClassMap:
     normal = content.get("normal")
     if normal is not None and not isinstance(normal, str):
         raise ConfigError(f"{path}: 'normal' must be the name of one folder")
-    return ClassMap(normal, _renames(content, "defects", path), _renames(content, "products", path), origin=str(path))
+    return ClassMap(normal, _renames(content, "defects", path), _renames(content, "products", path), origin=path)
 
 
 def check_folder_name(name: str) -> str | None:
@@ -106,7 +130,7 @@ _NamesLoader.yaml_implicit_resolvers = {
 }
 
 
-def _renames(content: Mapping[str, Any], key: str, path: Path) -> dict[str, str | None]:
+def _renames(content: Mapping[str, Any], key: str, path: str) -> dict[str, str | None]:
     renames = content.get(key) or {}
     if not isinstance(renames, dict):
         raise ConfigError(f"{path}: '{key}' must be a table of OLD: NEW lines")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from defectaug.data.class_map import MAP_NAME, ClassMap, read_class_map
-from defectaug.data.layouts import Hints, find_layout
+from defectaug.data.layouts import Hints, find_layout, sounds_normal
 from defectaug.data.sample import Category, Sample
 from defectaug.errors import ConfigError, DataError, nearest
 from defectaug.io.files import expanded, nfc
@@ -25,6 +25,8 @@ class DataIndex:
         samples: all images, sorted by product, defect and path.
         products: all products, sorted.
         defects: all class names, the normal one first, the rest sorted.
+        classes: the class map that was applied.
+        guessed: name of a folder that was taken for the normal class though nobody named it so; None as a rule.
     """
 
     root: Path
@@ -33,6 +35,8 @@ class DataIndex:
     samples: tuple[Sample, ...]
     products: tuple[str, ...]
     defects: tuple[str, ...]
+    classes: ClassMap = field(default_factory=ClassMap)
+    guessed: str | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -56,7 +60,8 @@ class DataIndex:
         """One line, such as "MVTec AD layout: 3 products, 7 defects, 1,204 images"."""
         sizes = {"product": len(self.products), "defect": len(self.defects) - 1, "image": len(self.samples)}
         listed = (f"{count:,} {noun}{'s' * (count != 1)}" for noun, count in sizes.items())
-        return f"{self.layout} layout: {', '.join(listed)}"
+        guessed = f"; '{self.guessed}' is taken for the normal class (--normal names another)" if self.guessed else ""
+        return f"{self.layout} layout: {', '.join(listed)}{guessed}"
 
     def where(self, keep: Callable[[Sample], bool]) -> DataIndex:
         """The index of the samples to keep. Products and defects stay as they are, so that labels do too."""
@@ -107,6 +112,12 @@ def index_folder(
     for name in sorted({name for sample in found for name in (sample.product, sample.defect)}):
         if "\\" in name and classes.product(name) == classes.defect(name) == name:
             raise DataError(f"{root}: the folder name {name!r} holds a backslash; rename it, or map it to another")
+    guess = None if wanted else likely_normal(root, found, hints, classes)
+    if guess is not None:
+        index = index_folder(
+            root, class_map=classes, normal=guess, product=product, require_defects=require_defects
+        )
+        return replace(index, guessed=guess)
     classes.check_names((sample.product for sample in found), (sample.defect for sample in found))
     origin = "--normal" if normal else classes.origin
     samples, name = _name_classes(root, found, classes, hints, origin)
@@ -120,7 +131,17 @@ def index_folder(
         samples=samples,
         products=tuple(sorted({sample.product for sample in samples})),
         defects=(name, *defects),
+        classes=classes,
     )
+
+
+def likely_normal(root: Path, found: Iterable[Sample], hints: Hints, classes: ClassMap) -> str | None:
+    """The only folder that can be the normal class by its name, such as "ok_front", where none is it; else None."""
+    if any(hints.is_normal(classes.defect(sample.defect) or sample.defect) for sample in found):
+        return None
+    folders = {nfc(part) for sample in found for part in sample.path.relative_to(root).parts[:-1]}
+    candidates = [name for name in folders if sounds_normal(name)]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _load_map(root: Path, class_map: str | Path | ClassMap | None) -> ClassMap:

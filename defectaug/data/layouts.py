@@ -13,8 +13,15 @@ from defectaug.errors import DataError
 from defectaug.io.files import child, has_images, has_own_images, images_with_masks, masks_by_stem, nfc, subfolders
 
 NORMAL_NAMES = frozenset({"normal", "good", "ok", "free", "defect_free", "mt_free"})
+NOT_NORMAL = frozenset({"not", "no", "non", "nok", "ng", "bad", "almost", "rework"})
 PARTS = ("train", "val", "valid", "validation", "test")
 SDI_FOLDER = re.compile(r"(?P<product>.+)_(?P<kind>ok|nok)", re.IGNORECASE)
+
+
+def sounds_normal(name: str) -> bool:
+    """Whether a folder's name says among other words that what it holds is good: "ok_front", "GoodParts"."""
+    words = {word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+    return bool(words & {"normal", "good", "ok"} or {"defect", "free"} <= words) and not words & NOT_NORMAL
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ A method is a folder beside this file with a module that exposes ``SPEC``, a :cl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from defectaug.data.class_map import ClassMap
 from defectaug.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class BundleInfo:
         weights_sha256: of ``model.safetensors``.
         references, styles: whether the model can take defects from reference images, and give these other styles.
         holdout: files of the training data, relative to their root, that training has not seen.
+        layout, classes: name of the training data's layout, and its class map; says nothing in older bundles.
     """
 
     path: Path
@@ -112,6 +114,8 @@ class BundleInfo:
     references: bool = True
     styles: bool = True
     holdout: tuple[str, ...] = ()
+    layout: str = ""
+    classes: ClassMap = field(default_factory=ClassMap)
 
     @property
     def normal(self) -> str:

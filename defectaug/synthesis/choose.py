@@ -40,7 +40,7 @@ def make_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[Pat
         if category.defect == info.normal
     }
     defects = [defect] if defect is not None else [name for name in info.defects if name != info.normal]
-    references = _references(info, asked, defects, defect)
+    references = _references(info, asked, defects, defect, log)
     if asked.balance:
         copied = {category: sources.usable(images, log) for category, images in found.items()}
         plan = plan_balance(copied, info.normal, asked.n, asked.seed, normals, defects, references)
@@ -57,12 +57,12 @@ def make_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[Pat
 
 
 def _references(
-    info: BundleInfo, asked: SynthesisSettings, defects: list[str], defect: str | None
+    info: BundleInfo, asked: SynthesisSettings, defects: list[str], defect: str | None, log: Log
 ) -> dict[str, Samples]:
     """References by defect; empty for latent codes."""
     if asked.reference is None:
         return {}
-    references = sources.find_references(Path(asked.reference), info, defect)
+    references = sources.find_references(Path(asked.reference), info, defect, asked.class_map, log)
     if missing := [name for name in defects if name not in references]:
         raise DataError(
             f"--reference {asked.reference}: no image of {', '.join(missing)}; name one --defect, or add some"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectaug.data.class_map import check_folder_name
+from defectaug.data.class_map import MAP_NAME, ClassMap, check_folder_name, read_class_map
 from defectaug.data.holdout import Holdout
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Category, Sample
 from defectaug.errors import ConfigError, DataError, nearest
-from defectaug.io.files import has_own_images, images_with_masks, nfc, real
+from defectaug.io.files import expanded, has_own_images, images_with_masks, nfc, real
 from defectaug.io.images import probe
 from defectaug.io.skipped import log_skipped
 from defectaug.synthesis.settings import SynthesisSettings
@@ -49,12 +49,12 @@ def find_samples(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[
     else:
         source, trained_on = default_source(info)
         if trained_on:
-            class_map, normal = class_map or info.class_map, normal or info.normal_name
+            class_map, normal = class_map or info.classes or info.class_map, normal or info.normal_name
     if not source.is_dir():
         raise DataError(f"--source {source}: no such folder")
     if has_own_images(source):
         return source, _flat_source(source, info, asked.product)
-    index = index_folder(source, class_map=class_map, normal=normal, require_defects=False)
+    index = _index_as_trained(source, info, class_map, normal, log)
     log(index.describe())
     if info.holdout and info.data_root and real(source) == real(Path(info.data_root)):
         before, index = len(index), Holdout(info.holdout).keep_away(index)
@@ -68,6 +68,24 @@ def find_samples(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[
         )
         for sample in index.training().samples
     )
+
+
+def _index_as_trained(
+    root: Path, info: BundleInfo, class_map: str | Path | ClassMap | None, normal: str | None, log: Log
+) -> DataIndex:
+    """A folder read by the class map that the model remembers, where none is given, the folder brings none, and it has
+    the layout that training read."""
+    if class_map is None and info.classes and not (root / MAP_NAME).is_file():
+        try:
+            wanted = normal or info.normal_name
+            index = index_folder(root, class_map=info.classes, normal=wanted, require_defects=False)
+        except (DataError, ConfigError):
+            pass  # other folders than those of the training data; without the map they may be understood
+        else:
+            if index.layout == info.layout:
+                log(f"{root}: read with the class map of model {info.name}; --map names another")
+                return index
+    return index_folder(root, class_map=class_map, normal=normal, require_defects=False)
 
 
 def _product_of_root(index: DataIndex, info: BundleInfo, product: str | None) -> str | None:
@@ -96,13 +114,21 @@ def default_source(info: BundleInfo) -> tuple[Path, bool]:
     raise DataError(f"{gone}: name a folder of normal images with --source")
 
 
-def find_references(root: Path, info: BundleInfo, defect: str | None) -> dict[str, Samples]:
+def find_references(
+    root: Path,
+    info: BundleInfo,
+    defect: str | None,
+    class_map: str | Path | ClassMap | None = None,
+    log: Log = lambda line: None,
+) -> dict[str, Samples]:
     """Real defective images by defect, from a folder in any layout or a flat one.
 
     Args:
         root: the folder. A flat one holds images of `defect`, or of the defect it is named after.
         info: the model.
         defect: the only defect that is wanted; None for all that are there.
+        class_map: renames the classes of the folder; names that it lacks are no error. None for the model's own map.
+        log: takes lines for the user.
 
     Raises:
         DataError: no folder, or no image of the wanted defect.
@@ -111,7 +137,7 @@ def find_references(root: Path, info: BundleInfo, defect: str | None) -> dict[st
     info.check_references(f"--reference {root}")
     if not root.is_dir():
         raise DataError(f"--reference {root}: no such folder")
-    samples = _reference_samples(root, info, defect)
+    samples = _reference_samples(root, info, defect, class_map, log)
     wanted = [sample for sample in samples if defect in (None, sample.defect)]
     known = set(info.defects) - {info.normal}
     for sample in wanted:
@@ -127,22 +153,32 @@ def find_references(root: Path, info: BundleInfo, defect: str | None) -> dict[st
     return {name: tuple(group) for name, group in groupby(wanted, key=lambda sample: sample.defect)}
 
 
-def _reference_samples(root: Path, info: BundleInfo, defect: str | None) -> list[Sample]:
+def _reference_samples(
+    root: Path, info: BundleInfo, defect: str | None, class_map: str | Path | ClassMap | None, log: Log
+) -> list[Sample]:
     if has_own_images(root):
         name = defect or nfc(real(root).name)
         return [Sample(path, "", name, mask) for path, mask in images_with_masks(root)]
+    if class_map is not None:
+        given = class_map if isinstance(class_map, ClassMap) else read_class_map(expanded(class_map))
+        class_map = replace(given, lenient=True)
     try:
-        index = index_folder(root)
-    except DataError:  # defective images alone make no data set to train on, but good references
-        hints = Hints()
-        samples = [
-            replace(sample, defect=nfc(sample.defect))
-            for sample in find_layout(root, hints).read(root, hints)
-            if not hints.is_normal(sample.defect)
-        ]
-    else:
+        index = _index_as_trained(root, info, class_map, None, log)
         samples = [sample for sample in index.samples if sample.defect != index.normal]
+    except DataError:  # defective images alone make no data set to train on, but good references
+        samples = list(_defective(root, info, class_map))
     return [sample for sample in samples if sample.defect != info.normal]
+
+
+def _defective(root: Path, info: BundleInfo, class_map: ClassMap | None) -> Iterator[Sample]:
+    """The images of a folder that has no normal class, by the given map or the one that the model remembers."""
+    hints = Hints()
+    layout = find_layout(root, hints)
+    classes = class_map or (info.classes if layout.name == info.layout else ClassMap())
+    for sample in layout.read(root, hints):
+        name = classes.defect(nfc(sample.defect))
+        if name is not None and not hints.is_normal(sample.defect):
+            yield replace(sample, defect=name)
 
 
 def usable(samples: Iterable[Sample], log: Log, *, side: int | None = None) -> Samples:

@@ -137,6 +137,7 @@ def prepare(
         class_map=None if options.class_map is None else _portable(options.class_map, folder),
         normal=options.normal,
         holdout=held.files,
+        classes=index.classes,
         test=None if held.folder is None else _portable(held.folder, folder),
     )
     return Prepared(config, index, found, _store(index, config, white, points, log), trained_on, compute)

@@ -276,3 +276,32 @@ def test_indexing_imports_no_torch() -> None:
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("counts", "normal"),
+    [
+        ({"A/ok_front": 3, "A/scratch": 2, "B/ok_front": 2}, "ok_front"),
+        ({"GoodParts": 3, "not_ok": 2, "no_good": 1}, "GoodParts"),
+        ({"cable/train/good-top": 3, "cable/test/cut": 2, "cable/test/good-top": 1}, "good-top"),
+    ],
+)
+def test_the_only_folder_that_can_be_the_normal_class_is_taken_for_it(
+    counts: dict[str, int], normal: str, tmp_path: Path
+) -> None:
+    index = index_folder(native(tmp_path / "data", counts))
+    assert index.normal == normal
+    assert f"'{normal}' is taken for the normal class" in index.describe()
+
+
+@pytest.mark.parametrize(
+    "counts", [{"A/ok_front": 2, "A/ok_back": 2, "A/scratch": 2}, {"A/rough": 2, "A/scratch": 2}, {"A/not_ok": 2}]
+)
+def test_no_normal_class_is_guessed_where_several_or_none_can_be_it(counts: dict[str, int], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no normal class among"):
+        index_folder(native(tmp_path / "data", counts))
+
+
+def test_a_folder_that_is_called_normal_is_no_guess(tmp_path: Path) -> None:
+    index = index_folder(native(tmp_path / "data", {"A/normal": 2, "A/ok_front": 2}))
+    assert (index.normal, index.guessed, index.defects) == ("normal", None, ("normal", "ok_front"))
