@@ -213,16 +213,19 @@ def check(config: Config) -> Config:
     Raises:
         ConfigError: names the setting, its value and what is possible.
     """
-    _check_sizes(config.network, config.method in READING)
+    _check_sizes(config)
     _check_method(config)
     if config.run.batch_size < 2:
         raise ConfigError("run.batch_size is 1; it must be at least 2: half of a batch is guided by references.")
     return config
 
 
-def _check_sizes(net: NetworkConfig, reading: bool) -> None:
+def _check_sizes(config: Config) -> None:
+    net, reading = config.network, config.method in READING
     depth = max(len(net.encoder_widths), len(net.generator_widths), len(net.discriminator_widths))
     unit = 16 if reading else net.fold * 2 ** (depth - 1)  # the former's features have a stride of 16
+    if config.method == "mokady":  # each width halves
+        unit = max(unit, 2 ** len(net.encoder_widths))
     least = 32 if reading else max(32, 4 * unit)  # D halves its last maps once more, and normalises them
     if net.image_size < least or net.image_size % unit or net.image_size > 1024:
         raise ConfigError(

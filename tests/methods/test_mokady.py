@@ -64,6 +64,11 @@ def test_every_parameter_learns() -> None:
     assert not [name for name, value in method.model.named_parameters() if torch.equal(value, before[name])]
 
 
+def test_a_size_that_cannot_be_halved_for_every_width_is_refused() -> None:
+    with pytest.raises(ConfigError, match="must be a multiple of 16"):
+        resolve("mokady", flags={"network": {"image_size": 72}})
+
+
 # Structure
 
 

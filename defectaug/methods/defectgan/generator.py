@@ -15,6 +15,7 @@ from defectaug.config.schema import NetworkConfig
 from defectaug.nn.blocks import NoiseInjection, Resample, Trunk, activate, conv3, resample, unfold_evenly
 from defectaug.nn.norm import InstanceNorm
 
+FINE = 8  # features at full size
 THIN = -2.0  # bias of the mask's logits at the start: 0.12 everywhere
 
 
@@ -91,11 +92,12 @@ class Generator(nn.Module):
         blocks += [ControlledBlock(a, b, classes, hidden, "up") for a, b in pairwise(widths)]
         self.blocks = nn.ModuleList(blocks)
         self.noise_sizes = [coarse] * net.generator_blocks + [coarse << n for n in range(1, len(widths))]
-        self.out = conv3(widths[-1], (net.channels + 1) * net.fold**2)
+        self.unfold = conv3(widths[-1], FINE * net.fold**2)
+        unfold_evenly(self.unfold, net.fold)
+        self.out = conv3(FINE, net.channels + 1)
         nn.init.normal_(self.out.weight, std=0.02)
-        unfold_evenly(self.out, net.fold)
         assert self.out.bias is not None
-        nn.init.constant_(self.out.bias[-(net.fold**2) :], THIN)
+        nn.init.constant_(self.out.bias[-1:], THIN)
 
     def draw_noise(self, count: int, generator: torch.Generator, device: torch.device) -> list[Tensor]:
         """Noise (N, 1, h, w) for each block."""
@@ -109,7 +111,7 @@ class Generator(nn.Module):
         """As :meth:`forward`, from the encoder's features h. Where the control map is 0 nothing is painted."""
         for block, here in zip(self.blocks, noise, strict=True):
             h = block(h, control, here)
-        out = F.pixel_shuffle(self.out(activate(h)), self.fold).float()
+        out = self.out(activate(F.pixel_shuffle(self.unfold(activate(h)), self.fold))).float()
         allowed = F.interpolate(control.sum(1, keepdim=True), size=x.shape[2:], mode="nearest")
         foreground, mask = torch.tanh(out[:, :-1]), torch.sigmoid(out[:, -1:]) * allowed.clamp(max=1)
         return Layers(compose(x, foreground, mask), foreground, mask)
