@@ -136,6 +136,7 @@ class MokadyConfig:
 
     recon1_a: Weight = 5.0  # a normal image by D_A
     recon1_b: Weight = 7.0  # a defective one by D_B's layer over D_A's image
+    focus: Weight = 0.0  # of recon1_b on what D_A cannot rebuild, D_A learning from A alone; 0: the paper, an even mean
     recon2_a: Weight = 0.7  # no defect laid over a normal image
     recon2_b: Weight = 0.7  # its own defect laid over a defective one
     cycle_common: Weight = 0.0

@@ -47,6 +47,17 @@ def test_terms_at_inputs_whose_values_are_known() -> None:
     assert float(losses.confusion(sure, sure)) < 1e-6  # both pass for normal
 
 
+def test_a_focus_of_1_lays_half_of_the_weight_on_what_the_first_stage_cannot_rebuild() -> None:
+    x, base = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
+    base[..., 0, 0] = 1.0  # one place of 16
+    there, elsewhere = x.clone(), x.clone()
+    there[..., 0, 0], elsewhere[..., 3, 3] = 1.0, 1.0
+    assert float(losses.focused(x, there, base, 0.0)) == pytest.approx(1 / 16)
+    assert float(losses.focused(x, there, base, 1.0)) == pytest.approx((1 + 16) / 2 / 16)
+    assert float(losses.focused(x, elsewhere, base, 1.0)) == pytest.approx(1 / 2 / 16)
+    assert bool(losses.focused(x, x, x, 1.0).isfinite())
+
+
 def test_a_batch_without_normal_sources_has_the_same_terms_and_teaches_nothing() -> None:
     method, batch = small(), training_batch()
     before = {name: value.clone() for name, value in method.model.named_parameters()}

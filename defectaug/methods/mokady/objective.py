@@ -70,12 +70,14 @@ class Objective:
         # Four layers in one pass: b's defect on D_A's b, on b and on a; and no defect, on a.
         separate = torch.cat([out.separate_b.repeat(3, 1, 1, 1), decoder.absent(out.common_a)])
         common = torch.cat([out.common_b, out.common_b, out.common_a, out.common_a])
-        layers = decoder.defective(common, separate, torch.cat([normal_b, out.b, out.a, out.a])).image
+        focus = self.weights.focus
+        base = normal_b.detach() if focus else normal_b  # D_A learns to paint no defects
+        layers = decoder.defective(common, separate, torch.cat([base, out.b, out.a, out.a])).image
         rebuilt, kept_b, transferred, kept_a = layers.chunk(4)
         domain_a, domain_b = self.model.discriminator(torch.cat([out.common_a, out.common_b])).chunk(2)
         terms = {
             "recon1_a": losses.reconstruction(out.a, normal_a),
-            "recon1_b": losses.reconstruction(out.b, rebuilt),
+            "recon1_b": losses.focused(out.b, rebuilt, normal_b, focus),
             "recon2_a": losses.reconstruction(out.a, kept_a),
             "recon2_b": losses.reconstruction(out.b, kept_b),
             "confusion": losses.confusion(domain_a, domain_b),
