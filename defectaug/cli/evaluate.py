@@ -19,6 +19,7 @@ from defectaug.cli.options import (
     Device,
     Normal,
     Seed,
+    flag,
     given,
     option,
 )
@@ -53,11 +54,17 @@ _CLASSIFIER = option(
     "efficientnet-lite1 (frozen), small (from scratch), or any of torchvision's or timm's, such as resnet18.",
     default="efficientnet-lite1; with a GPU resnet50", metavar="NAME", panel=_STUDY,
 )  # fmt: skip
-_CONTROL = option(
+_CONTROL = flag(
     "Also try cut and paste: training defects, cut out by masks (--masks, or the --model's own).", "--control",
     panel=_STUDY,
 )  # fmt: skip
 _SWEEP = option("Numbers of synthetic images per real one to try, such as 0.5,1,2,4.", metavar="X,...", panel=_STUDY)
+
+
+EXAMPLES = (
+    "defectaug evaluate ./data ./augmented --report report.html",
+    "defectaug evaluate ./data ./augmented ./others --skip study --json numbers.json",
+)
 
 
 def evaluate(
@@ -72,7 +79,7 @@ def evaluate(
     json: Annotated[Path | None, option("Write every number as JSON.", metavar="FILE", panel=OUTPUT_PANEL)] = None,
     report: Annotated[Path | None, _REPORT] = None,
     cache: Annotated[Path | None, _CACHE] = None,
-    seeds: Annotated[int, option("Runs that a spread is taken over.", least=1, panel=_STUDY)] = 5,
+    seeds: Annotated[int, option("Runs that a spread is taken over.", least=1, metavar="N", panel=_STUDY)] = 5,
     classifier: Annotated[str | None, _CLASSIFIER] = None,
     sweep: Annotated[str | None, _SWEEP] = None,
     control: Annotated[bool, _CONTROL] = False,

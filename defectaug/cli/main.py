@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from defectaug import __version__
-from defectaug.cli.evaluate import evaluate
+from defectaug.cli import evaluate, synthesize, train, transfer
 from defectaug.cli.failures import ExitCode, Session, guard
-from defectaug.cli.options import Debug, option
+from defectaug.cli.options import NO_VALUE, Debug, flag
 from defectaug.cli.process import prepare_streams
-from defectaug.cli.synthesize import synthesize
-from defectaug.cli.train import train
-from defectaug.cli.transfer import transfer
+
+
+def _completion_asked() -> bool:
+    """Whether the shell asks for names to complete, or the user for the shell's script."""
+    return "_DEFECTAUG_COMPLETE" in os.environ or not {"--install-completion", "--show-completion"}.isdisjoint(sys.argv)
+
 
 app = typer.Typer(
     name="defectaug",
     help="Learn defects from folders of images, and paint them on normal images.",
+    epilog="Shell completion: defectaug --install-completion",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     # Typer's own --install-completion and root --help make it import pydantic, half of the time of a --help.
-    add_completion=False,
+    add_completion=_completion_asked(),
     add_help_option=False,
 )
-app.command("train")(train)
-app.command("synthesize")(synthesize)
-app.command("transfer")(transfer)
-app.command("evaluate")(evaluate)
+
+
+class Command(TyperCommand):
+    """A command whose `--help` shows no value for itself."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        found = super().get_help_option(ctx)
+        if found is not None:
+            found.metavar = NO_VALUE
+        return found
+
+
+for _module in (train, synthesize, transfer, evaluate):
+    _lines = [f"  {line}" for line in _module.EXAMPLES]
+    _name = _module.__name__.rpartition(".")[2]
+    # An empty line between two, since Typer joins the others
+    app.command(_name, cls=Command, epilog="\n\n".join(["Examples:", *_lines]))(getattr(_module, _name))
 
 
 def _version(context: typer.Context, value: bool) -> None:
@@ -47,9 +66,9 @@ def _help(context: typer.Context, value: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[bool, option("Print the version.", "--version", callback=_version)] = False,
+    version: Annotated[bool, flag("Print the version.", "--version", callback=_version)] = False,
     debug: Debug = False,
-    show_help: Annotated[bool, option("Show this message and exit.", "--help", "-h", callback=_help)] = False,
+    show_help: Annotated[bool, flag("Show this message and exit.", "--help", "-h", callback=_help)] = False,
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)

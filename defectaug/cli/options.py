@@ -13,6 +13,7 @@ from defectaug.cli.failures import Session
 DATA_PANEL = "Data"
 OUTPUT_PANEL = "Output"
 MACHINE_PANEL = "Machine"
+NO_VALUE = " "  # shown for the value of an option that takes none
 
 
 def option(
@@ -41,20 +42,34 @@ def option(
     )  # fmt: skip
 
 
+def flag(
+    help: str,
+    *names: str,
+    panel: str | None = None,
+    default: str | bool = True,
+    callback: Callable[..., Any] | None = None,
+) -> Any:
+    """Declares an option without a value; arguments as of `option`."""
+    return option(help, *names, default=default, metavar=NO_VALUE, panel=panel, callback=callback)
+
+
 def _debug(context: typer.Context, value: bool) -> bool:
     if value:
         context.ensure_object(Session).debug = True
     return value
 
 
-Debug = Annotated[bool, option("Show the traceback of an error.", "--debug", callback=_debug, panel=MACHINE_PANEL)]
+Debug = Annotated[bool, flag("Show the traceback of an error.", "--debug", callback=_debug, panel=MACHINE_PANEL)]
 Model = Annotated[
     Path | None,
     option(
         "Folder of the trained model.", "--model", default="the only or the newest one under ./models", metavar="DIR"
     ),
 ]
-Device = Annotated[str | None, option("auto, cpu, cuda or cuda:N.", "--device", default="auto", panel=MACHINE_PANEL)]
+Device = Annotated[
+    str | None,
+    option("auto, cpu, cuda or cuda:N.", "--device", default="auto", metavar="NAME", panel=MACHINE_PANEL),
+]
 ClassMapFile = Annotated[
     Path | None,
     option(
@@ -72,9 +87,9 @@ Normal = Annotated[
 ]  # fmt: skip
 Overwrite = Annotated[
     bool,
-    option("Replace what an earlier run of defectaug left there; other files stay.", "--overwrite", panel=OUTPUT_PANEL),
+    flag("Replace what an earlier run of defectaug left there; other files stay.", "--overwrite", panel=OUTPUT_PANEL),
 ]
-Seed = Annotated[int, option("Seed of all random choices.", "--seed")]
+Seed = Annotated[int, option("Seed of all random choices.", "--seed", metavar="N")]
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:

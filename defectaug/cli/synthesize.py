@@ -19,6 +19,7 @@ from defectaug.cli.options import (
     Normal,
     Overwrite,
     Seed,
+    flag,
     given,
     option,
 )
@@ -32,9 +33,9 @@ _SOURCE = option(
 )  # fmt: skip
 _N = option(
     "New images a product and defect; with --balance: real and new ones together.", "--n",
-    default="100; with --balance: as many as the fullest category has", least=1, panel=_WHAT,
+    default="100; with --balance: as many as the fullest category has", least=1, metavar="N", panel=_WHAT,
 )  # fmt: skip
-_BALANCE = option(
+_BALANCE = flag(
     "Give back a whole balanced data set, the real images included (done by itself where neither --product nor "
     "--defect is given).",
     "--balance", panel=_WHAT,
@@ -60,18 +61,25 @@ _DROP = option(
 )  # fmt: skip
 _SHARD = option("Make the I-th of N parts (I from 1); all parts share OUT.", metavar="I/N", panel=MACHINE_PANEL)
 
+_BATCH_SIZE = option("Images a pass through the network.", least=1, metavar="N", panel=MACHINE_PANEL)
+EXAMPLES = (
+    "defectaug synthesize --product A --defect scratch --n 4000 --masks --out ./scratches",
+    "defectaug synthesize --balance --out ./augmented --export coco,yolo --report look.html",
+    "defectaug synthesize --drop rejected.txt --out ./augmented",
+)
+
 
 def synthesize(
     context: typer.Context,
     model: Model = None,
     source: Annotated[Path | None, _SOURCE] = None,
-    product: Annotated[str | None, option("Product to make.", default="all", panel=_WHAT)] = None,
-    defect: Annotated[str | None, option("Defect to make.", default="all", panel=_WHAT)] = None,
+    product: Annotated[str | None, option("Product to make.", default="all", metavar="NAME", panel=_WHAT)] = None,
+    defect: Annotated[str | None, option("Defect to make.", default="all", metavar="NAME", panel=_WHAT)] = None,
     n: Annotated[int | None, _N] = None,
     balance: Annotated[bool, _BALANCE] = False,
     reference: Annotated[Path | None, _REFERENCE] = None,
     out: Annotated[Path | None, _OUT] = None,
-    masks: Annotated[bool, option("Write defect masks to OUT.masks.", "--masks", panel=OUTPUT_PANEL)] = False,
+    masks: Annotated[bool, flag("Write defect masks to OUT.masks.", "--masks", panel=OUTPUT_PANEL)] = False,
     export: Annotated[str | None, _EXPORT] = None,
     report: Annotated[Path | None, _REPORT] = None,
     drop: Annotated[Path | None, _DROP] = None,
@@ -79,7 +87,7 @@ def synthesize(
     seed: Seed = 0,
     device: Device = None,
     shard: Annotated[str | None, _SHARD] = None,
-    batch_size: Annotated[int, option("Images a pass through the network.", least=1, panel=MACHINE_PANEL)] = 16,
+    batch_size: Annotated[int, _BATCH_SIZE] = 16,
     class_map: ClassMapFile = None,
     normal: Normal = None,
     debug: Debug = False,

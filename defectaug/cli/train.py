@@ -15,6 +15,7 @@ from defectaug.cli.options import (
     Debug,
     Device,
     Normal,
+    flag,
     given,
     option,
 )
@@ -25,7 +26,9 @@ from defectaug.errors import ConfigError
 _LENGTH = "Length of the training"
 _OUT = option("Folder of the model.", default="models/NAME, named after DATA", metavar="DIR", panel=OUTPUT_PANEL)
 _PRESET = option("Recipe: auto, tiny, small, layered, paper, or an ablation.", default="auto")
-_SIZE = option("Side of the square the model works at, in pixels.", default="as in the recipe", least=1)
+_SIZE = option("Side of the square the model works at, in pixels.", default="as in the recipe", least=1, metavar="N")
+_STEPS = option("Training steps.", default="as in the recipe", least=1, metavar="N", panel=_LENGTH)
+_PRECISION = option("auto, fp32 or bf16.", default="auto", metavar="NAME", panel=MACHINE_PANEL)
 _CONFIG = option("Settings (YAML); a flag beats the file, the file beats the recipe.", metavar="FILE")
 _PRODUCT = option(
     "Product name of a folder that holds one product.", default="name of DATA", metavar="NAME", panel=DATA_PANEL
@@ -34,7 +37,14 @@ _HOLDOUT = option(
     "Keep test images away from training: a share of each category, such as 0.2, or a folder of them.",
     default="none", metavar="SHARE|DIR", panel=DATA_PANEL,
 )  # fmt: skip
-_STRICT = option("Stop at a file that cannot be read (else skip it).", "--strict", panel=DATA_PANEL)
+_STRICT = flag("Stop at a file that cannot be read (else skip it).", "--strict", panel=DATA_PANEL)
+
+
+EXAMPLES = (
+    "defectaug train ./data --dry-run",
+    "defectaug train ./data --out models/parts --minutes 30",
+    "defectaug train ./MTD --map mtd.yaml",
+)
 
 
 def train(
@@ -42,16 +52,16 @@ def train(
     out: Annotated[Path | None, _OUT] = None,
     preset: Annotated[str | None, _PRESET] = None,
     image_size: Annotated[int | None, _SIZE] = None,
-    steps: Annotated[int | None, option("Training steps.", default="as in the recipe", least=1, panel=_LENGTH)] = None,
-    minutes: Annotated[float | None, option("Training time, instead of --steps.", panel=_LENGTH)] = None,
+    steps: Annotated[int | None, _STEPS] = None,
+    minutes: Annotated[float | None, option("Training time, instead of --steps.", metavar="M", panel=_LENGTH)] = None,
     config: Annotated[Path | None, _CONFIG] = None,
-    resume: Annotated[bool, option("Go on with an interrupted run.", "--resume", panel=_LENGTH)] = False,
+    resume: Annotated[bool, flag("Go on with an interrupted run.", "--resume", panel=_LENGTH)] = False,
     dry_run: Annotated[
-        bool, option("Read everything, print counts, problems and the plan; stop.", "--dry-run")
+        bool, flag("Read everything, print counts, problems and the plan; stop.", "--dry-run")
     ] = False,
-    seed: Annotated[int | None, option("Seed of all random choices.", default="0")] = None,
+    seed: Annotated[int | None, option("Seed of all random choices.", default="0", metavar="N")] = None,
     device: Device = None,
-    precision: Annotated[str | None, option("auto, fp32 or bf16.", default="auto", panel=MACHINE_PANEL)] = None,
+    precision: Annotated[str | None, _PRECISION] = None,
     class_map: ClassMapFile = None,
     normal: Normal = None,
     product: Annotated[str | None, _PRODUCT] = None,

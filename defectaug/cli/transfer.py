@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from defectaug.cli.options import OUTPUT_PANEL, Debug, Device, Model, given, option
+from defectaug.cli.options import OUTPUT_PANEL, Debug, Device, Model, flag, given, option
 from defectaug.cli.progress import Progress
 
 _DEFECT = option("Defect of REF; the normal class restores SRC.", default="REF's folder, else recognised")
@@ -19,7 +19,14 @@ _MASK = option(
     "Write the mask of the defect, too; a folder where several images are made.", metavar="FILE", panel=OUTPUT_PANEL
 )
 _STYLES = option("Keep REF's shape and draw K styles.", default="REF's own style", least=1, metavar="K")
-_OVERWRITE = option("Replace the images of these names.", "--overwrite", panel=OUTPUT_PANEL)
+_OVERWRITE = flag("Replace the images of these names.", "--overwrite", panel=OUTPUT_PANEL)
+
+
+EXAMPLES = (
+    "defectaug transfer part.png scratch.png --out scratched.png --mask scratched_mask.png",
+    "defectaug transfer ./normal ./scratches --out ./scratched",
+    "defectaug transfer part.png scratch.png --defect normal --out mended.png",
+)
 
 
 def transfer(
@@ -31,7 +38,7 @@ def transfer(
     mask: Annotated[Path | None, _MASK] = None,
     n_styles: Annotated[int | None, _STYLES] = None,
     overwrite: Annotated[bool, _OVERWRITE] = False,
-    seed: Annotated[int, option("Seed of the styles.")] = 0,
+    seed: Annotated[int, option("Seed of the styles.", metavar="N")] = 0,
     device: Device = None,
     debug: Debug = False,
 ) -> None:

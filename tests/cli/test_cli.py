@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import os
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import tomllib
@@ -14,6 +18,7 @@ from command_line import Run
 from fake_model import FakeModel, data, defective, info, save, surface
 
 import defectaug
+from defectaug.cli import evaluate, synthesize, train, transfer
 from defectaug.cli.progress import Progress, duration
 from defectaug.errors import DataError
 
@@ -102,6 +107,28 @@ def test_wrong_use_is_one_line_and_exit_code_2(run: Run, arguments: list[str], s
     assert (code, out) == (2, "")
     assert said in one_error(err)
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [train, synthesize, transfer, evaluate])
+def test_help_shows_examples_and_no_value_for_flags(command: ModuleType, run: Run) -> None:
+    name = command.__name__.rpartition(".")[2]
+    code, text, _ = run(name, "--help")
+    assert code == 0
+    assert "bool" not in text
+    options = set(inspect.signature(getattr(command, name)).parameters)
+    for line in command.EXAMPLES:
+        assert " ".join(line.split()) in " ".join(text.split())
+        words = shlex.split(line)
+        assert words[:2] == ["defectaug", name]
+        given = {word[2:].replace("-", "_") for word in words if word.startswith("--")}
+        assert given - {"map"} <= options
+
+
+def test_the_shell_completes_options() -> None:
+    asked = {"COMP_WORDS": "defectaug synthesize --exp", "COMP_CWORD": "2", "_DEFECTAUG_COMPLETE": "complete_bash"}
+    command = [sys.executable, "-c", "from defectaug.cli.main import main; main()"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | asked)
+    assert done.stdout.split() == ["--export"]
 
 
 def test_no_command_shows_the_help(run: Run) -> None:
