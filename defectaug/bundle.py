@@ -18,11 +18,13 @@ from defectaug.config.resolve import config_from
 from defectaug.config.schema import Config
 from defectaug.data.class_map import ClassMap, class_map_of
 from defectaug.data.holdout import Holdout
+from defectaug.data.sample import Category
 from defectaug.errors import BundleError, ConfigError
 from defectaug.io.atomic import write_atomic
 from defectaug.io.files import real
+from defectaug.io.images import MAX_PIXELS
 from defectaug.io.yaml import BRIEF, read_yaml
-from defectaug.methods.base import BundleInfo, DefectModel, MethodSpec, check_method, method_spec
+from defectaug.methods.base import BundleInfo, MethodSpec, Model, check_method, method_spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,8 +39,9 @@ STORE = Path("models")
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What the training data was: class names in the networks' order, counts, how to read it again, and which of its
-    files were held out for tests, or for which folder of test images (`data/holdout.py`)."""
+    """What the training data was: class names in the networks' order, counts, how to read it again, which of its files
+    were held out for tests, or for which folder of test images (`data/holdout.py`), and the width and height that most
+    images have."""
 
     products: tuple[str, ...]
     defects: tuple[str, ...]
@@ -51,6 +54,7 @@ class TrainedOn:
     holdout: Sequence[str] = ()
     test: str | None = None
     classes: ClassMap = field(default_factory=ClassMap)
+    size: tuple[int, int] | None = None
 
 
 def write_config(folder: Path, config: Config, data: TrainedOn) -> None:
@@ -200,8 +204,19 @@ def _trained_on(raw: dict[str, Any]) -> TrainedOn:
         raise ValueError("'holdout' is no list of files")
     classes = replace(class_map_of(raw.get("classes"), "the model's class map"), lenient=True)
     counts = {str(k): int(v) for k, v in dict(raw.get("counts") or {}).items()}
-    layout = _text(raw, "layout") or ""
-    return TrainedOn(products, defects, counts, layout, white, holdout=tuple(holdout), classes=classes, **texts)
+    layout, size = _text(raw, "layout") or "", _size(raw)
+    kept = tuple(holdout)
+    return TrainedOn(products, defects, counts, layout, white, holdout=kept, classes=classes, size=size, **texts)
+
+
+def _size(raw: dict[str, Any]) -> tuple[int, int] | None:
+    value = raw.get("size")
+    if value is None:
+        return None
+    width, height = (int(side) for side in value)
+    if not 0 < width * height <= MAX_PIXELS or min(width, height) < 1:
+        raise ValueError(f"size {BRIEF.repr(value)} is that of no image")
+    return width, height
 
 
 def _text(raw: dict[str, Any], key: str) -> str | None:
@@ -279,7 +294,7 @@ def _check_shapes(folder: Path, spec: MethodSpec, config: Config, data: TrainedO
             raise BundleError(f"{path}: '{_brief(name)}' holds {kinds[name]}, which is no kind of weights.")
 
 
-def load_model(path: Path | str | None = None, device: str = "auto") -> DefectModel:
+def load_model(path: Path | str | None = None, device: str = "auto") -> Model:
     """Loads a trained model for synthesis.
 
     Args:
@@ -315,6 +330,9 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         holdout=tuple(data.holdout),
         layout=data.layout,
         classes=data.classes,
+        sources=spec.sources,
+        categories=tuple(Category(*name.split("/", 1)) for name, count in data.counts.items() if count),
+        native_size=data.size,
     )
     try:
         return spec.load(config, info, weights, choose(device))
@@ -323,7 +341,7 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> DefectMo
         raise BundleError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {reason}") from error
 
 
-def as_model(model: Path | str | DefectModel | None, device: str = "auto") -> DefectModel:
+def as_model(model: Path | str | Model | None, device: str = "auto") -> Model:
     """A model that is loaded already, as it is; else as :func:`load_model`."""
     return load_model(model, device) if model is None or isinstance(model, str | Path) else model
 

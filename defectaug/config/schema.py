@@ -45,9 +45,12 @@ Widths = Annotated[tuple[Width, ...], Range(1, 64)]
 Share = Annotated[float, Range(below=1)]
 Weight = Annotated[float, Range()]
 Rate = Annotated[float, Range()]
+Ratio = Annotated[float, Range(0, 1)]
 
 GeneratorKind = Literal["layered", "separate", "joint", "styled"]
 MappingKind = Literal["memory", "network"]
+FROM_NOISE = ("stylegan2", "biggan")
+"""Methods that make whole images from noise: their networks have other sizes than those that paint."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,32 @@ class MokadyConfig:
 
 
 @dataclass(frozen=True)
+class StyleGAN2Config:
+    """StyleGAN2; the weight of R1 is ``loss.r1``, widths are ``network.generator_widths`` and ``discriminator_widths``,
+    ``style_dim``, ``latent_dim``, ``mapping_width`` and ``mapping_layers``."""
+
+    augment: Literal["none", "diffaugment", "ada"] = "diffaugment"  # what D sees
+    ada_target: Ratio = 0.6  # mean sign of D at real images that the chance of augmentation is steered to
+    ada_images: Count = 500_000  # images in which this chance can go from 0 to 1
+    path_length: Weight = 2.0
+    path_every: Count = 4
+    mixing: Ratio = 0.9  # share of images whose coarse and fine layers have different styles in training
+    truncation: Ratio = 1.0  # in synthesis; 0: the mean image of each product and defect
+
+
+@dataclass(frozen=True)
+class BigGANConfig:
+    """BigGAN; widths as of StyleGAN2, ``network.latent_dim`` components of noise go to each block."""
+
+    augment: Literal["none", "diffaugment"] = "diffaugment"  # what D sees
+    embedding: Width = 128  # of a product and defect
+    attention: FromZero = 32  # side of the maps with self-attention; 0: none
+    discriminator_steps: Layers = 2  # a step of G
+    orthogonal: Weight = 1e-4
+    truncation: Annotated[float, Range(0, 10)] = 10.0  # in synthesis: the most a component of the noise can be
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """Adam; the mapping network learns at its own rate."""
 
@@ -199,6 +228,8 @@ class Config:
     residual: ResidualConfig = field(default_factory=ResidualConfig)
     defectgan: DefectGANConfig = field(default_factory=DefectGANConfig)
     mokady: MokadyConfig = field(default_factory=MokadyConfig)
+    stylegan2: StyleGAN2Config = field(default_factory=StyleGAN2Config)
+    biggan: BigGANConfig = field(default_factory=BigGANConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     run: RunConfig = field(default_factory=RunConfig)
@@ -214,8 +245,13 @@ def check(config: Config) -> Config:
     Raises:
         ConfigError: names the setting, its value and what is possible.
     """
-    _check_sizes(config)
-    _check_method(config)
+    if config.method in FROM_NOISE:
+        _check_levels(config.network)
+    else:
+        _check_sizes(config)
+        _check_method(config)
+    if config.network.channels not in (1, 3):
+        raise ConfigError(f"network.channels is {config.network.channels}; it must be 1 or 3.")
     if config.run.batch_size < 2:
         raise ConfigError("run.batch_size is 1; it must be at least 2: half of a batch is guided by references.")
     return config
@@ -239,8 +275,19 @@ def _check_sizes(config: Config) -> None:
         )
     if len(net.encoder_widths) != len(net.generator_widths):
         raise ConfigError("network.encoder_widths and network.generator_widths must be of one length: c is swapped.")
-    if net.channels not in (1, 3):
-        raise ConfigError(f"network.channels is {net.channels}; it must be 1 or 3.")
+
+
+def _check_levels(net: NetworkConfig) -> None:
+    """A generator from noise starts with maps of 4 x 4 or more, and doubles them once a width."""
+    levels = len(net.generator_widths)
+    if len(net.discriminator_widths) != levels:
+        raise ConfigError("network.generator_widths and network.discriminator_widths must be of one length here.")
+    unit = net.fold * 2 ** (levels - 1)
+    if not 4 * unit <= net.image_size <= 1024 or net.image_size % unit:
+        raise ConfigError(
+            f"--image-size {net.image_size}: must be a multiple of {unit} from {4 * unit} to 1024 with the {levels} "
+            "widths of this recipe; give network.generator_widths and discriminator_widths one more for a doubled size."
+        )
 
 
 def _check_method(config: Config) -> None:

@@ -32,6 +32,7 @@ class Survey:
         smallest: least width and least height of all images.
         largest: greatest width and greatest height.
         sizes: number of different sizes.
+        usual: width and height that most images have.
         modes: images per colour mode, by Pillow's names.
         bits: bits a channel of the deepest image, 8 or 16.
         channels: 1 where all images are grey, else 3.
@@ -44,6 +45,7 @@ class Survey:
     smallest: tuple[int, int]
     largest: tuple[int, int]
     sizes: int
+    usual: tuple[int, int]
     modes: dict[str, int]
     bits: int
     channels: int
@@ -88,14 +90,15 @@ def survey(
     _refuse_lost_categories(index, counts, dict(unreadable))
     duplicates = _duplicates(digests if decode else _byte_digests(digests))
     widths, heights = zip(*(header.size for header in headers.values()), strict=True)
-    sizes = len({header.size for header in headers.values()})
+    sizes = Counter(header.size for header in headers.values())
     channels = max(header.channels for header in headers.values())
     return Survey(
         counts=counts,
         unreadable=tuple(unreadable),
         smallest=(min(widths), min(heights)),
         largest=(max(widths), max(heights)),
-        sizes=sizes,
+        sizes=len(sizes),
+        usual=sizes.most_common(1)[0][0],
         modes=dict(Counter(header.mode for header in headers.values())),
         bits=16 if any(header.bits > 8 for header in headers.values()) else 8,
         channels=channels,

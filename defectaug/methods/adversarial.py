@@ -99,6 +99,18 @@ def weighted_sum(terms: Terms, weights: Mapping[str, float]) -> Tensor:
     return torch.stack(parts).sum() if parts else torch.zeros((), requires_grad=True)
 
 
+def finite(values: dict[str, float], step: int) -> dict[str, float]:
+    """The values of a step as they are.
+
+    Raises:
+        TrainingError: one is not finite.
+    """
+    bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
+    if bad:
+        raise TrainingError(f"step {step}: {', '.join(bad)} not finite; {ADVICE}.")
+    return values
+
+
 class AdversarialMethod(Generic[N, P]):
     """Implements :class:`defectaug.methods.base.Method`.
 
@@ -148,11 +160,7 @@ class AdversarialMethod(Generic[N, P]):
             self._set_rates(learning_rate_decay(fraction, self.config.optimizer.cooldown))
             terms = self._adversarial_step(rows, rng, step, fraction)
         self.average.update(ema_decay(step, self.config.optimizer.ema))
-        values = average_values(terms)
-        bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
-        if bad:
-            raise TrainingError(f"step {step}: {', '.join(bad)} not finite; {ADVICE}.")
-        return values
+        return finite(average_values(terms), step)
 
     def _set_rates(self, factor: float) -> None:
         o = self.config.optimizer

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from defectaug.data.class_map import ClassMap
 from defectaug.errors import ConfigError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from defectaug.config.schema import Config
     from defectaug.data.batches import Batch
+    from defectaug.data.sample import Category
     from defectaug.device import Compute
     from defectaug.io.windows import Window
 
@@ -97,6 +98,10 @@ class BundleInfo:
         references, styles: whether the model can take defects from reference images, and give these other styles.
         holdout: files of the training data, relative to their root, that training has not seen.
         layout, classes: name of the training data's layout, and its class map; says nothing in older bundles.
+        sources: whether it paints on images, a :class:`DefectModel`; else it makes whole ones, a
+            :class:`GenerativeModel`.
+        categories: products and defects that the training images showed.
+        native_size: width and height that most training images have; None where that is not known.
     """
 
     path: Path
@@ -116,6 +121,9 @@ class BundleInfo:
     holdout: tuple[str, ...] = ()
     layout: str = ""
     classes: ClassMap = field(default_factory=ClassMap)
+    sources: bool = True
+    categories: tuple[Category, ...] = ()
+    native_size: tuple[int, int] | None = None
 
     @property
     def normal(self) -> str:
@@ -263,6 +271,46 @@ class DefectModel(Protocol):
         ...
 
 
+@runtime_checkable
+class GenerativeModel(Protocol):
+    """A trained model that makes whole images from noise: it paints on none, and knows no masks."""
+
+    @property
+    def info(self) -> BundleInfo:
+        """Facts about the bundle; :attr:`BundleInfo.sources` is False."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        ...
+
+    def images(self, product: Tensor, defect: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Images (N, C, S, S) in [-1, 1] of products and defects (N,), numbers into ``info.products`` and
+        ``info.defects``; each depends on its own seed alone."""
+        ...
+
+
+Model = DefectModel | GenerativeModel
+
+
+def painting(model: Model, asked: str) -> DefectModel:
+    """The model, if it paints on images.
+
+    Args:
+        asked: the option or argument that names what it is to paint on.
+
+    Raises:
+        ConfigError: it makes whole images.
+    """
+    if isinstance(model, GenerativeModel):
+        raise ConfigError(
+            f"{asked}: model {model.info.name} makes whole images from noise and changes none; use synthesize, or a "
+            "model of another recipe."
+        )
+    return model
+
+
 # --- Registry ---------------------------------------------------------------------------------------------------------
 
 
@@ -277,23 +325,27 @@ class MethodSpec:
             shapes are compared with it on the meta device, before either takes memory.
         references, styles: whether its models can take defects from reference images, and give these other styles.
         unsized: entries of the bundle of any length, which may be missing.
+        sources: whether its models paint on images; else they make whole ones.
     """
 
     train: Callable[[Config, int, int, Compute, int], Method]
-    load: Callable[[Config, BundleInfo, Mapping[str, Tensor], Compute], DefectModel]
+    load: Callable[[Config, BundleInfo, Mapping[str, Tensor], Compute], Model]
     networks: Callable[[Config, int, int], nn.Module]
     references: bool = True
     styles: bool = True
     unsized: tuple[str, ...] = ()
+    sources: bool = True
 
 
 METHODS = {
+    "biggan": "defectaug.methods.biggan.spec",
     "cutpaste": "defectaug.methods.cutpaste.spec",
     "defectgan": "defectaug.methods.defectgan.spec",
     "dtgan": "defectaug.methods.dtgan.spec",
     "layered": "defectaug.methods.layered.spec",
     "mokady": "defectaug.methods.mokady.spec",
     "residual": "defectaug.methods.residual.spec",
+    "stylegan2": "defectaug.methods.stylegan2.spec",
 }
 """Method to the module that exposes its ``SPEC``."""
 

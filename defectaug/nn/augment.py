@@ -24,6 +24,23 @@ def differentiable_augment(x: Tensor, generator: torch.Generator, shift: float =
     return (x - mean) * contrast + mean + brightness
 
 
+def diff_augment(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
+    """The policies "color" and "translation" of DiffAugment (Zhao et al. 2020, section 3), per image: brightness,
+    saturation and contrast, then a shift that zeros fill. Without "cutout", as :func:`differentiable_augment`.
+
+    Args:
+        x: (N, C, S, S) in [-1, 1].
+        generator: on the CPU.
+    """
+    brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, generator=generator).to(x.device)
+    reach = int(x.shape[-1] * shift + 0.5)
+    by = torch.randint(-reach, reach + 1, (len(x), 2), generator=generator).to(x.device)
+    x = x + brightness - 0.5
+    x = (x - x.mean(1, keepdim=True)) * (2 * saturation) + x.mean(1, keepdim=True)
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    return moved((x - mean) * (contrast + 0.5) + mean, by)
+
+
 def mirror_and_shift(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
     """Random mirror images both ways and shifts; reflections fill what they uncover."""
     reach = int(x.shape[-1] * shift)

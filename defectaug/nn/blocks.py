@@ -165,12 +165,12 @@ class Trunk(nn.Module):
         return self.levels(x)[-1]
 
 
-def unfold_evenly(conv: nn.Conv2d, fold: int) -> None:
-    """Gives all outputs that :func:`torch.nn.functional.pixel_shuffle` lays beside each other the weights of the first,
-    so that no checkerboard has to be unlearnt."""
-    with torch.no_grad():
-        first = conv.weight.unflatten(0, (-1, fold * fold))[:, :1]
-        conv.weight.copy_(first.expand(-1, fold * fold, -1, -1, -1).flatten(0, 1))
+@torch.no_grad()
+def unfold_evenly(weight: Tensor, fold: int) -> None:
+    """Gives all outputs of a convolution that :func:`torch.nn.functional.pixel_shuffle` lays beside each other the
+    weights of the first, so that no checkerboard has to be unlearnt."""
+    first = weight.unflatten(0, (-1, fold * fold))[:, :1]
+    weight.copy_(first.expand(-1, fold * fold, -1, -1, -1).flatten(0, 1))
 
 
 class Detail(nn.Module):

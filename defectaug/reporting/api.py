@@ -16,6 +16,7 @@ from defectaug.benchmark.leakage import bundles_of
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import CONFIG, as_model
 from defectaug.errors import ConfigError, DataError
+from defectaug.methods.base import GenerativeModel
 from defectaug.metrics.changes import Counts, FolderScore, SetChanges, check_classes, repeats, score, source_changes
 from defectaug.metrics.context import ArrayCache, EvaluationContext, Stages, silent
 from defectaug.metrics.features import FeatureCache, find_extractor, find_pair_measure
@@ -40,7 +41,7 @@ from defectaug.reporting.verdict import verdicts
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
-    from defectaug.methods.base import DefectModel
+    from defectaug.methods.base import DefectModel, Model
 
 Folders = Sequence[str | Path] | str | Path
 PARTS = ("counts", "fidelity", "memorisation", "correctness", "study")
@@ -90,7 +91,7 @@ def evaluate(
     real: str | Path,
     synthetic: Folders = (),
     *,
-    model: str | Path | DefectModel | None = None,
+    model: str | Path | Model | None = None,
     test: str | Path | None = None,
     masks: str | Path | None = None,
     weights: str | Path | None = None,
@@ -178,7 +179,10 @@ def evaluate(
         else:
             test_index, tests = reader.real(test_folder)
         reader.check_masks()
-        if control and loaded is None and not any(record.mask for record in originals.records):
+        painter = None if isinstance(loaded, GenerativeModel) else loaded
+        if isinstance(loaded, GenerativeModel):
+            tell(f"model {loaded.info.name} makes whole images and restores none: no part on restoration")
+        if control and painter is None and not any(record.mask for record in originals.records):
             raise ConfigError("--control: no masks of real defects; name them with --masks DIR, or give a --model")
         white = white_level_of([originals, *sets])
         context = EvaluationContext(
@@ -191,9 +195,9 @@ def evaluate(
             score(one, images.where(lambda record: not record.synthetic), originals, known.images, sha)
             for one, images, known in zip(sets, found, changes, strict=True)
         )
-        find = mask_finder(reader.store, loaded) if control else None
+        find = mask_finder(reader.store, painter) if control else None
         evaluation = _Evaluation(
-            context, scores, changes, loaded, devices.choose(device), pretrained, naming or NamingSettings(), planned,
+            context, scores, changes, painter, devices.choose(device), pretrained, naming or NamingSettings(), planned,
             find, named,
         )  # fmt: skip
         settings = settings_of(

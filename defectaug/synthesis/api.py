@@ -14,18 +14,21 @@ from defectaug.errors import BundleError, OutputError
 from defectaug.io.files import expanded
 from defectaug.io.masks import mask_folder
 from defectaug.io.regions import boxes_and_area
+from defectaug.methods.base import GenerativeModel
 from defectaug.synthesis.choose import make_plan
 from defectaug.synthesis.formats.export import Exports
 from defectaug.synthesis.plan import Plan
 from defectaug.synthesis.refill import Memory, Refill, begin_refill
-from defectaug.synthesis.render import Rendered, Renderer
+from defectaug.synthesis.render import Rendered, Renderer, WholeImages
 from defectaug.synthesis.settings import SynthesisSettings
 from defectaug.synthesis.threads import in_threads, threads
 from defectaug.synthesis.write import OutputFolder, Request, refuse_source
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from defectaug.data.class_map import ClassMap
-    from defectaug.methods.base import BundleInfo, DefectModel
+    from defectaug.methods.base import BundleInfo, Model
 
 Progress = Callable[[int, int], None]
 Log = Callable[[str], None]
@@ -72,7 +75,7 @@ class SynthesisSummary:
 
 def synthesize(
     *,
-    model: str | Path | DefectModel | None = None,
+    model: str | Path | Model | None = None,
     source: str | Path | None = None,
     product: str | None = None,
     defect: str | None = None,
@@ -93,7 +96,7 @@ def synthesize(
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> SynthesisSummary:
-    """Paint new defects on normal images and write them as `OUT/<product>/<defect>/*.png` with a manifest.
+    """Paint new defects on normal images, or make whole ones, and write `OUT/<product>/<defect>/*.png` and a manifest.
 
     With `product` or `defect`, `n` new images of every category that they name. Without, or with `balance`, a
     whole data set: the real images untouched, and new ones until every category holds as many as the fullest, or
@@ -102,14 +105,15 @@ def synthesize(
 
     Args:
         model: a model folder, a loaded model, or None for the only or newest one under `./models`.
-        source: folder whose normal images are painted on; None for the data the model was trained on.
+        source: folder whose normal images are painted on; None for the data the model was trained on. A model that
+            makes whole images takes from it only the real ones of a balanced set.
         product: the only product to make; also names the product of a source folder that does not tell.
         defect: the only defect to make.
         n: images a category; real ones included when balancing. None: 100, or when balancing the fullest category.
         balance: give back a whole data set.
         reference: folder of real defective images to take shape and style from; None draws latent codes.
         out: folder for the images; None for `out/NAME`, named after model and category.
-        masks: also write defect masks to `OUT.masks`, 8 bit, 255 = defect.
+        masks: also write defect masks to `OUT.masks`, 8 bit, 255 = defect; a model that makes whole images has none.
         export: annotations in further formats beside `out`, of "coco", "yolo" and "mvtec", joined by commas; writes
             masks, too.
         report: a page (HTML) to look the images through, with a folder of thumbnails beside it; writes masks, too.
@@ -145,8 +149,8 @@ def synthesize(
 
 def produce(
     asked: SynthesisSettings,
-    loaded: DefectModel,
-    root: Path,
+    loaded: Model,
+    root: Path | None,
     plan: Plan,
     target: Path,
     overwrite: bool,
@@ -157,12 +161,13 @@ def produce(
     """Makes the images of a plan, with what belongs beside them; arguments and errors as of `synthesize`.
 
     Args:
-        root: the folder of sources.
+        root: the folder of sources; None for none.
         refill: what is taken away first.
     """
     reference = asked.reference
     for place in (target, mask_folder(target)) if asked.masks else (target,):
-        refuse_source(place, root)
+        if root is not None:
+            refuse_source(place, root)
         if reference is not None:
             refuse_source(place, Path(reference))
     started = time.monotonic()
@@ -191,7 +196,7 @@ def refill(
     listed: str | Path,
     out: str | Path,
     *,
-    model: str | Path | DefectModel | None = None,
+    model: str | Path | Model | None = None,
     device: str = "auto",
     progress: Progress | None = None,
     log: Log | None = None,
@@ -235,7 +240,7 @@ def _silent(done: int, total: int) -> None:
 
 
 def _fill(
-    folder: OutputFolder, model: DefectModel, plan: Plan, asked: SynthesisSettings, progress: Progress, log: Log
+    folder: OutputFolder, model: Model, plan: Plan, asked: SynthesisSettings, progress: Progress, log: Log
 ) -> tuple[int, int, int]:
     """Copies and renders what the folder still lacks: images copied, made, and made without a visible defect."""
     pending = list(folder.pending())
@@ -247,11 +252,10 @@ def _fill(
         rendered = finish()
         details = _details(rendered, asked.seed, model.info)
         folder.save(rendered.item, rendered.image, rendered.mask, details)
-        return bool(rendered.mask.any())
+        return rendered.mask is None or bool(rendered.mask.any())
 
     with threads() as pool:
-        renderer = Renderer(model, plan, pool, batch_size=asked.batch_size, log=log)
-        images = renderer.render(item for item in pending if item.synthetic)
+        images = _renderer(model, plan, pool, asked, log).render(item for item in pending if item.synthetic)
         progress(done, total)
         for _ in in_threads(pool, folder.copy, copies, ahead=32):
             progress(done := done + 1, total)
@@ -261,16 +265,23 @@ def _fill(
     return len(copies), len(pending) - len(copies), faint
 
 
+def _renderer(model: Model, plan: Plan, pool: Executor, asked: SynthesisSettings, log: Log) -> Renderer | WholeImages:
+    """Paints the items of a plan, or makes them as whole images."""
+    if isinstance(model, GenerativeModel):
+        return WholeImages(model, batch_size=asked.batch_size)
+    return Renderer(model, plan, pool, batch_size=asked.batch_size, log=log)
+
+
 def _details(rendered: Rendered, seed: int, info: BundleInfo) -> dict[str, Any]:
     """What a manifest line tells of a synthetic image beyond its category."""
     item, window, reference = rendered.item, rendered.window, rendered.reference
     details: dict[str, Any] = {
-        "source": str(rendered.source.path.absolute()),
+        "source": str(rendered.source.path.absolute()) if rendered.source else None,
         "reference": str(reference.path.absolute()) if reference else None,
         "guide": "reference" if reference else "latent",
         "seed": seed,
         "item_seed": item.seed,
-        **boxes_and_area(rendered.mask),
+        **({} if rendered.mask is None else boxes_and_area(rendered.mask)),
         "model": info.weights_sha256,
         "bundle": str(info.path.absolute()),
     }

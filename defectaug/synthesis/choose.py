@@ -20,11 +20,51 @@ DEFAULT_COUNT = 100
 Log = Callable[[str], None]
 
 
-def make_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[Path, Plan]:
-    """The source folder and the items to make. Opens file headers alone.
+def make_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[Path | None, Plan]:
+    """The folder that images are taken from, None for none, and the items to make. Opens file headers alone.
 
     Errors as of :func:`defectaug.synthesis.api.synthesize`.
     """
+    root, plan = (_painting_plan if info.sources else _whole_plan)(info, asked, log)
+    for note in plan.notes:
+        log(note)
+    return root, plan
+
+
+def _whole_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[Path | None, Plan]:
+    """Of whole images from noise: only what the training images showed can be made, and real images are read only to
+    be copied."""
+    if asked.reference is not None:
+        info.check_references(f"--reference {asked.reference}")
+    if asked.masks:
+        option = f"--export {asked.export}" if asked.export else "--report" if asked.report else "--masks"
+        raise ConfigError(f"{option}: model {info.name} makes whole images and knows no masks of them; leave it out")
+    defect = None if asked.defect is None else _known_defect(asked.defect, info)
+    product = asked.product
+    if product is not None:
+        product = sources.known_name("--product", product, info.products, f"model {info.name}")
+    known = [category for category in info.categories if category.defect != info.normal]
+    wanted = [one for one in known if product in (None, one.product) and defect in (None, one.defect)]
+    if not wanted:
+        raise ConfigError(
+            f"--product {product} --defect {defect}: model {info.name} has seen no image of it, and makes whole images "
+            f"of what it has seen: {', '.join(map(str, known))}"
+        )
+    if not asked.balance:
+        if asked.source is not None:
+            log(f"--source {asked.source}: not used, model {info.name} makes whole images")
+        return None, plan_categories(wanted, asked.n or DEFAULT_COUNT, asked.seed, {})
+    root, samples = sources.find_samples(info, asked, log)
+    copied = {
+        category: sources.usable(images, log)
+        for category, images in sources.by_category(samples).items()
+        if product in (None, category.product) and (defect is None or category.defect in (defect, info.normal))
+    }
+    return root, plan_balance(copied, info.normal, asked.n, asked.seed, {}, info.defects, whole=wanted)
+
+
+def _painting_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[Path, Plan]:
+    """Of new defects on normal images."""
     defect = None if asked.defect is None else _known_defect(asked.defect, info)
     root, samples = sources.find_samples(info, asked, log)
     found = sources.by_category(samples)
@@ -49,8 +89,6 @@ def make_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[Pat
         if not wanted:
             raise DataError(f"--source {root}: no normal images of {asked.product or 'any product'} to paint on")
         plan = plan_categories(wanted, asked.n or DEFAULT_COUNT, asked.seed, normals, references)
-    for note in plan.notes:
-        log(note)
     for product in sorted({item.product for item in plan.items if item.synthetic} - set(info.products)):
         log(f"{product} is new to model {info.name}: it paints what it has learnt on {', '.join(info.products)}")
     return root, plan

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,7 +28,7 @@ class Item:
     Args:
         index: place in the whole plan.
         product, defect: the category it belongs to.
-        source: the normal image that is painted on; for a copy the real image.
+        source: the normal image that is painted on, None for a whole new image; for a copy the real image.
         file: path below the output folder, with forward slashes.
         seed: what the codes are drawn from; None for a copy.
         reference: real defective image that gives shape and style; None for latent codes.
@@ -37,7 +37,7 @@ class Item:
     index: int
     product: str
     defect: str
-    source: Sample
+    source: Sample | None
     file: str
     seed: int | None = None
     reference: Sample | None = None
@@ -46,6 +46,17 @@ class Item:
     def synthetic(self) -> bool:
         return self.seed is not None
 
+    @property
+    def given(self) -> Sample:
+        """The source of an item that has one.
+
+        Raises:
+            ValueError: it has none.
+        """
+        if self.source is None:
+            raise ValueError(f"{self.file}: made without a source")
+        return self.source
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -53,7 +64,7 @@ class Plan:
 
     Args:
         items: `items[i].index == i`, but for images made in place of others.
-        normals: product to the images that can be painted on.
+        normals: product to the images that can be painted on; empty for whole new images.
         references: defect to real images of it; empty for latent codes.
         notes: what the user should know about the plan, a line each.
     """
@@ -100,7 +111,8 @@ def plan_categories(
         categories: products and defects.
         n: images a category.
         seed: the user's seed.
-        normals: product to the images that are painted on; not empty for any product of `categories`.
+        normals: product to the images that are painted on, some for any product of `categories`; empty for whole new
+            images.
         references: defect to real images of it; None or empty for latent codes.
     """
     items = _new_items(dict.fromkeys(categories, n), seed, normals, references or {}, first=0, taken=set())
@@ -115,6 +127,7 @@ def plan_balance(
     normals: Mapping[str, Samples],
     defects: Iterable[str],
     references: Mapping[str, Samples] | None = None,
+    whole: Container[Category] | None = None,
 ) -> Plan:
     """All real images, and as many new ones as bring each category to `n` or to the fullest one.
 
@@ -126,6 +139,7 @@ def plan_balance(
         normals: product to the images that are painted on.
         defects: the classes that the model can paint.
         references: defect to real images of it; None or empty for latent codes.
+        whole: the categories of which a model makes whole images, which needs no normal ones; None for one that paints.
     """
     copies = list(_copies(real))
     paintable = set(defects) - {normal}
@@ -143,7 +157,9 @@ def plan_balance(
                 continue
             if defect not in paintable:
                 notes.append(f"{category} stays as it is: the model has not learnt '{defect}'")
-            elif not normals.get(product):
+            elif whole is not None and category not in whole:
+                notes.append(f"{category} stays as it is: the model has seen no image of it")
+            elif whole is None and not normals.get(product):
                 notes.append(f"{category} stays as it is: {product} has no normal image to paint on")
             else:
                 wanted[category] = missing
@@ -202,7 +218,7 @@ def _new_item(
     return Item(
         index,
         *category,
-        source=drawn(normals[category.product], number, "source", seed, *category),
+        source=drawn(normals[category.product], number, "source", seed, *category) if normals else None,
         file=_new_file(category, seed, number, taken),
         seed=derive_seed("item", seed, *category, number),
         reference=drawn(choices, number, "reference", seed, *category) if choices else None,

@@ -109,8 +109,9 @@ class Refill:
         real = [item.file for item in kept if not item.synthetic]
         numbers = {Category(*name.split("/")): count for name, count in (self.memory.made or {}).items()}
         gone = [Category(*PurePosixPath(file).parts[:2]) for file in self.memory.dropped]
+        painted = any(line["synthetic"] and line.get("source") for line in self.lines)
         for category in gone:
-            if not made.normals.get(category.product):
+            if painted and not made.normals.get(category.product):
                 raise DataError(f"--drop: no normal image of {category.product} is left to paint another {category} on")
         first = len(real) + sum(numbers.values())
         new = more_items(
@@ -164,12 +165,12 @@ def _names(listed: Path) -> Iterator[str]:
 
 def _item(line: Mapping[str, Any]) -> Item:
     """An image that is there, as an item; drawn again only if its file has gone meanwhile."""
-    reference = line.get("reference")
+    source, reference = line.get("source"), line.get("reference")
     return Item(
         index=line["index"],
         product=line["product"],
         defect=line["defect"],
-        source=Sample(Path(line["source"]), line["product"], line["defect"]),
+        source=Sample(Path(source), line["product"], line["defect"]) if source else None,
         file=line["file"],
         seed=line.get("item_seed"),
         reference=Sample(Path(reference), line["product"], line["defect"]) if reference else None,

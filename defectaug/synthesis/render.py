@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
 from defectaug.io import windows
-from defectaug.io.images import NativeImage, read_image
+from defectaug.io.images import NativeImage, quantise, read_image, resize_float
 from defectaug.io.masks import VISIBLE, defect_mask, magnitude, read_mask
 from defectaug.io.windows import Window
 from defectaug.methods.native import (
@@ -32,7 +33,7 @@ from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
 
 if TYPE_CHECKING:
-    from defectaug.methods.base import BundleInfo, Codes, DefectModel, NativeChange
+    from defectaug.methods.base import BundleInfo, Codes, DefectModel, GenerativeModel, NativeChange
 
 CLOSE = 1024  # pixels at most of a reference's longer side, of which a model may take a defect's structure
 MAX_REJECTIONS = 4  # of an item's codes; the fifth are taken as they are
@@ -47,16 +48,17 @@ class Rendered:
     Args:
         item: what was asked for.
         image: at the source's size, colour mode and bit depth.
-        mask: (H, W), True where the defect is visible.
-        source, reference: what was used; another than the item's where that was unreadable or showed nothing.
+        mask: (H, W), True where the defect is visible; None where that is not known.
+        source, reference: what was used; another than the item's where that was unreadable or showed nothing. None for
+            none.
         window: the part of the source that the network saw, where that is not the whole.
         rejections: how often codes were drawn anew, since nothing was visible, or another defect.
     """
 
     item: Item
     image: NativeImage
-    mask: NDArray[np.bool_]
-    source: Sample
+    mask: NDArray[np.bool_] | None
+    source: Sample | None
     reference: Sample | None
     window: Window | None
     rejections: int
@@ -134,7 +136,7 @@ class Renderer:
 
     def _draft(self, item: Item, attempt: int) -> _Draft:
         info = self._model.info
-        source, native = self._read(item.source, self._plan.normals[item.product])
+        source, native = self._read(item.given, self._plan.normals[item.product])
         window = windows.whole(native.size)
         if info.framing == "crop":
             window = windows.random_square(native.size, info.image_size, derive_seed(item.seed, "window"))
@@ -226,3 +228,44 @@ def _square_on_defect(native: NativeImage, model: DefectModel) -> Window:
     height, width = native.size
     centre = (float(rows.mean()), float(columns.mean())) if len(rows) else (height / 2, width / 2)
     return windows.square(native.size, model.info.image_size, centre)
+
+
+class WholeImages:
+    """Makes the items of a plan as whole images, at the size and in the mode of the training images.
+
+    Args:
+        model: makes images of products and defects.
+        batch_size: images a pass; does not change the result but for rounding.
+    """
+
+    def __init__(self, model: GenerativeModel, *, batch_size: int = 16) -> None:
+        self._model, self._batch_size = model, batch_size
+
+    def render(self, items: Iterable[Item]) -> Iterator[Callable[[], Rendered]]:
+        """Yields, for each item, a function that finishes it (enlarging): call it in a thread."""
+        model, info, left = self._model, self._model.info, iter(items)
+        while batch := list(islice(left, self._batch_size)):
+            product = torch.tensor([info.products.index(item.product) for item in batch])
+            defect = torch.tensor([info.defects.index(item.defect) for item in batch])
+            made = to_numpy(model.images(product, defect, [item.seed or 0 for item in batch]))
+            yield from (_FinishWhole(item, pixels, info) for item, pixels in zip(batch, made, strict=True))
+
+
+@dataclass(frozen=True)
+class _FinishWhole:
+    item: Item
+    pixels: Floats
+    info: BundleInfo
+
+    def __call__(self) -> Rendered:
+        return Rendered(self.item, as_native(self.pixels, self.info), None, None, None, None, 0)
+
+
+def as_native(pixels: Floats, info: BundleInfo) -> NativeImage:
+    """An image (C, S, S) in [-1, 1] at the size that most training images have, grey or colour as the model is, of 16
+    bits where grey training images were."""
+    width, height = info.native_size or (info.image_size, info.image_size)
+    planes = (pixels.transpose(1, 2, 0) + 1) / 2
+    sized = resize_float(planes if info.channels == 3 else planes[..., 0], (height, width))
+    deep = info.white > 255 and info.channels == 1
+    return NativeImage(quantise(sized, np.uint16, info.white) if deep else quantise(sized, np.uint8))

@@ -17,6 +17,7 @@ from defectaug.io import windows
 from defectaug.io.files import expanded, nfc, real
 from defectaug.io.images import NativeImage, read_image, write_png
 from defectaug.io.masks import defect_mask, write_mask
+from defectaug.methods.base import painting
 from defectaug.methods.native import (
     Floats,
     View,
@@ -35,7 +36,7 @@ from defectaug.synthesis.transfer_jobs import Job, plan_jobs, refuse_existing
 from defectaug.synthesis.transfer_journal import UnfinishedTransfer
 
 if TYPE_CHECKING:
-    from defectaug.methods.base import Codes, DefectModel
+    from defectaug.methods.base import Codes, DefectModel, Model
 
 Progress = Callable[[int, int], None]
 Log = Callable[[str], None]
@@ -82,7 +83,7 @@ def transfer(
     src: str | Path,
     ref: str | Path,
     *,
-    model: str | Path | DefectModel | None = None,
+    model: str | Path | Model | None = None,
     defect: str | None = None,
     out: str | Path | None = None,
     mask: str | Path | None = None,
@@ -128,7 +129,7 @@ def transfer(
         raise OutputError(f"--out {target}: lies in SRC {src}; choose a folder outside")
     journal = UnfinishedTransfer(target) if len(jobs) > 1 else None
     refuse_existing(jobs, overwrite or (journal is not None and journal.found))
-    loaded = as_model(model, device)
+    loaded = painting(as_model(model, device), f"SRC {src}")
     info, asked = loaded.info, asked.known_to(loaded)
     if asked.defect != info.normal:
         info.check_references(f"REF {ref}")

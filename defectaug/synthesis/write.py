@@ -52,7 +52,8 @@ class Request:
         digest = hashlib.sha256()
         for item in self.plan.items:
             reference = item.reference.path if item.reference else None
-            digest.update(f"{item.file}\0{item.seed}\0{item.source.path}\0{reference}\n".encode(errors="surrogatepass"))
+            source = item.source.path if item.source else None
+            digest.update(f"{item.file}\0{item.seed}\0{source}\0{reference}\n".encode(errors="surrogatepass"))
         files = [item.file for item in self.plan.items]
         return {"settings": dict(self.settings), "plan": digest.hexdigest(), "files": files}
 
@@ -110,9 +111,9 @@ class OutputFolder:
         """Items of this shard that are not there yet."""
         return (item for item in self._request.plan.shard(*self._request.shard) if item.file not in self.done)
 
-    def save(self, item: Item, image: NativeImage, mask: np.ndarray, details: Mapping[str, Any]) -> None:
-        """Writes a synthetic image, its mask and its line, in this order."""
-        if self._request.masks:
+    def save(self, item: Item, image: NativeImage, mask: np.ndarray | None, details: Mapping[str, Any]) -> None:
+        """Writes a synthetic image, its mask where masks are written, and its line; the mask first."""
+        if self._request.masks and mask is not None:
             write_mask(self.masks / _mask_file(item), mask)
         write_png(self.out / item.file, image)
         self._add(item, details)
@@ -126,7 +127,7 @@ class OutputFolder:
             if mask is not None:
                 write_mask(self.masks / _mask_file(item), mask)
                 details = boxes_and_area(mask)
-        copy_file(item.source.path, self.out / item.file)
+        copy_file(item.given.path, self.out / item.file)
         self._add(item, details)
 
     def finish(self) -> bool:
@@ -165,7 +166,7 @@ class OutputFolder:
             "product": item.product,
             "defect": item.defect,
             "synthetic": item.synthetic,
-            "source": str(item.source.path.absolute()),
+            "source": str(item.source.path.absolute()) if item.source else None,
             "reference": None,
             "guide": None,
             "seed": None,
@@ -247,10 +248,10 @@ def _mask_file(item: Item) -> str:
 
 
 def _true_mask(item: Item, normal: str) -> np.ndarray | None:
-    if item.source.mask is not None:
-        return read_mask(item.source.mask)
+    if item.given.mask is not None:
+        return read_mask(item.given.mask)
     if item.defect == normal:
-        width, height = probe(item.source.path).size
+        width, height = probe(item.given.path).size
         return np.zeros((height, width), np.uint8)
     return None
 

@@ -56,7 +56,8 @@ def train(
         data: the folder, in any layout that the README lists.
         out: model folder; None for ``models/NAME``, named after ``data``.
         preset: recipe: ``auto`` (small), ``tiny``, ``small``, ``layered``, ``paper``, ``ablation_a`` to ``_e``,
-            or a method to compare with: ``cutpaste``, ``mokady``, ``defectgan``.
+            or a method to compare with: ``cutpaste``, ``mokady``, ``defectgan``, ``stargan2``, ``stylegan2``,
+            ``biggan``.
         image_size: side of the model's square in pixels.
         steps: length; or give ``minutes``.
         minutes: training time.

@@ -139,6 +139,7 @@ def prepare(
         holdout=held.files,
         classes=index.classes,
         test=None if held.folder is None else _portable(held.folder, folder),
+        size=found.usual,
     )
     return Prepared(config, index, found, _store(index, config, white, points, log), trained_on, compute)
 

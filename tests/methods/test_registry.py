@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -48,6 +48,10 @@ def test_the_networks_on_the_meta_device_are_those_of_the_weights(recipe: str) -
         expected = {name: value.shape for name, value in spec.networks(config, 3, 2).state_dict().items()}
     method: Method = spec.train(config, 3, 2, CPU, 0)
     assert {name: value.shape for name, value in method.weights().items()} == expected
+
+
+def test_stargan2_is_ablation_a() -> None:
+    assert replace(resolve("stargan2"), recipe="ablation_a") == resolve("ablation_a")
 
 
 def test_the_registry_imports_no_torch() -> None:

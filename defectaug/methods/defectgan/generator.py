@@ -93,7 +93,7 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.noise_sizes = [coarse] * net.generator_blocks + [coarse << n for n in range(1, len(widths))]
         self.unfold = conv3(widths[-1], FINE * net.fold**2)
-        unfold_evenly(self.unfold, net.fold)
+        unfold_evenly(self.unfold.weight, net.fold)
         self.out = conv3(FINE, net.channels + 1)
         nn.init.normal_(self.out.weight, std=0.02)
         assert self.out.bias is not None

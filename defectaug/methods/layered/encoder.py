@@ -19,7 +19,7 @@ class FineShape(nn.Module):
         super().__init__()
         self.detail = Detail(net.encoder_widths)
         self.out = BranchedConv1x1(net.encoder_widths[0], form.channels, domains, gain=FIRST_GAIN)
-        unfold_evenly(self.out.conv, form.fold)
+        unfold_evenly(self.out.conv.weight, form.fold)
 
     def forward(self, levels: list[Tensor], defect: Tensor) -> Tensor:
         return self.out(self.detail(levels), defect)

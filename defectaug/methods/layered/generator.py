@@ -84,7 +84,7 @@ class FineConv(nn.Module):
         self.fold = fold
         self.conv = conv3(c_in, c_out * fold * fold)
         nn.init.normal_(self.conv.weight, std=std)
-        unfold_evenly(self.conv, fold)
+        unfold_evenly(self.conv.weight, fold)
 
     def forward(self, h: Tensor) -> Tensor:
         return F.pixel_shuffle(self.conv(h), self.fold)
@@ -167,7 +167,7 @@ class LayeredGenerator(nn.Module):
         self.detail = Detail(net.generator_widths)
         self.cut = conv3(net.generator_widths[0], self.form.channels)
         nn.init.normal_(self.cut.weight, std=0.02)
-        unfold_evenly(self.cut, net.fold)
+        unfold_evenly(self.cut.weight, net.fold)
         self.fill = FillDecoder(net)
         self.colour = ColourDecoder(net)
 
