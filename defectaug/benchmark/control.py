@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
 
 from defectaug.benchmark.leakage import SyntheticSet
 from defectaug.benchmark.result import CONTROL
+from defectaug.benchmark.settings import StudySettings
 from defectaug.data.sample import Category
 from defectaug.errors import DataError
 from defectaug.io.images import resize_float
@@ -43,8 +45,8 @@ def mask_finder(store: ImageStore, model: DefectModel | None) -> FindMask:
     return find
 
 
-def cut_and_paste(real: Decoded, normal: str, find: FindMask, flips: str, seed: int) -> SyntheticSet:
-    """As many images of each category as the fullest real one has, on normal images of the same product.
+def cut_and_paste(real: Decoded, normal: str, find: FindMask, settings: StudySettings) -> SyntheticSet:
+    """As many images of each category as the study may ask for, on normal images of the same product.
 
     A defect is warped, and its tone is kept as a share of the light, or of the darkness, that the surface leaves it.
     Results depend on pixels and seed alone.
@@ -53,8 +55,7 @@ def cut_and_paste(real: Decoded, normal: str, find: FindMask, flips: str, seed: 
         real: the training images.
         normal: name of the normal class.
         find: gives their masks.
-        flips: directions in which mirroring makes no other part.
-        seed: of all choices.
+        settings: tells how many, which mirroring makes no other part, and the seed of all choices.
 
     Raises:
         DataError: no defect of a product with normal images has a mask.
@@ -69,25 +70,30 @@ def cut_and_paste(real: Decoded, normal: str, find: FindMask, flips: str, seed: 
             donors.setdefault(record.category, []).append((number, small))
     if not donors:
         raise DataError("--control: no training image of a defect has a mask (--masks DIR or --model DIR give them)")
-    made = [one for name, masks in sorted(donors.items()) for one in _of(name, masks, real, normal, flips, seed)]
+    defective = sum(count for one, count in counts.items() if one.defect != normal)
+    each = max(max(counts.values()), round(max((*settings.sweep, settings.amount or 0)) * defective))
+    made = [
+        one
+        for category, masks in sorted(donors.items())
+        for one in islice(_of(category, masks, real, normal, settings), each)
+    ]
     digests = tuple(hashlib.sha256(image.tobytes()).hexdigest()[:32] for _, image in made)
     images = torch.from_numpy(np.stack([image for _, image in made]))
-    lacking = sum(count for one, count in counts.items() if one.defect != normal) - sum(map(len, donors.values()))
+    lacking = defective - sum(map(len, donors.values()))
     told = {"training defects of unknown mask, or on products without normal images": lacking} if lacking else {}
     return SyntheticSet(CONTROL, Decoded(tuple(record for record, _ in made), images, digests), told, None)
 
 
 def _of(
-    category: Category, donors: list[tuple[int, Mask]], real: Decoded, normal: str, flips: str, seed: int
+    category: Category, donors: list[tuple[int, Mask]], real: Decoded, normal: str, settings: StudySettings
 ) -> Iterator[tuple[ImageRecord, NDArray[np.uint8]]]:
-    rng = np.random.default_rng([seed, *str(category).encode()])
-    categories = real.categories
-    normals = [n for n, one in enumerate(categories) if one == Category(category.product, normal)]
-    for _ in range(max(Counter(categories).values())):
+    rng = np.random.default_rng([settings.split_seed, *str(category).encode()])
+    normals = [n for n, one in enumerate(real.categories) if one == Category(category.product, normal)]
+    while True:
         number, mask = donors[rng.integers(len(donors))]
         on = normals[rng.integers(len(normals))]
         donor, source = (real.images[n].numpy().astype(np.float32) for n in (number, on))
-        image = np.rint(paste(source, donor, mask, rng, flips)).astype(np.uint8)
+        image = np.rint(paste(source, donor, mask, rng, settings.flips)).astype(np.uint8)
         path, reference = real.records[on].path, real.records[number].path
         yield ImageRecord(path, *category, synthetic=True, source=path, reference=reference), image
 

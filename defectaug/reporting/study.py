@@ -131,6 +131,11 @@ def _warnings(result: StudyResult) -> list[str]:
     for name, reasons in result.left_out.items():
         found += [f"{name}: {count:,} synthetic images left out, {why}" for why, count in reasons.items()]
     for one in result.conditions:
+        if one.synthetic is not None and one.amount is None and not one.synthetic_images:
+            found.append(
+                f"{one.name}: no synthetic image was used, since every category is as full as the fullest one already; "
+                "--sweep 1,2,4 tries so many per real defective one"
+            )
         if result.falls_short(one):
             found.append(
                 f"{one.name}: only {one.synthetic_images:,} synthetic images were there, {result.per_real(one):.2g} "

@@ -317,7 +317,7 @@ def test_the_control_pastes_training_defects_on_training_normals(real: Path, tes
     masks = spot_masks(real.with_name("masks"), real)
     records = with_masks(records_of(index), real, masks)
     images = decode(records, Form(32, 1, store=store), print)
-    found = cut_and_paste(images, "normal", mask_finder(store, None), "h", 3)
+    found = cut_and_paste(images, "normal", mask_finder(store, None), QUICK)
     assert Counter(map(str, found.images.categories)) == {"A/spot": 16, "B/spot": 16}
     assert found.left_out == {"training defects of unknown mask, or on products without normal images": 16}
     sources = {record.path: image.float() for record, image in zip(images.records, images.images, strict=True)}
@@ -325,10 +325,12 @@ def test_the_control_pastes_training_defects_on_training_normals(real: Path, tes
         change = (image.float() - sources[record.source]).abs()[0]
         assert 3 < (change > 12).sum() < 100  # a spot is there, and nothing else has changed
         assert record.source.parts[-3:-1] == (record.product, "normal") and record.reference.parent.name == "spot"
-    again = cut_and_paste(images, "normal", mask_finder(store, None), "h", 3)
+    again = cut_and_paste(images, "normal", mask_finder(store, None), QUICK)
     assert again.images.digests == found.images.digests
+    more = cut_and_paste(images, "normal", mask_finder(store, None), replace(QUICK, sweep=(1, 2)))
+    assert set(Counter(more.images.categories).values()) == {64}  # twice the 32 defects, all of them in one category
     with pytest.raises(DataError, match="--masks DIR or --model DIR"):
-        cut_and_paste(images, "normal", lambda record: None, "h", 3)
+        cut_and_paste(images, "normal", lambda record: None, QUICK)
 
 
 def test_what_a_set_adds_to_the_control_is_said(real: Path, test: Path, made: Path) -> None:
