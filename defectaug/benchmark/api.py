@@ -15,7 +15,7 @@ import torch
 from defectaug import __version__
 from defectaug import device as devices
 from defectaug.benchmark.conditions import Condition, conditions, sampling_budget, subset
-from defectaug.benchmark.control import FindMask, cut_and_paste
+from defectaug.benchmark.control import cut_and_paste
 from defectaug.benchmark.leakage import SyntheticSet, filter_leaks
 from defectaug.benchmark.result import ALL, ConditionResult, Run, StudyResult
 from defectaug.benchmark.runs import Outcome, Trial, outcome_of
@@ -24,6 +24,7 @@ from defectaug.benchmark.splits import Partition, partition
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.survey import white_level
 from defectaug.errors import DataError
+from defectaug.metrics.changes import FindMask
 from defectaug.metrics.classifier import Views
 from defectaug.metrics.folders import records_of, refuse_overlap
 from defectaug.metrics.images import Decoded, Form, ImageStore, Log, Progress, channels_of, decode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
@@ -18,31 +18,14 @@ from defectaug.benchmark.settings import StudySettings
 from defectaug.data.sample import Category
 from defectaug.errors import DataError
 from defectaug.io.images import resize_float
-from defectaug.io.masks import defect_mask
-from defectaug.methods.base import DefectModel
-from defectaug.methods.native import restoration_change, seen_size
+from defectaug.metrics.changes import FindMask, Mask
 from defectaug.metrics.folders import ImageRecord
-from defectaug.metrics.images import Decoded, ImageStore
+from defectaug.metrics.images import Decoded
 
 TURN, SCALE, BEND = 0.5, 1.25, 0.03  # radians; factor either way; of the side
 COVERED = 0.1  # share of a pixel that is enough of a mask, since thin defects are thinner than a pixel here
 RING = 5  # pixels around a defect that its tone is taken against
 Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-FindMask = Callable[[ImageRecord], Mask | None]
-
-
-def mask_finder(store: ImageStore, model: DefectModel | None) -> FindMask:
-    """Gives the mask (H, W) of a real defect: the true one, else what restoring by a model changes."""
-
-    def find(record: ImageRecord) -> Mask | None:
-        image = store.read(record.path)
-        mask = None if record.mask is None else store.mask(record.mask)
-        if mask is not None and mask.shape == image.size:
-            return mask
-        return None if model is None else defect_mask(restoration_change(image, model), seen_size(model.info))
-
-    return find
 
 
 def cut_and_paste(real: Decoded, normal: str, find: FindMask, settings: StudySettings) -> SyntheticSet:

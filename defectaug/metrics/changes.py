@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,9 @@ from defectaug.data.near_duplicates import dilated
 from defectaug.data.sample import Category
 from defectaug.errors import DataError
 from defectaug.io.images import NativeImage
+from defectaug.io.masks import defect_mask
+from defectaug.methods.base import DefectModel
+from defectaug.methods.native import restoration_change, seen_size
 from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.folders import ImageRecord
 from defectaug.metrics.images import Floats, ImageSet, ImageStore, Progress
@@ -21,6 +24,11 @@ from defectaug.metrics.localisation import PixelCounts
 
 VISIBLE = 4.0  # grey levels of 255, averaged over 3 x 3 pixels: below what the eye sees on a plain surface
 Counts = dict[str, int]  # "product/defect" to a number of images
+
+
+Mask = NDArray[np.bool_]
+FindMask = Callable[[ImageRecord], Mask | None]
+"""Gives the mask (H, W) of an image's defect; None where it is not known."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,28 @@ def difference(record: ImageRecord, store: ImageStore | None = None) -> Differen
     visible = visible_change(signed)
     seen = float(visible.mean()), dilated(visible)
     return Difference(float(strength.mean()), outside, share, *seen, strength, mask)
+
+
+def mask_finder(store: ImageStore, model: DefectModel | None) -> FindMask:
+    """Finds a defect by the image's mask; else, where it is synthetic, by the change against its source, and where it
+    is real by what restoring by the model changes.
+
+    Args:
+        store: decodes the images.
+        model: restores them; None: real defects without a mask are not found.
+    """
+
+    def find(record: ImageRecord) -> Mask | None:
+        image = store.read(record.path)
+        mask = None if record.mask is None else store.mask(record.mask)
+        if mask is not None and mask.shape == image.size:
+            return mask
+        if record.synthetic:
+            change = difference(record, store)
+            return None if change is None else defect_mask(change.strength / np.float32(255))
+        return None if model is None else defect_mask(restoration_change(image, model), seen_size(model.info))
+
+    return find
 
 
 def source_change(record: ImageRecord, store: ImageStore, pixels: PixelCounts | None = None) -> SourceChange | None:

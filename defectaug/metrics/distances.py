@@ -91,6 +91,22 @@ def pair_mean(matrix: Rows, weights: Weights | None = None) -> float:
     return float(weights @ matrix @ weights - own @ np.diag(matrix)) / pairs if pairs > 0 else float("nan")
 
 
+def intra_cluster(among: Rows, to_real: Rows) -> float | None:
+    """Mean distance of pairs within the clusters of synthetic images around their nearest real ones (IC-LPIPS of Ojha
+    et al., 2021, by whatever distance); None where no cluster holds two.
+
+    A set of copies of the real images, however many of these there are, has next to none.
+
+    Args:
+        among: (N, N) distances of the synthetic images.
+        to_real: (N, K) distances of these to the real ones.
+    """
+    nearest = to_real.argmin(1)
+    clusters = [np.flatnonzero(nearest == number) for number in np.unique(nearest)]
+    found = [pair_mean(among[np.ix_(some, some)]) for some in clusters if len(some) > 1]
+    return float(np.mean(found)) if found else None
+
+
 def inside(queries: Rows, others: Rows, k: int = NEIGHBOURS) -> NDArray[np.bool_]:
     """Which queries lie within some row's distance to its k-th neighbour (Kynkäänniemi et al., 2019): (N,).
 

@@ -1,13 +1,12 @@
 """Features of images, by an extractor that can be replaced, and distances of pairs of images.
 
-Inception-v3 and LPIPS where their weights can be had, else filters that need none. A further extractor is a class that
-follows :class:`Extractor`.
+EfficientNet-Lite1, whose weights are installed along; Inception-v3 and LPIPS where theirs can be had. A further
+extractor is a class that follows :class:`Extractor`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -23,13 +22,11 @@ from defectaug.errors import ConfigError
 from defectaug.metrics.context import ArrayCache, digest
 from defectaug.metrics.folders import ImageRecord
 from defectaug.metrics.images import ImageSet, ImageStore, Log, Progress, colour_tensor
+from defectaug.nn.backbones import FrozenLite
 from defectaug.nn.weights import MissingWeights, WeightsFile, alexnet, inception, require
 
 BATCH = 32
-FILTER_SIDE = 128
-LPIPS_SIDE = 128
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-DIM = 0.5 / 255  # half a grey level: a response below it is as good as none
+LITE_SIDE = LPIPS_SIDE = 128
 
 
 class Extractor(Protocol):
@@ -37,15 +34,12 @@ class Extractor(Protocol):
 
     Attributes:
         name: what the features are, for people.
-        frechet, kernel: what their distances are called: FID and KID for the standard extractor alone.
         size: length D of a feature vector.
         resize: how images are brought to the network's size.
-        weights: sha256 of the weights, or of the filters.
+        weights: sha256 of the weights.
     """
 
     name: str
-    frechet: str
-    kernel: str
     size: int
     resize: str
     weights: str
@@ -80,39 +74,49 @@ class Inception:
         return self._network(images.to(self._device))[0].float().cpu().numpy()
 
 
-class Filters:
-    """Strengths of lines and edges at four scales: fixed filters, nothing learnt.
+class _Lite:
+    """EfficientNet-Lite1 with its ImageNet weights, the network that classifiers start from, too."""
 
-    Lines in four directions and edges in two (derivatives of a Gaussian), on the grey image and its halves, quarters
-    and eighths. Of each response the mean size and the fourth-power means of its bright and dark parts are kept, the
-    latter because a defect is small and strong; with mean and deviation of brightness and the mean tint. All but the
-    tint are logarithms, 0 for none and 1 for black against white, so that faint structures weigh as strong ones do.
-    """
+    resize = f"antialiased bilinear to {LITE_SIDE} x {LITE_SIDE}"
 
-    name = "responses of line and edge filters"
-    frechet, kernel = "Fréchet distance of filter responses", "kernel distance of filter responses"
-    resize = f"antialiased bilinear to {FILTER_SIDE} x {FILTER_SIDE}"
-    octaves = 4
+    def __init__(self, file: WeightsFile, device: torch.device | str = "cpu") -> None:
+        self.weights = file.sha256
+        self._device = torch.device(device)
+        self._network = FrozenLite(file).to(self._device)
 
-    def __init__(self) -> None:
-        self._bank = _line_and_edge_filters()  # (6, 1, 7, 7)
-        self.size = 3 * len(self._bank) * self.octaves + 4
-        self.weights = hashlib.sha256(self._bank.numpy().tobytes()).hexdigest()
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Its maps of uint8 images (N, 3, H, W)."""
+        return self._network.levels(resized(images.to(self._device), LITE_SIDE))
+
+
+class LiteFeatures(_Lite):
+    """The mean of each channel of the network's last layer."""
+
+    name = "EfficientNet-Lite1, last layer (ImageNet)"
+    frechet = "Fréchet distance of EfficientNet-Lite1 features"
+    kernel = "kernel distance of EfficientNet-Lite1 features"
+    size = FrozenLite.maps[-1]
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> NDArray[np.float32]:
-        colour = resized(images, FILTER_SIDE)
-        grey = (colour * torch.tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
-        light = grey.mean((1, 2, 3))
-        columns = [_scaled(light), _scaled(grey.std((1, 2, 3)))]
-        columns += [colour[:, channel].mean((1, 2)) - light for channel in (0, 2)]
-        for _ in range(self.octaves):
-            responses = F.conv2d(F.pad(grey, (3, 3, 3, 3), mode="reflect"), self._bank)
-            sizes = [responses.abs().mean((2, 3))]
-            sizes += [part.clamp(min=0).pow(4).mean((2, 3)).pow(0.25) for part in (responses, -responses)]
-            columns += [column for size in sizes for column in _scaled(size).unbind(1)]
-            grey = F.avg_pool2d(grey, 2)
-        return torch.stack(columns, 1).float().numpy()
+        return self.levels(images)[-1].mean((2, 3)).cpu().numpy()
+
+
+class LiteMaps(_Lite):
+    """Maps of three stages, which pairs are compared by as in LPIPS (Zhang et al., 2018, eq. 1), all weights being one:
+    channels are normalised at each place, and the squared distance of two rows is the sum over stages of the mean over
+    places."""
+
+    name = "EfficientNet-Lite1 map distance"
+    stages = ((2, 16), (4, 8), (6, 4))
+    """Numbers of the stages, and sides of their maps."""
+    size = sum(FrozenLite.maps[stage] * side**2 for stage, side in stages)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> NDArray[np.float32]:
+        levels = self.levels(images)
+        rows = [F.normalize(levels[stage], dim=1).flatten(1) / side for stage, side in self.stages]
+        return torch.cat(rows, 1).cpu().numpy()
 
 
 class Lpips:
@@ -145,8 +149,8 @@ class Lpips:
         return self._network(*scaled, normalize=True).flatten().cpu().numpy()
 
 
-def find_extractor(given: Path | None, device: torch.device, log: Log, *, network: bool = True) -> Extractor:
-    """Inception-v3 where its weights can be had, else the filters, which is logged.
+def find_inception(given: Path | None, device: torch.device, log: Log, *, network: bool = True) -> Inception | None:
+    """Inception-v3 where its weights can be had; None where not, which is logged.
 
     Raises:
         ConfigError: `given` is not there or cannot be used.
@@ -154,20 +158,20 @@ def find_extractor(given: Path | None, device: torch.device, log: Log, *, networ
     try:
         return Inception(require(inception(), given, network=network), device)
     except MissingWeights as error:
-        log(f"{error}; instead of FID and KID come distances of {Filters.name}, which are others")
-        return Filters()
+        log(f"{error}; no FID and KID: distances are of {LiteFeatures.name} alone, and are others")
+        return None
 
 
-def find_pair_measure(given: Path | None, device: torch.device, log: Log, *, network: bool = True) -> Lpips | None:
+def find_lpips(given: Path | None, device: torch.device, log: Log, *, network: bool = True) -> Lpips | None:
     """LPIPS where its weights can be had; None where not, which is logged.
 
     Raises:
-        ConfigError: as :func:`find_extractor`.
+        ConfigError: as :func:`find_inception`.
     """
     try:
         return Lpips(require(alexnet(), given, network=network), device)
     except MissingWeights as error:
-        log(f"{error}; instead of LPIPS comes the mean distance of the features of pairs, which is another")
+        log(f"{error}; no LPIPS: pairs are compared by {LiteMaps.name} alone, which is another")
         return None
 
 
@@ -199,17 +203,29 @@ class FeatureCache:
             for batch in (same[start : start + BATCH] for start in range(0, len(same), BATCH)):
                 if progress:
                     progress(done, len(numbers))
-                self._add([images.records[n] for _, _, n in batch], [key for _, key, _ in batch])
+                records = [images.records[n] for _, _, n in batch]
+                self._add(torch.stack(load(records, self._store, self._white)), [key for _, key, _ in batch])
                 done += len(batch)
         if progress and missing:
             progress(done, len(numbers))
-        empty = np.zeros((0, self.extractor.size), np.float32)
-        return np.stack([self._rows[key] for key in images.pixel_hashes]) if len(images) else empty
+        return self._stacked(images.pixel_hashes)
 
-    def _add(self, records: Sequence[ImageRecord], keys: list[str]) -> None:
-        rows = self.extractor(torch.stack(load(records, self._store, self._white)))
+    def of_pixels(self, images: Tensor) -> NDArray[np.float32]:
+        """Features (N, D) of uint8 images (N, 3, H, W)."""
+        keys = [hashlib.sha256(image.numpy().tobytes()).hexdigest()[:32] for image in images]
+        numbers = {key: number for number, key in enumerate(keys) if key not in self._rows}
+        for start in range(0, len(numbers), BATCH):
+            batch = list(numbers)[start : start + BATCH]
+            self._add(images[[numbers[key] for key in batch]], batch)
+        return self._stacked(keys)
+
+    def _add(self, images: Tensor, keys: list[str]) -> None:
+        rows = self.extractor(images)
         self._rows |= dict(zip(keys, rows, strict=True))
         self._cache.keep(self._kind, keys, rows)
+
+    def _stacked(self, keys: Sequence[str]) -> NDArray[np.float32]:
+        return np.stack([self._rows[key] for key in keys]) if keys else np.zeros((0, self.extractor.size), np.float32)
 
 
 def load(records: Sequence[ImageRecord], store: ImageStore, white: int = 255) -> list[Tensor]:
@@ -227,18 +243,3 @@ def resized(images: Tensor, side: int) -> Tensor:
     if values.shape[-2:] == (side, side):
         return values
     return F.interpolate(values, (side, side), mode="bilinear", antialias=True, align_corners=False)
-
-
-def _scaled(sizes: Tensor) -> Tensor:
-    """Sizes of 0 to 1 on a logarithmic scale of 0 to 1."""
-    return torch.log1p(sizes / DIM) / math.log1p(1 / DIM)
-
-
-def _line_and_edge_filters(deviation: float = 1.2, reach: int = 3) -> Tensor:
-    """Second derivatives of a Gaussian in four directions, first ones in two: (6, 1, 7, 7), absolute sum 1 each."""
-    y, x = torch.meshgrid(*[torch.arange(-reach, reach + 1, dtype=torch.float64)] * 2, indexing="ij")
-    bell = torch.exp(-(x * x + y * y) / (2 * deviation**2))
-    along = [x * math.cos(turn) + y * math.sin(turn) for turn in (k * math.pi / 4 for k in range(4))]
-    kernels = [(1 - (u / deviation) ** 2) * bell for u in along] + [u * bell for u in along[::2]]
-    kernels = [kernel - kernel.mean() for kernel in kernels]
-    return torch.stack([kernel / kernel.abs().sum() for kernel in kernels])[:, None].float()

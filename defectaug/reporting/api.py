@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 from defectaug import device as devices
 from defectaug.benchmark.api import default_settings, run_study
-from defectaug.benchmark.control import FindMask, mask_finder
 from defectaug.benchmark.leakage import bundles_of
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import CONFIG, as_model
 from defectaug.errors import ConfigError, DataError
 from defectaug.methods.base import GenerativeModel
-from defectaug.metrics.changes import Counts, FolderScore, SetChanges, check_classes, repeats, score, source_changes
+from defectaug.metrics.changes import (
+    Counts,
+    FindMask,
+    FolderScore,
+    SetChanges,
+    check_classes,
+    mask_finder,
+    repeats,
+    score,
+    source_changes,
+)
 from defectaug.metrics.context import ArrayCache, EvaluationContext, Stages, silent
-from defectaug.metrics.features import FeatureCache, find_extractor, find_pair_measure
-from defectaug.metrics.fidelity import fidelity
+from defectaug.metrics.fidelity import fidelity, find_measures
 from defectaug.metrics.folders import refuse_overlap
 from defectaug.metrics.images import Log, white_level_of
 from defectaug.metrics.memorisation import memorisation
@@ -195,10 +203,9 @@ def evaluate(
             score(one, images.where(lambda record: not record.synthetic), originals, known.images, sha)
             for one, images, known in zip(sets, found, changes, strict=True)
         )
-        find = mask_finder(reader.store, painter) if control else None
         evaluation = _Evaluation(
             context, scores, changes, painter, devices.choose(device), pretrained, naming or NamingSettings(), planned,
-            find, named,
+            mask_finder(reader.store, painter), control, named,
         )  # fmt: skip
         settings = settings_of(
             command, parts=parts, real=real, synthetic=folders, test=test, masks=masks, weights=weights, model=sha,
@@ -224,7 +231,8 @@ class _Evaluation:
         weights: pretrained ones.
         naming: of the classifier that names defects.
         study: settings of the study; None for none.
-        control: masks for its control; None for no control.
+        find: gives the masks of defects.
+        control: whether the study has one.
         bundles: those that made the images.
     """
 
@@ -236,25 +244,22 @@ class _Evaluation:
     weights: Path | None
     naming: NamingSettings
     study: StudySettings | None
-    control: FindMask | None
+    find: FindMask
+    control: bool
     bundles: Sequence[Path]
 
     def sections(self, parts: Sequence[str]) -> list[Section]:
         """Those of the parts that are asked for and for which there are images, the verdicts last."""
         context = self.context
         sections = [counts_section(context, self.scores)] if "counts" in parts else []
-        features: FeatureCache | None = None
         neighbours: list[list[Neighbour]] = []
-        if context.synthetic and {"fidelity", "memorisation"} & set(parts):
-            extractor = find_extractor(self.weights, self.compute.device, context.log)
-            features = FeatureCache(extractor, context.cache, context.store, context.white)
-        if features is not None and "fidelity" in parts:
-            pairs = find_pair_measure(self.weights, self.compute.device, context.log)
-            for images, groups in zip(context.synthetic, fidelity(context, features, pairs), strict=True):
-                sections.append(fidelity_section(context, images, groups, features.extractor, pairs))
+        if context.synthetic and "fidelity" in parts:
+            measures = find_measures(self.weights, self.compute.device, context)
+            for images, results in zip(context.synthetic, fidelity(context, measures, self.find), strict=True):
+                sections.append(fidelity_section(context, images, results, measures))
         if "memorisation" in parts:
-            found = memorisation(context, features, [one.images for one in self.changes])
-            sections += memorisation_sections(context, found, features)
+            found = memorisation(context, None, [one.images for one in self.changes])
+            sections += memorisation_sections(context, found, None)
             neighbours = found.neighbours
         if "correctness" in parts:
             sections += self._correctness(neighbours)
@@ -286,7 +291,7 @@ class _Evaluation:
                 test=context.test_index,
                 cache=None if kept is None else kept / "study",
                 models=self.bundles,
-                control=self.control,
+                control=self.find if self.control else None,
                 store=context.store,
                 progress=context.stages("study"),
                 log=context.log,

@@ -96,9 +96,8 @@ class FolderReader:
 
     def _read(self, folder: Path, records: list[ImageRecord]) -> ImageSet:
         if self._masks is not None:
-            before = [record.mask for record in records]
             records = with_masks(records, folder, self._masks)
-            self._masked += sum(old != one.mask for old, one in zip(before, records, strict=True))
+            self._masked += sum(one.mask is not None and one.mask.is_relative_to(self._masks) for one in records)
         return read_images(str(folder), records, self.store, self._log, self._stages(f"reading {folder.name}"))
 
 

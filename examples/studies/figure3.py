@@ -120,7 +120,7 @@ def summary(result: EvaluationResult, made: Mapping[str, Sequence[Path]]) -> Tab
     note = (
         "Named by a classifier of real images; mean of the products' cells. Change from the source: mean of the image. "
         "Fréchet distance to the real images, and mean distance of pairs, by "
-        f"{numbers[f'Fidelity and diversity: {some[0]}']['extractor']['name']}."
+        f"{next(iter(numbers[f'Fidelity and diversity: {some[0]}']['measures']))}."
     )
     return Table("Reference-guided images", columns, rows, note)
 
@@ -152,7 +152,8 @@ def real_row(folders: Sequence[Path], numbers: Mapping[str, Any]) -> list[Value]
 
 def all_cells(folder: Path, numbers: Mapping[str, Any]) -> Fidelity:
     """Fidelity and diversity over all products."""
-    return list(numbers[f"Fidelity and diversity: {folder}"]["groups"].values())[-1]
+    first = next(iter(numbers[f"Fidelity and diversity: {folder}"]["measures"].values()))
+    return list(first["groups"].values())[-1]
 
 
 def per_cent(shares: Iterable[Interval | None]) -> float | None:

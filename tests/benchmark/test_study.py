@@ -17,13 +17,14 @@ from study_helpers import folder, noise, surface
 
 from defectaug.benchmark import runs
 from defectaug.benchmark.api import run_study
-from defectaug.benchmark.control import cut_and_paste, mask_finder
+from defectaug.benchmark.control import cut_and_paste
 from defectaug.benchmark.result import ALL, StudyResult
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import CONFIG, TrainedOn, write_config
 from defectaug.config.schema import Config
 from defectaug.data.index import index_folder
 from defectaug.errors import ConfigError, DataError
+from defectaug.metrics.changes import mask_finder
 from defectaug.metrics.folders import records_of, with_masks
 from defectaug.metrics.images import Form, ImageStore, decode
 from defectaug.reporting.sections import as_json

