@@ -43,6 +43,21 @@ _BALANCE = flag(
 _REFERENCE = option(
     "Take shape and style from these real defective images, also of other products.", metavar="DIR", panel=_WHAT
 )
+_REGION = option(
+    "Where a defect may lie: auto: on the product, not on what surrounds it; none: anywhere; a folder of masks named "
+    "as the sources are (255 = allowed), or one mask for all.",
+    default="auto", metavar="auto|none|DIR", panel=_WHAT,
+)  # fmt: skip
+_STRENGTH = option(
+    "Factors on the contrast of defects, drawn from this range; 1 = as learnt.",
+    default="1:1", metavar="LO:HI", panel=_WHAT,
+)  # fmt: skip
+_SIZE = option("Factors on the sides of defects, as --strength.", default="1:1", metavar="LO:HI", panel=_WHAT)
+_MAX_DEFECTS = option("Paint up to K defects on one image.", default="1", least=1, metavar="K", panel=_WHAT)
+_KEEP = option(
+    "good: draw anew what fails the acceptance test; all: keep it. The manifest tells why.",
+    default="good", metavar="good|all", panel=_WHAT,
+)  # fmt: skip
 _OUT = option(
     "Folder for the images.",
     default="out/NAME, named after the model and the category", metavar="DIR", panel=OUTPUT_PANEL,
@@ -78,6 +93,11 @@ def synthesize(
     n: Annotated[int | None, _N] = None,
     balance: Annotated[bool, _BALANCE] = False,
     reference: Annotated[Path | None, _REFERENCE] = None,
+    region: Annotated[str | None, _REGION] = None,
+    strength: Annotated[str | None, _STRENGTH] = None,
+    size: Annotated[str | None, _SIZE] = None,
+    max_defects: Annotated[int | None, _MAX_DEFECTS] = None,
+    keep: Annotated[str | None, _KEEP] = None,
     out: Annotated[Path | None, _OUT] = None,
     masks: Annotated[bool, flag("Write defect masks to OUT.masks.", "--masks", panel=OUTPUT_PANEL)] = False,
     export: Annotated[str | None, _EXPORT] = None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from defectaug.errors import BundleError, OutputError
 from defectaug.io.files import expanded
 from defectaug.io.masks import mask_folder
 from defectaug.io.regions import boxes_and_area
-from defectaug.methods.base import GenerativeModel
+from defectaug.methods.base import GenerativeModel, painting
 from defectaug.synthesis.choose import make_plan
+from defectaug.synthesis.control.options import Factors
+from defectaug.synthesis.control.regions import Anywhere, Regions, choose_regions
 from defectaug.synthesis.formats.export import Exports
 from defectaug.synthesis.plan import Plan
 from defectaug.synthesis.refill import Memory, Refill, begin_refill
@@ -45,6 +48,8 @@ class SynthesisSummary:
         real, synthetic: images copied and made by this run.
         kept: images that an interrupted run had left.
         faint: synthetic images on which no defect is visible, after several tries.
+        redrawn: defects that the acceptance test rejected and that were drawn anew.
+        doubtful: synthetic images that were kept though the test does not accept them, by its reasons.
         complete: False while other shards are missing.
         seconds: time taken.
     """
@@ -57,6 +62,8 @@ class SynthesisSummary:
     faint: int
     complete: bool
     seconds: float
+    redrawn: int = 0
+    doubtful: Mapping[str, int] = field(default_factory=dict)
 
     def describe(self) -> str:
         """One line for people."""
@@ -68,6 +75,11 @@ class SynthesisSummary:
             parts.append(f"{self.kept:,} were there already")
         if self.faint:
             parts.append(f"{self.faint:,} show no visible defect (their masks are empty)")
+        if self.redrawn:
+            parts.append(f"{self.redrawn:,} defects were rejected and drawn anew")
+        if self.doubtful:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.doubtful.items())
+            parts.append(f"{sum(self.doubtful.values()):,} kept that the acceptance test does not accept ({reasons})")
         if not self.complete:
             parts.append("other shards are still to come; the last one joins the manifest")
         return "; ".join(parts)
@@ -86,6 +98,11 @@ def synthesize(
     masks: bool = False,
     export: str | None = None,
     report: str | Path | None = None,
+    region: str | Path = "auto",
+    strength: Factors = "1:1",
+    size: Factors = "1:1",
+    max_defects: int = 1,
+    keep: str = "good",
     overwrite: bool = False,
     seed: int = 0,
     device: str = "auto",
@@ -117,6 +134,12 @@ def synthesize(
         export: annotations in further formats beside `out`, of "coco", "yolo" and "mvtec", joined by commas; writes
             masks, too.
         report: a page (HTML) to look the images through, with a folder of thumbnails beside it; writes masks, too.
+        region: where a defect may lie: "auto" on the product, not on what surrounds it, "none" anywhere, or a folder of
+            masks named as the sources are (255 = allowed), or one mask for all.
+        strength: factors on the contrast of defects, drawn from LO:HI; 1 = as learnt. Also a pair, or one number.
+        size: the same for their sides.
+        max_defects: up to so many defects on one image, apart from one another.
+        keep: "good" rejects what fails the acceptance test and draws it anew, "all" keeps it.
         overwrite: replace what an earlier run left in `out`; files of other origin stay.
         seed: of all random choices.
         device: "auto", "cpu", "cuda" or "cuda:N"; not used where `model` is loaded already.
@@ -134,12 +157,13 @@ def synthesize(
     Raises:
         ConfigError: an option that cannot be used, an unknown product or defect.
         BundleError: no model, or a damaged one.
-        DataError: no usable source or reference images.
+        DataError: no usable source or reference images, or region masks that do not fit.
         OutputError: `out` is not empty, overlaps the source, or cannot be written.
     """
     asked = SynthesisSettings(
         source=source, product=product, defect=defect, n=n, balance=balance, reference=reference, masks=masks,
-        export=export, report=report, seed=seed, shard=shard, batch_size=batch_size, class_map=class_map, normal=normal,
+        export=export, report=report, region=region, strength=strength, size=size, max_defects=max_defects, keep=keep,
+        seed=seed, shard=shard, batch_size=batch_size, class_map=class_map, normal=normal,
     )  # fmt: skip
     log = log or logger.info
     loaded = as_model(model, device)
@@ -170,7 +194,12 @@ def produce(
             refuse_source(place, root)
         if reference is not None:
             refuse_source(place, Path(reference))
+    if wish := asked.control.wish:
+        painting(loaded, wish)
     started = time.monotonic()
+    painted_on = {item.product for item in plan.items if item.synthetic}
+    normals = {product: samples for product, samples in plan.normals.items() if product in painted_on}
+    regions = Anywhere() if root is None else choose_regions(asked.control.region, normals, root, log)
     request = Request(asked.record(loaded.info.weights_sha256), plan, loaded.info.normal, asked.part, asked.masks)
     exports, memory = _exports(loaded.info, asked, log), Memory(asked, loaded.info.path)
     if refill is not None:
@@ -178,7 +207,7 @@ def produce(
         request, memory = refill.take_away(request), refill.memory
     folder = OutputFolder(target, request, overwrite=overwrite, beside=[exports, memory])
     try:
-        real, synthetic, faint = _fill(folder, loaded, plan, asked, progress or _silent, log)
+        tally = _fill(folder, loaded, plan, regions, asked, progress or _silent, log)
         complete = folder.finish()
         if not complete and asked.part == (1, 1):
             raise OutputError(f"{target}: images of this run are gone; is the drive still there? Run it again")
@@ -189,7 +218,10 @@ def produce(
         folder.close()
     written = mask_folder(target) if asked.masks else None
     seconds = time.monotonic() - started
-    return SynthesisSummary(target, written, real, synthetic, len(folder.done), faint, complete, seconds)
+    return SynthesisSummary(
+        target, written, tally.real, tally.synthetic, len(folder.done), tally.faint, complete, seconds, tally.redrawn,
+        dict(tally.doubtful),
+    )  # fmt: skip
 
 
 def refill(
@@ -239,37 +271,61 @@ def _silent(done: int, total: int) -> None:
     pass
 
 
+@dataclass
+class _Tally:
+    """What a run has done so far, as of :class:`SynthesisSummary`."""
+
+    real: int = 0
+    synthetic: int = 0
+    faint: int = 0
+    redrawn: int = 0
+    doubtful: Counter[str] = field(default_factory=Counter)
+
+    def add(self, visible: bool, rejections: int, reason: str | None) -> None:
+        """Counts a synthetic image, and why the acceptance test does not accept it."""
+        self.synthetic += 1
+        self.faint += not visible
+        self.redrawn += rejections
+        if reason is not None:
+            self.doubtful[reason] += 1
+
+
 def _fill(
-    folder: OutputFolder, model: Model, plan: Plan, asked: SynthesisSettings, progress: Progress, log: Log
-) -> tuple[int, int, int]:
-    """Copies and renders what the folder still lacks: images copied, made, and made without a visible defect."""
+    folder: OutputFolder, model: Model, plan: Plan, regions: Regions, asked: SynthesisSettings, progress: Progress,
+    log: Log,
+) -> _Tally:  # fmt: skip
+    """Copies and renders what the folder still lacks."""
     pending = list(folder.pending())
     copies = [item for item in pending if not item.synthetic]
-    total, done = len(plan.shard(*asked.part)), len(folder.done)
-    faint = 0
+    total, done, tally = len(plan.shard(*asked.part)), len(folder.done), _Tally()
 
-    def save(finish: Callable[[], Rendered]) -> bool:
+    def save(finish: Callable[[], Rendered]) -> tuple[bool, int, str | None]:
         rendered = finish()
         details = _details(rendered, asked.seed, model.info)
         folder.save(rendered.item, rendered.image, rendered.mask, details)
-        return rendered.mask is None or bool(rendered.mask.any())
+        visible = rendered.mask is None or bool(rendered.mask.any())
+        return visible, rendered.rejections, rendered.verdict.reason if rendered.verdict else None
 
     with threads() as pool:
-        images = _renderer(model, plan, pool, asked, log).render(item for item in pending if item.synthetic)
+        renderer = _renderer(model, plan, regions, pool, asked, log)
+        images = renderer.render(item for item in pending if item.synthetic)
         progress(done, total)
         for _ in in_threads(pool, folder.copy, copies, ahead=32):
+            tally.real += 1
             progress(done := done + 1, total)
-        for visible in in_threads(pool, save, images, ahead=2 * asked.batch_size):
-            faint += not visible
+        for outcome in in_threads(pool, save, images, ahead=2 * asked.batch_size):
+            tally.add(*outcome)
             progress(done := done + 1, total)
-    return len(copies), len(pending) - len(copies), faint
+    return tally
 
 
-def _renderer(model: Model, plan: Plan, pool: Executor, asked: SynthesisSettings, log: Log) -> Renderer | WholeImages:
+def _renderer(
+    model: Model, plan: Plan, regions: Regions, pool: Executor, asked: SynthesisSettings, log: Log
+) -> Renderer | WholeImages:
     """Paints the items of a plan, or makes them as whole images."""
     if isinstance(model, GenerativeModel):
         return WholeImages(model, batch_size=asked.batch_size)
-    return Renderer(model, plan, pool, batch_size=asked.batch_size, log=log)
+    return Renderer(model, plan, pool, control=asked.control, regions=regions, batch_size=asked.batch_size, log=log)
 
 
 def _details(rendered: Rendered, seed: int, info: BundleInfo) -> dict[str, Any]:
@@ -284,6 +340,10 @@ def _details(rendered: Rendered, seed: int, info: BundleInfo) -> dict[str, Any]:
         **({} if rendered.mask is None else boxes_and_area(rendered.mask)),
         "model": info.weights_sha256,
         "bundle": str(info.path.absolute()),
+        "strength": round(rendered.strength, 4),
+        "size": round(rendered.size, 4),
+        "score": rendered.verdict.score if rendered.verdict else None,
+        "accepted": (rendered.verdict.reason if rendered.verdict else None) or True,
     }
     if reference and reference.mask:
         details["reference_mask"] = str(reference.mask.absolute())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ def _painting_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tupl
         plan = plan_categories(wanted, asked.n or DEFAULT_COUNT, asked.seed, normals, references)
     for product in sorted({item.product for item in plan.items if item.synthetic} - set(info.products)):
         log(f"{product} is new to model {info.name}: it paints what it has learnt on {', '.join(info.products)}")
-    return root, plan
+    return root, replace(plan, real=found)
 
 
 def _references(

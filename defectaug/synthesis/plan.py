@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from defectaug.data.sample import Category, Sample
@@ -67,12 +67,14 @@ class Plan:
         normals: product to the images that can be painted on; empty for whole new images.
         references: defect to real images of it; empty for latent codes.
         notes: what the user should know about the plan, a line each.
+        real: the real images that are at hand, by category.
     """
 
     items: tuple[Item, ...]
     normals: Mapping[str, Samples]
     references: Mapping[str, Samples]
     notes: tuple[str, ...] = ()
+    real: Mapping[Category, Samples] = field(default_factory=dict)
 
     def shard(self, number: int, count: int) -> tuple[Item, ...]:
         """Items of part `number` (from 1) of `count`: those whose index is `number - 1` modulo `count`."""

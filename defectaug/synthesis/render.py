@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectaug.data.sample import Sample
+from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
 from defectaug.io import windows
 from defectaug.io.images import NativeImage, quantise, read_image, resize_float
-from defectaug.io.masks import VISIBLE, defect_mask, magnitude, read_mask
+from defectaug.io.masks import defect_mask, magnitude, read_mask
 from defectaug.io.windows import Window
+from defectaug.methods.assessment import assess
 from defectaug.methods.native import (
     Floats,
     View,
@@ -29,16 +30,20 @@ from defectaug.methods.native import (
     to_numpy,
     view_of,
 )
+from defectaug.methods.placement import Placement, paint_placed
+from defectaug.synthesis.control.acceptance import Acceptance, Real, Shown, Verdict, visible
+from defectaug.synthesis.control.options import Control
+from defectaug.synthesis.control.parts import Part, Task
+from defectaug.synthesis.control.regions import Anywhere, Regions
 from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
 
 if TYPE_CHECKING:
-    from defectaug.methods.base import BundleInfo, Codes, DefectModel, GenerativeModel, NativeChange
+    from defectaug.methods.base import BundleInfo, Codes, DefectModel, GenerativeModel
 
+Bools = NDArray[np.bool_]
 CLOSE = 1024  # pixels at most of a reference's longer side, of which a model may take a defect's structure
-MAX_REJECTIONS = 4  # of an item's codes; the fifth are taken as they are
-# The change must pass the mask's threshold by a margin: enlarging it rounds its peaks off.
-_VISIBLE = 1.25 * VISIBLE
+MOST_REAL = 12  # real defects of a category that synthetic ones are compared with
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,9 @@ class Rendered:
         source, reference: what was used; another than the item's where that was unreadable or showed nothing. None for
             none.
         window: the part of the source that the network saw, where that is not the whole.
-        rejections: how often codes were drawn anew, since nothing was visible, or another defect.
+        rejections: how often codes were drawn anew, since a defect was not accepted.
+        verdict: of the acceptance test, the worst of all defects; None where it cannot be made.
+        strength, size: factors that were drawn.
     """
 
     item: Item
@@ -62,17 +69,26 @@ class Rendered:
     reference: Sample | None
     window: Window | None
     rejections: int
+    verdict: Verdict | None
+    strength: float = 1.0
+    size: float = 1.0
 
 
 @dataclass(frozen=True)
 class _Draft:
-    item: Item
-    attempt: int
+    task: Task
     source: Sample
     view: View
     reference: Sample | None
     reference_pixels: Floats | None
     reference_native: Floats | None
+    region: Bools | None
+    strength: float
+    size: float
+
+    @property
+    def item(self) -> Item:
+        return self.task.item
 
 
 def class_indices(defects: Iterable[str], model: DefectModel) -> torch.Tensor:
@@ -93,6 +109,8 @@ class Renderer:
         model: paints.
         plan: where the items come from; holds what to fall back on when a file turns out to be unreadable.
         pool: threads that read files.
+        control: wishes for place, strength, size and number, and what is kept.
+        regions: where a defect may lie.
         batch_size: images a pass; does not change the result but for rounding.
         log: takes lines about files that could not be read, once a file.
     """
@@ -103,15 +121,19 @@ class Renderer:
         plan: Plan,
         pool: Executor,
         *,
+        control: Control = Control(),
+        regions: Regions = Anywhere(),
         batch_size: int = 16,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._model = model
         self._plan = plan
         self._pool = pool
+        self._control, self._regions = control, regions
         self._batch_size = batch_size
         self._log = log
         self._features = FeatureCache(model)
+        self._acceptances: dict[Category, Acceptance] = {}
         self._unreadable: set[str] = set()
         self._place = {
             (id(choices), sample.path): place
@@ -121,21 +143,21 @@ class Renderer:
 
     def render(self, items: Iterable[Item]) -> Iterator[Callable[[], Rendered]]:
         """Yields, for each item, a function that finishes it (enlarging and adding): call it in a thread."""
-        todo = deque((item, 0) for item in items)
+        todo = deque(Task(item) for item in items)
         reading: deque[Future[_Draft]] = deque()
         while todo or reading:
             while todo and len(reading) < 2 * self._batch_size:
-                reading.append(self._pool.submit(self._draft, *todo.popleft()))
+                reading.append(self._pool.submit(self._draft, todo.popleft()))
             batch = [reading.popleft().result() for _ in range(min(self._batch_size, len(reading)))]
-            for draft, delta, native, shown in zip(batch, *self._paint(batch), strict=True):
-                visible = np.abs(delta).max() / 2 >= _VISIBLE
-                if (visible and shown) or draft.attempt == MAX_REJECTIONS:
-                    yield _Finish(draft, delta, native, self._model.info)
+            for draft, part in zip(batch, self._paint(batch), strict=True):
+                task = draft.task.after(part, self._control)
+                if task.is_done:
+                    yield _Finish(draft, task, self._model.info)
                 else:
-                    todo.appendleft((draft.item, draft.attempt + 1))
+                    todo.appendleft(task)
 
-    def _draft(self, item: Item, attempt: int) -> _Draft:
-        info = self._model.info
+    def _draft(self, task: Task) -> _Draft:
+        info, item = self._model.info, task.item
         source, native = self._read(item.given, self._plan.normals[item.product])
         window = windows.whole(native.size)
         if info.framing == "crop":
@@ -143,30 +165,92 @@ class Renderer:
         reference, shown, close = None, None, None
         if item.reference is not None:
             others = self._plan.references[item.defect]
-            first = others[derive_seed(item.seed, attempt) % len(others)] if attempt else item.reference
+            first = others[task.code_seed() % len(others)] if task.attempt or task.parts else item.reference
             reference, image = self._read(first, others)
             view = reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
             shown, close = view.pixels, view.at_most(CLOSE)
-        return _Draft(item, attempt, source, view_of(native, window, info), reference, shown, close)
+        region = self._regions.of(source, native)
+        strength = self._control.strength.draw(derive_seed(item.seed, "strength"))
+        size = self._control.size.draw(derive_seed(item.seed, "size"))
+        return _Draft(task, source, view_of(native, window, info), reference, shown, close, region, strength, size)
 
-    def _paint(self, batch: Sequence[_Draft]) -> tuple[Floats, Sequence[NativeChange | None], list[bool]]:
-        """Deltas (N, C, S, S) of a batch, all of it latent or all of it reference-guided, their forms at native scale
-        where there are such, and whether they are what was asked for: a defect that the model itself would take for
-        another is drawn again, after another reference."""
+    def _paint(self, batch: Sequence[_Draft]) -> list[Part]:
+        """The next defect of each of a batch, all of it latent or all of it reference-guided, and what the acceptance
+        test says of it."""
         model = self._model
         with torch.inference_mode():
             keys = [(draft.source.path, draft.view.window) for draft in batch]
             sources = self._features.of(keys, [draft.view.pixels for draft in batch])
             codes = self._codes(batch)
-            painted = model.paint_on(sources, codes)
-            shown = model.shows(painted.image, codes.defect).tolist()
-            return to_numpy(painted.delta), painted.changes(), shown
+            free = [draft.task.free() for draft in batch]
+            painted = paint_placed(model, sources, codes, self._placement(batch, free))
+            shown, confidence = self._seen(painted.image, painted.delta, codes.defect)
+        return [
+            Part(
+                one.delta, native, apart, draft.reference,
+                self._acceptance(Category(draft.item.product, draft.item.defect), draft.reference is None).judge(
+                    one, sure, draft.strength, draft.size
+                ),
+            )
+            for draft, native, apart, one, sure in zip(batch, painted.changes(), free, shown, confidence, strict=True)
+        ]  # fmt: skip
+
+    def _placement(self, batch: Sequence[_Draft], free: Sequence[Bools | None]) -> Placement:
+        """The wishes of a batch, at the model's size."""
+        side = self._model.info.image_size
+        regions = np.ones((len(batch), 1, side, side), np.float32)
+        for row, (draft, apart) in enumerate(zip(batch, free, strict=True)):
+            if draft.region is not None:
+                regions[row, 0] = _seen_region(draft.region, draft.view, side)
+            if apart is not None:
+                regions[row, 0] *= apart
+        device = self._model.device
+        factors = torch.tensor([[draft.strength, draft.size] for draft in batch], device=device)
+        return Placement(torch.from_numpy(regions).to(device), factors[:, 0], factors[:, 1])
+
+    def _seen(self, image: torch.Tensor, delta: torch.Tensor, defect: torch.Tensor) -> tuple[list[Shown], list[float]]:
+        """What the model sees of defects on images, and how sure it is of their classes."""
+        deltas = to_numpy(delta)
+        masks = torch.from_numpy(np.stack([visible(one) for one in deltas])).to(image.device)
+        seen = assess(self._model, image, defect, masks[:, None].float())
+        found = map(Shown, to_numpy(image), deltas, to_numpy(seen.features))
+        return list(found), seen.confidence.tolist()
+
+    def _acceptance(self, category: Category, latent: bool) -> Acceptance:
+        """The test of a category: by its real images, as far as they are at hand."""
+        if category not in self._acceptances:
+            there = self._plan.real.get(category, ())
+            some = there[:: max(1, -(-len(there) // MOST_REAL))]
+            views = [view for view in self._pool.map(self._real_view, some) if view is not None]
+            self._acceptances[category] = Acceptance(self._real(category, views), copies=latent)
+        return self._acceptances[category]
+
+    def _real(self, category: Category, views: Sequence[tuple[str, View]]) -> Real:
+        if not views:
+            return Real()
+        with torch.inference_mode():
+            pixels = stack((view.pixels for _, view in views), self._model)
+            restored = self._model.restore(pixels)
+            shown, _ = self._seen(pixels, -restored.delta, class_indices([category.defect] * len(views), self._model))
+        clear = [(one, name) for one, (name, _) in zip(shown, views, strict=True) if one.mask.any()]
+        return Real([one for one, _ in clear], [name for _, name in clear])
+
+    def _real_view(self, sample: Sample) -> tuple[str, View] | None:
+        """A real defective image as the model sees it; None for one that cannot be read, or of which it is not known
+        what to show."""
+        if self._model.info.framing == "crop" and sample.mask is None:
+            return None
+        try:
+            view = reference_view(read_image(sample.path), sample, self._model, derive_seed("real"))
+        except DataError:
+            return None
+        return sample.path.name, view
 
     def _codes(self, batch: Sequence[_Draft]) -> Codes:
         defect = class_indices((draft.item.defect for draft in batch), self._model)
         shown = [draft.reference_pixels for draft in batch if draft.reference_pixels is not None]
         if not shown:
-            seeds = [derive_seed(draft.item.seed, draft.attempt) for draft in batch]
+            seeds = [draft.task.code_seed() for draft in batch]
             return self._model.latent_codes(defect, seeds, product_indices(batch, self._model))
         close = [draft.reference_native for draft in batch if draft.reference_native is not None]
         return self._model.reference_codes(stack(shown, self._model), defect, close)
@@ -188,22 +272,49 @@ class Renderer:
 @dataclass(frozen=True)
 class _Finish:
     draft: _Draft
-    delta: Floats
-    native: NativeChange | None
+    task: Task
     info: BundleInfo
 
     def __call__(self) -> Rendered:
-        draft, view = self.draft, self.draft.view
-        change = view.change(self.delta, self.native)
+        draft, view, parts = self.draft, self.draft.view, self.task.parts
+        changes = [self._change(part) for part in parts]
+        change = changes[0]
+        for other in changes[1:]:  # they lie apart; where the source's own defect is taken away all do the same
+            change = np.where(np.abs(other) > np.abs(change), other, change)
+        mask = np.any([defect_mask(one, seen_size(self.info)) for one in changes], axis=0)
         return Rendered(
-            item=draft.item,
+            item=self.task.item,
             image=compose(view.native, change, view.white),
-            mask=defect_mask(change, seen_size(self.info)),
+            mask=mask if draft.region is None else mask & _resized(draft.region, view.native.size),
             source=draft.source,
-            reference=draft.reference,
+            reference=parts[0].reference,
             window=view.window if self.info.framing == "crop" else None,
-            rejections=draft.attempt,
+            rejections=self.task.rejections,
+            verdict=min((part.verdict for part in parts), key=lambda verdict: verdict.score),
+            strength=draft.strength,
+            size=draft.size,
         )
+
+    def _change(self, part: Part) -> Floats:
+        """What one defect changes of the native image: nothing outside of where it may lie."""
+        draft, view = self.draft, self.draft.view
+        change = view.change(part.delta, part.native)
+        if draft.region is not None:
+            change[~_resized(draft.region, view.native.size)] = 0
+        if part.free is not None:
+            view.window.cut(change)[~_resized(part.free, view.window.size)] = 0
+        return change
+
+
+def _resized(mask: Bools, size: tuple[int, int]) -> Bools:
+    return mask if mask.shape == size else resize_float(mask, size) > 0.5
+
+
+def _seen_region(region: Bools, view: View, side: int) -> Bools:
+    """The part of a region, a mask over the whole image, that the model sees: (side, side)."""
+    if view.window.size == view.native.size:
+        return _resized(region, (side, side))
+    return _resized(view.window.cut(_resized(region, view.native.size)), (side, side))
 
 
 def reference_view(native: NativeImage, sample: Sample, model: DefectModel, seed: int) -> View:
@@ -258,7 +369,7 @@ class _FinishWhole:
     info: BundleInfo
 
     def __call__(self) -> Rendered:
-        return Rendered(self.item, as_native(self.pixels, self.info), None, None, None, None, 0)
+        return Rendered(self.item, as_native(self.pixels, self.info), None, None, None, None, 0, None)
 
 
 def as_native(pixels: Floats, info: BundleInfo) -> NativeImage:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from defectaug.errors import ConfigError, nearest
 from defectaug.io.files import expanded, real
 from defectaug.io.launcher import launched_as
+from defectaug.synthesis.control.options import Control, Factors
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
@@ -22,7 +23,7 @@ class SynthesisSettings:
     """What is to be made and from what; the fields are those arguments of :func:`defectaug.synthesize`.
 
     Raises:
-        ConfigError: a number that cannot be, a shard not of the form I/N, or an unknown format.
+        ConfigError: a number or a word that cannot be, a shard not of the form I/N, or an unknown format.
     """
 
     source: str | Path | None = None
@@ -34,6 +35,11 @@ class SynthesisSettings:
     masks: bool = False
     export: str | None = None
     report: str | Path | None = None
+    region: str | Path = "auto"
+    strength: Factors = "1:1"
+    size: Factors = "1:1"
+    max_defects: int = 1
+    keep: str = "good"
     seed: int = 0
     shard: str | None = None
     batch_size: int = 16
@@ -46,6 +52,7 @@ class SynthesisSettings:
                 raise ConfigError(f"{option} {value}: must be 1 or more")
         object.__setattr__(self, "balance", self.balance or (self.product is None and self.defect is None))
         object.__setattr__(self, "masks", self.masks or bool(self.formats) or self.report is not None)
+        object.__setattr__(self, "region", self.control.region)
         _ = self.part
 
     @property
@@ -61,12 +68,18 @@ class SynthesisSettings:
         rank, size = launched_as()
         return rank + 1, size
 
+    @property
+    def control(self) -> Control:
+        """Where, how strong, how large, how many, and how good."""
+        return Control.of(self.region, self.strength, self.size, self.max_defects, self.keep)
+
     def record(self, weights_sha256: str) -> dict[str, Any]:
         """What makes two runs the same, by option; the same for all shards."""
         kept = ("product", "defect", "n", "balance", "seed", "masks")
         options = {field.name: getattr(self, field.name) for field in fields(self) if field.name in kept}
         reference = None if self.reference is None else str(self.reference)
-        return {"model": weights_sha256, **options, "reference": reference, "shards": self.part[1]}
+        chosen = {name: str(value) for name, value in vars(self.control).items()}
+        return {"model": weights_sha256, **options, **chosen, "reference": reference, "shards": self.part[1]}
 
     def folder(self, out: str | Path | None, info: BundleInfo) -> Path:
         """The folder that was named, or one below `out` named after the model and what is made."""

@@ -16,6 +16,7 @@ from defectaug.data.batches import Batch
 from defectaug.io.images import to_model
 from defectaug.methods.features import ImageNetFeatures
 from defectaug.methods.native import native_change
+from defectaug.methods.placement import Placement
 from defectaug.methods.prior import FeaturePrior
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.defect import Defect, compose, decompose, masked_mean
@@ -31,6 +32,7 @@ from defectaug.methods.residual.warp import (
     Warps,
     choose,
     draw_warps,
+    enlarge,
     matrices,
     mixed,
     place,
@@ -415,3 +417,57 @@ def test_pictures_of_a_bank_come_back() -> None:
     back = bank.native(2)
     assert back is not None and bank.native(1) is None and bank.native(3) is None and bank.native(-1) is None
     assert np.abs(back.values.astype(int) - smooth).mean() < 2 and back.box == pytest.approx((0.1, 0.2, 0.5, 0.6))
+
+
+def wishes(count: int, region: Tensor | None = None, strength: float = 1.0, size: float = 1.0) -> Placement:
+    region = torch.ones(1, 1, SIZE, SIZE) if region is None else region
+    return Placement(region.expand(count, -1, -1, -1), torch.full((count,), strength), torch.full((count,), size))
+
+
+def test_defects_go_where_they_may_and_are_as_large_and_strong_as_wished() -> None:
+    model, source = model_of(trained()), torch.zeros(16, 3, SIZE, SIZE)
+    codes = model.latent_codes(torch.tensor([1, 2] * 8), list(range(16)), torch.tensor([0, 0, 1, 1] * 4))
+    read = model.source_features(source)
+    plain = model.paint_on(read, codes)
+    corner = torch.zeros(1, 1, SIZE, SIZE)
+    corner[..., :24, 40:] = 1
+    placed = model.paint_placed(read, codes, wishes(16, corner))
+    assert float((placed.delta * (1 - corner)).abs().max()) == 0
+    seen = (placed.delta.abs().amax(1) > 0.02).sum((1, 2))
+    assert int((seen > 40).sum()) >= 14, seen  # cut off alone, few would be left: their own place is the middle
+    assert codes.warps is not None
+    target = torch.zeros(16, 3, CONTEXT, CONTEXT)
+    areas = [float(place(codes.shape, target, codes.warps, "h", wish)[0].mask.sum())
+             for wish in (None, wishes(16, size=1.5))]  # fmt: skip
+    assert areas[1] / areas[0] == pytest.approx(1.5**2, rel=0.15)
+    faint = model.paint_placed(read, codes, wishes(16, strength=0.5))  # twice as strong some would reach white
+    contrasts = [float((one.delta * (plain.opacity > 0.9)).square().mean().sqrt()) for one in (plain, faint)]
+    assert contrasts[1] / contrasts[0] == pytest.approx(0.5, rel=0.1)
+
+
+def test_wishes_of_one_image_leave_its_neighbours_alone() -> None:
+    model, source = model_of(trained()), 0.1 * images(2, 5, SIZE, 3)
+    codes = model.latent_codes(torch.tensor([1, 2]), [1, 2], torch.tensor([0, 1]))
+    read = model.source_features(source)
+    region = torch.ones(2, 1, SIZE, SIZE)
+    region[1, :, :, :32] = 0
+    mixed_wishes = Placement(region, torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.7]))
+    plain, placed = model.paint_on(read, codes), model.paint_placed(read, codes, mixed_wishes)
+    torch.testing.assert_close(placed.image[0], plain.image[0])
+    assert not torch.equal(placed.image[1], plain.image[1])
+
+
+def test_a_reference_s_defect_is_enlarged_where_it_is() -> None:
+    mask = square(30, 24, 12)
+    defect, maps = enlarge(replace(a_defect(), mask=mask), torch.tensor([1.0, 1.5]))
+    assert torch.equal(defect.mask[0], mask[0])
+    assert float(defect.mask[1].sum()) == pytest.approx(144 * 1.5**2, rel=0.06)
+    assert maps.shape == (2, 2, 3)
+
+
+def test_confidence_is_above_a_half_where_the_model_names_the_class() -> None:
+    model, x = model_of(trained()), images(4, 3, SIZE, 3)
+    label = torch.tensor([1, 2, 1, 2])
+    seen = model.assess(x, label, square(count=4))
+    assert ((seen.confidence > 0.5) == model.shows(x, label)).all()
+    assert seen.features.shape == (4, 160) and bool(seen.features.isfinite().all())

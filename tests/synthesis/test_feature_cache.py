@@ -46,7 +46,7 @@ def test_what_was_used_longest_ago_makes_room() -> None:
 def test_synthesis_reads_each_source_once(tmp_path: Path) -> None:
     root = data(tmp_path / "data")
     model = FakeModel(info(root))
-    defectaug.synthesize(model=model, product="A", defect="scratch", n=20, out=tmp_path / "out")
+    defectaug.synthesize(model=model, product="A", defect="scratch", n=20, keep="all", out=tmp_path / "out")
     assert model.read_sources == 5 and sum(model.batches) == 20
 
 

@@ -15,8 +15,8 @@ from defectaug.io.images import NativeImage, read_image
 from defectaug.io.masks import defect_mask
 from defectaug.methods.native import compose, native_change
 from defectaug.synthesis.api import synthesize
+from defectaug.synthesis.control.parts import MAX_REJECTIONS
 from defectaug.synthesis.plan import derive_seed
-from defectaug.synthesis.render import MAX_REJECTIONS
 
 # Adding the change
 

@@ -47,6 +47,15 @@ class Defect:
         """The same shapes in another style (N, C + 1)."""
         return Defect(self.mask, self.structure, style, self.context, self.label)
 
+    def within(self, region: Tensor) -> Defect:
+        """What of the defects lies in regions (N, 1, S, S) of ones."""
+        return Defect(self.mask * region, self.structure * region, self.style, self.context, self.label)
+
+
+def stronger(style: Tensor, factor: Tensor) -> Tensor:
+    """Styles (N, C + 1) with tone and contrast times factors (N,)."""
+    return torch.cat([style[:, :-1] * factor[:, None], style[:, -1:] + factor[:, None].log()], dim=1)
+
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean of x (N, C, H, W) in the mask (N, 1, H, W), as (N, C, 1, 1); 0 where the mask is empty."""

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from defectaug.config.schema import Config
 from defectaug.device import Compute
+from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
-from defectaug.methods.residual.defect import Defect
+from defectaug.methods.placement import Placement
+from defectaug.methods.residual.defect import Defect, masked_mean, stronger
 from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.native_structure import NativePainting, NativeStructure, style_range
-from defectaug.methods.residual.warp import BEND, Warps, draw_warps, place
+from defectaug.methods.residual.warp import BEND, Warps, draw_warps, enlarge, place
 
 CLEAR, DOUBTFUL = 0.5, 0.1  # probabilities from which a pixel is defect, and may be
 LEAST = 4  # pixels that are a defect
@@ -120,19 +122,34 @@ class InferenceModel:
         clean = self._cleaned(x, self._probability(x) > CLEAR)
         return [SourceFeatures((one.clone(), two.clone())) for one, two in zip(x.split(1), clean.split(1), strict=True)]
 
-    @torch.inference_mode()
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:
         """The defects on sources that were read before."""
+        return self._painted(sources, codes, None)
+
+    def paint_placed(self, sources: Sequence[SourceFeatures], codes: Codes, placement: Placement) -> Painted:
+        """As :meth:`paint_on`, at places that are allowed as far as there are such; what is left over is cut off."""
+        return self._painted(sources, codes, placement)
+
+    @torch.inference_mode()
+    def _painted(self, sources: Sequence[SourceFeatures], codes: Codes, placement: Placement | None) -> Painted:
         x, clean = (torch.cat(rows) for rows in zip(*(s.parts for s in sources), strict=True))
         shape = codes.shape
         maps: Tensor | None = None
+        if placement is not None:
+            shape = shape.with_style(stronger(shape.style, placement.strength))
         if codes.warps is not None:
-            shape, maps = place(shape, F.adaptive_avg_pool2d(clean, CONTEXT), codes.warps, self.flips)
+            shape, maps = place(shape, F.adaptive_avg_pool2d(clean, CONTEXT), codes.warps, self.flips, placement)
+        elif placement is not None:
+            shape, maps = enlarge(shape, placement.size)
+        if placement is not None:
+            shape = shape.within(placement.region)
         with self.compute.autocast():
             filled = self.model.clean(clean, shape.mask).float()
             painted = self.model.painter(clean, filled, shape, codes.noise)
         there = (shape.mask > CLEAR).flatten(1).any(1)
         image = torch.where(there[:, None, None, None], painted.image.float(), clean)
+        if placement is not None:
+            image = torch.where(placement.region > 0, image, x)
         native = [
             NativePainting(
                 structure, image[row] - x[row], painted.opacity[row], filled[row], painted.correction[row],
@@ -177,6 +194,18 @@ class InferenceModel:
         """Whether E finds these defects above all others, (N,) booleans."""
         return self.name_defect(image) == defect.to(self.device)
 
+    @torch.inference_mode()
+    def assess(self, image: Tensor, defect: Tensor, mask: Tensor) -> Assessment:
+        """E's confidence in the classes (N,) beside all others and beside none; its features within the masks."""
+        x, encoder = self._ready(image), self.model.encoder
+        with self.compute.autocast():
+            levels = encoder.features(x)
+            clearest = clearest_of(encoder.from_features(x, levels))
+        own = (defect.to(self.device) - 1).clamp(min=0)[:, None]
+        others = clearest.scatter(1, own, 0.0).amax(1).clamp(min=CLEAR)
+        pooled = [masked_mean(level.float(), F.adaptive_avg_pool2d(mask, level.shape[-1])) for level in levels]
+        return Assessment(odds(clearest.gather(1, own)[:, 0], others), torch.cat(pooled, dim=1).flatten(1))
+
     def _noise(self, generators: Sequence[torch.Generator]) -> Tensor:
         size = self.info.image_size
         return torch.stack([torch.randn(1, size, size, generator=g) for g in generators]).to(self.device)
@@ -199,7 +228,10 @@ def native_structures(
 
 def name(encoder: Encoder, x: Tensor) -> Tensor:
     """The class (N,) whose clearest pixels are the clearest; 0 where none is clear."""
-    probability = torch.sigmoid(encoder(x)).flatten(2)
-    clearest = probability.topk(LEAST, dim=2).values.mean(2)
-    best, number = clearest.max(1)
+    best, number = clearest_of(encoder(x)).max(1)
     return torch.where(best > CLEAR, number + 1, NORMAL)
+
+
+def clearest_of(logits: Tensor) -> Tensor:
+    """Probability (N, classes) of the clearest pixels of each class, from logits (N, classes, S, S)."""
+    return torch.sigmoid(logits).flatten(2).topk(LEAST, dim=2).values.mean(2)

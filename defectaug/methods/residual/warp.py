@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from defectaug.methods.placement import Placement, enlarged, middle, scaling
 from defectaug.methods.residual.defect import Defect
 from defectaug.nn.blocks import dilated
 
@@ -18,7 +19,7 @@ NUMBERS = 8  # normal random numbers that a candidate is made of
 TURN, SIZE, STRETCH, BEND, KNOTS = math.radians(12), 0.18, 0.1, 0.035, 5
 SHIFT = 0.45  # standard deviation of free shifts, in half sides
 TOLERANCE = 0.04  # difference of surroundings, in units of [-1, 1], that counts as none
-LOST = 1.0  # price of a part of the mask that a warp moves out of the image
+LOST = 1.0  # price of a part of the mask that a warp moves out of the image, or out of where it may lie
 FOREIGN = 0.3  # difference of surroundings above which a part of a defect has come to lie on something else
 KEPT = 0.3  # share of a defect that has to be left for its foreign parts to be dropped
 
@@ -69,14 +70,49 @@ def matrices(z: Tensor, kind: Tensor, flips: str) -> Tensor:
     return torch.cat([linear, -(linear @ shift[..., None])], dim=-1)
 
 
-def choose(defect: Defect, target: Tensor, warps: Warps, flips: str) -> Tensor:
+def aimed(maps: Tensor, kind: Tensor, z: Tensor, mask: Tensor, region: Tensor) -> Tensor:
+    """The maps (N, K, 2, 3), those that go anywhere so moved that the middle of the mask (N, 1, S, S) comes to a random
+    place of the region (N, 1, S, S) where that is not the whole image."""
+    centre = middle(mask)[0]
+    chance = (1 + torch.erf(z[..., 6] / math.sqrt(2))) / 2
+    maps = maps.clone()
+    for row, allowed in enumerate(region[:, 0] > 0.5):
+        places = allowed.nonzero()
+        if not 0 < len(places) < allowed.numel():
+            continue
+        chosen = places[(chance[row] * len(places)).long().clamp(max=len(places) - 1)].flip(-1)  # x, y
+        goal = (chosen + 0.5) * (2 / allowed.shape[-1]) - 1
+        linear = maps[row, :, :, :2]
+        offset = centre[row] - (linear @ goal[..., None].to(linear.dtype))[..., 0]
+        maps[row, :, :, 2] = torch.where((kind == ANYWHERE).to(z.device)[:, None], offset, maps[row, :, :, 2])
+    return maps
+
+
+def resized(maps: Tensor, mask: Tensor, size: Tensor) -> Tensor:
+    """The maps (N, ..., 2, 3), what they move larger by ``size`` (N,) about the middle of its mask (N, 1, S, S), and
+    moved inwards by as much as it would grow out of the image."""
+    several = (-1, *[1] * (maps.ndim - 3))
+    centre, reach = (x.reshape(*several, 2, 1) for x in middle(mask))
+    factor = size.reshape(*several, 1, 1)
+    linear = maps[..., :2] / factor
+    back = torch.linalg.inv(linear)
+    goal, extent = back @ (centre - maps[..., 2:]) / factor, back.abs() @ reach
+    room = torch.maximum((1 - extent).clamp(min=0), goal.abs() - extent * (1 - 1 / factor).clamp(min=0))
+    goal = torch.minimum(torch.maximum(goal, -room), room)
+    return torch.where(factor == 1, maps, torch.cat([linear, centre - linear @ goal], dim=-1))
+
+
+def choose(defect: Defect, target: Tensor, warps: Warps, flips: str, placement: Placement | None = None) -> Tensor:
     """The candidate (N, 2, 3) for each defect whose surroundings, moved with it, are most like those at the place on
     the target (N, C, h, h) that it comes to; among equally good ones the seed decides.
 
     A defect of a rim so stays on the rim, one of the middle in the middle, and one that crosses the border keeps
     crossing it.
     """
-    maps = matrices(warps.z, mixed(warps.z.shape[1]), flips)
+    kind = mixed(warps.z.shape[1])
+    maps = matrices(warps.z, kind, flips)
+    if placement is not None:
+        maps = aimed(maps, kind, warps.z, defect.mask, placement.region)
     count, h = maps.shape[1], target.shape[-1]
     near = F.adaptive_max_pool2d(dilated((defect.mask > 0.5).to(target.dtype), 4), h)
     stack = torch.cat([defect.context * near, near], dim=1)
@@ -88,9 +124,23 @@ def choose(defect: Defect, target: Tensor, warps: Warps, flips: str) -> Tensor:
     cost = difference.sum((2, 3, 4)) / total
     area = near.sum((1, 2, 3))[:, None] / torch.det(maps[..., :2]).abs()
     cost = cost + LOST * (1 - total / area.clamp(min=1e-3)).clamp(min=0)
+    if placement is not None:
+        lost = outside(defect.mask, resized(maps, defect.mask, placement.size), placement.region)
+        cost = cost + LOST * lost * placement.bounded[:, None]
     odds = torch.softmax(-cost / TOLERANCE, dim=1).cumsum(1)
     best = (odds < warps.pick[:, None] * odds[:, -1:]).sum(1).clamp(max=count - 1)
     return maps[torch.arange(len(maps), device=maps.device), best]
+
+
+def outside(mask: Tensor, maps: Tensor, region: Tensor) -> Tensor:
+    """Shares (N, K) of masks (N, 1, S, S) that maps (N, K, 2, 3) move out of the image or of regions (N, 1, S, S)."""
+    count, h = maps.shape[1], max(16, mask.shape[-1] // 4)
+    small = F.adaptive_avg_pool2d((mask > 0.5).to(maps.dtype), h)
+    grid = F.affine_grid(maps.flatten(0, 1), [len(mask) * count, 1, h, h], align_corners=False)
+    moved = F.grid_sample(small.repeat_interleave(count, 0), grid, align_corners=False).unflatten(0, (-1, count))
+    there = (moved * F.adaptive_avg_pool2d(region.to(maps.dtype), h)[:, None]).sum((2, 3, 4))
+    whole = small.sum((1, 2, 3))[:, None] / torch.det(maps[..., :2]).abs()
+    return (1 - there / whole.clamp(min=1e-3)).clamp(min=0)
 
 
 def warp(defect: Defect, maps: Tensor, bend: Tensor) -> Defect:
@@ -106,6 +156,12 @@ def warp(defect: Defect, maps: Tensor, bend: Tensor) -> Defect:
     return Defect(moved[:, -1:], moved[:, :-1], defect.style, context, defect.label)
 
 
+def enlarge(defect: Defect, size: Tensor) -> tuple[Defect, Tensor]:
+    """Defects where they are, their sides times ``size`` (N,), and the affine maps (N, 2, 3) that do it."""
+    stack = enlarged(torch.cat([defect.structure, defect.mask], dim=1), defect.mask, size)
+    return replace(defect, mask=stack[:, -1:], structure=stack[:, :-1]), scaling(defect.mask, size)
+
+
 def without_foreign_parts(defect: Defect, target: Tensor) -> Defect:
     """Leaves out the parts of warped defects that lie on something else than they did, on the table beside the part
     say: where the surroundings that came with them differ from the target (N, C, h, h)."""
@@ -118,8 +174,14 @@ def without_foreign_parts(defect: Defect, target: Tensor) -> Defect:
     return Defect(mask, defect.structure * (mask > 0), defect.style, defect.context, defect.label)
 
 
-def place(defect: Defect, target: Tensor, warps: Warps, flips: str) -> tuple[Defect, Tensor]:
-    """Defects in new forms, at places of the targets (N, C, h, h) that resemble those they come from; and the affine
-    maps (N, 2, 3) by which they came there."""
-    maps = choose(defect, target, warps, flips)
-    return without_foreign_parts(warp(defect, maps, warps.bend), target), maps
+def place(
+    defect: Defect, target: Tensor, warps: Warps, flips: str, placement: Placement | None = None
+) -> tuple[Defect, Tensor]:
+    """Defects in new forms, at places of the targets (N, C, h, h) that resemble those they come from, and as wished;
+    and the affine maps (N, 2, 3) by which they came there."""
+    maps = choose(defect, target, warps, flips, placement)
+    moved = warp(defect, maps, warps.bend)
+    if placement is not None:
+        maps = resized(maps, defect.mask, placement.size)
+        moved = replace(warp(defect, maps, warps.bend), context=moved.context)
+    return without_foreign_parts(moved, target), maps

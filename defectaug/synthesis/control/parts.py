@@ -1,0 +1,88 @@
+"""The defects of one image on their way: painted one after another, each of them tried until it is accepted."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectaug.data.sample import Sample
+from defectaug.methods.base import NativeChange
+from defectaug.synthesis.control.acceptance import Verdict
+from defectaug.synthesis.control.options import Control
+from defectaug.synthesis.plan import Item, derive_seed
+
+MAX_REJECTIONS = 4  # of a defect; the best of five is taken as it is
+GAP = 1 / 40  # of the image's side, that stays free around each defect
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One painted defect.
+
+    Attributes:
+        delta: (C, S, S), what it changes at the model's size; ``native``: at the source's, where that is known.
+        free: (S, S), where nothing else was painted before; None for everywhere.
+        reference: real defective image that it was taken from, or None.
+        verdict: of the acceptance test.
+    """
+
+    delta: Floats
+    native: NativeChange | None
+    free: Bools | None
+    reference: Sample | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Task:
+    """An item under way.
+
+    Attributes:
+        item: what was asked for.
+        parts: the defects that it has.
+        attempt: number of the try at the next one, from 0.
+        best: the best of earlier tries at it.
+        rejections: of all tries.
+        is_done: whether no defect is to be added.
+    """
+
+    item: Item
+    parts: tuple[Part, ...] = ()
+    attempt: int = 0
+    best: Part | None = None
+    rejections: int = 0
+    is_done: bool = False
+
+    def code_seed(self) -> int:
+        """Seed of the codes of the next defect."""
+        place = ("part", len(self.parts)) if self.parts else ()
+        return derive_seed(self.item.seed, *place, self.attempt)
+
+    def free(self) -> Bools | None:
+        """(S, S), where the next defect may lie so that it stays apart from those that are there; None: anywhere."""
+        if not self.parts:
+            return None
+        from scipy.ndimage import binary_dilation
+
+        changed = np.any([np.abs(part.delta).max(axis=0) > 0 for part in self.parts], axis=0)
+        return ~binary_dilation(changed, iterations=max(1, round(GAP * len(changed))))
+
+    def after(self, part: Part, control: Control) -> Task:
+        """The task once a try has come out."""
+        best = part if self.best is None or part.verdict.score > self.best.verdict.score else self.best
+        accepted = part.verdict.accepted
+        if not accepted and control.keep == "good" and self.attempt < MAX_REJECTIONS:
+            return replace(self, attempt=self.attempt + 1, best=best, rejections=self.rejections + 1)
+        if self.parts and not (accepted or (control.keep == "all" and part.verdict.visible)):
+            return replace(self, is_done=True)  # no room for one more
+        parts = (*self.parts, part if accepted else best)
+        return Task(self.item, parts, rejections=self.rejections, is_done=len(parts) == self._wanted(control))
+
+    def _wanted(self, control: Control) -> int:
+        return 1 + random.Random(derive_seed(self.item.seed, "count")).randrange(control.max_defects)
