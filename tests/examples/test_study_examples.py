@@ -6,20 +6,26 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from command_line import run_example
 from data_helpers import mask, native, save, sdi
 from PIL import Image
-from study_helpers import folder
+from study_helpers import folder, surface
 
 from defectaug.data.index import index_folder
+from defectaug.device import Compute
+from defectaug.errors import DataError
 
 STUDIES = Path(__file__).parents[2] / "examples" / "studies"
 sys.path.insert(0, str(STUDIES))
 
 import common  # noqa: E402
 import figure3  # noqa: E402
+import protocol  # noqa: E402
 import table5  # noqa: E402
+import unet  # noqa: E402
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 REAL = {"A/normal": 12, "A/scratch": 8, "A/spot": 6, "B/normal": 12, "B/scratch": 8, "B/spot": 6}
@@ -127,3 +133,64 @@ def test_figure_3_from_folders_to_files(tmp_path: Path) -> None:
     ]  # fmt: skip
     with Image.open(out / "figure3.png") as picture:
         assert picture.size == (3 * 132 - 4, 5 * 132 - 4)
+
+
+def mvtec(root: Path, *, bare: bool = False) -> Path:
+    """One category in MVTec's layout: two types of six images, normal ones for training and testing."""
+    for number in range(6):
+        save(root / f"train/good/{number:03d}.png", surface("A", "normal", number, 0))
+        save(root / f"test/good/{number:03d}.png", surface("A", "normal", number, 1))
+        for kind in ("scratch", "spot"):
+            image = surface("A", kind, number, 2)
+            save(root / f"test/{kind}/{number:03d}.png", image)
+            strange = (np.abs(image.astype(float) - 120) > 60).astype(np.uint8) * 255
+            if not bare:
+                save(root / f"ground_truth/{kind}/{number:03d}_mask.png", strange)
+    return root
+
+
+def test_the_protocol_parts_by_thirds_and_hides_training_masks(tmp_path: Path) -> None:
+    train, test = protocol.parted(index_folder(mvtec(tmp_path / "part")))
+    assert train.counts() == {("part", "good"): 6, ("part", "scratch"): 2, ("part", "spot"): 2}
+    assert test.counts() == {("part", "good"): 6, ("part", "scratch"): 4, ("part", "spot"): 4}
+    first = {sample.path.name for sample in train.samples if sample.defect == "spot"}
+    assert first == {"000.png", "001.png"} and all(sample.mask is None for sample in train.samples)
+    assert all(sample.mask for sample in test.samples if sample.defect != "good")
+    with pytest.raises(DataError, match="has no mask"):
+        protocol.parted(index_folder(mvtec(tmp_path / "bare", bare=True)))
+
+
+def test_localisation_scores_at_closed_forms() -> None:
+    masks = np.zeros((2, 20, 20), bool)
+    masks[0, 2:6, 2:6], masks[0, 10:12, 10:12] = True, True
+    perfect = unet.localisation(masks.astype(np.float32), masks)
+    assert (perfect.auroc, perfect.precision, perfect.f1) == pytest.approx((1, 1, 1))
+    assert perfect.pro == pytest.approx(1, abs=0.01)
+    half = masks.astype(np.float32)
+    half[0, 10:12, 10:12] = -1  # the small region is missed: half of the regions, a fifth of the pixels
+    found = unet.localisation(half, masks)
+    assert found.pro == pytest.approx(0.5, abs=0.01) and found.f1 == pytest.approx(2 * 0.8 / 1.8, abs=0.01)
+
+
+def test_a_small_u_net_learns_masks() -> None:
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.integers(90, 120, (12, 3, 32, 32), dtype=np.uint8))
+    masks = torch.zeros(12, 32, 32, dtype=torch.bool)
+    for number in range(8):
+        row, column = rng.integers(2, 24, 2)
+        masks[number, row : row + 6, column : column + 6] = True
+        images[number, :, row : row + 6, column : column + 6] += 60
+    compute = Compute(torch.device("cpu"), bf16=False)
+    network = unet.train_unet(
+        images, masks, compute, width=6, steps=60, batch=8, seed=0, progress=lambda done, total: None
+    )
+    assert unet.localisation(unet.maps_of(network, images, compute), masks.numpy()).auroc > 0.85
+
+
+@pytest.mark.slow
+def test_the_protocol_from_folder_to_table(tmp_path: Path) -> None:
+    arguments = [mvtec(tmp_path / "part"), "--out", tmp_path / "out", "--slim", "--steps", 2, "--per-cell", 3]
+    done = run_example("studies/protocol.py", *arguments, "--training-steps", 4, "--image-size", 32, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out/protocol.json").read_text())
+    assert len(found["tables"][0]["rows"][0]) == 9 and "4 defective images of 2 types train" in done.stdout
