@@ -109,6 +109,7 @@ def run_study(
         split=divided.files(index.root),
         left_out={one.name: one.left_out for one in usable},
         notes=notes,
+        recipes={one.name: one.recipe for one in usable if one.recipe},
         leaks={one.name: one.leak for one in usable if one.leak},
         machine=f"{platform.machine()}, {compute.describe()}",
         versions={"defectaug": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -213,4 +214,5 @@ def _run(trial: Trial, outcome: Outcome) -> Run:
         chosen_step=best.step if best else None,
         validation_error=best.error if best else None,
         seconds=outcome.seconds,
+        missed={f"{p}/{d}": "".join(str(int(one)) for one in row) for p, of in wrong.items() for d, row in of.items()},
     )

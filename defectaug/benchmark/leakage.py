@@ -28,12 +28,14 @@ class SyntheticSet:
         images: the images.
         left_out: how many were left out, by reason.
         leak: what may flatter every result, and how to avoid it; None where nothing speaks for that.
+        recipe: that of the model that made them, and its data; None where that is not known.
     """
 
     name: str
     images: Decoded
     left_out: dict[str, int]
     leak: str | None
+    recipe: str | None = None
 
     def lines(self) -> list[str]:
         """What the user is told of it."""
@@ -87,8 +89,20 @@ def filter_leaks(
     if not len(images):
         why = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds no synthetic image"
         raise DataError(f"{roots[0]}: no image that may be trained on ({why})")
-    leak = _leak(images, sum(copies) + sum(leaks), real, index, form, bundles_of(records, models))
-    return SyntheticSet(name, images, left_out, leak)
+    bundles = bundles_of(records, models)
+    leak = _leak(images, sum(copies) + sum(leaks), real, index, form, bundles)
+    return SyntheticSet(name, images, left_out, leak, _recipe(bundles_of(records)))
+
+
+def _recipe(bundles: Sequence[Path]) -> str | None:
+    if len(bundles) != 1:
+        return None
+    try:
+        config, data = read_config(bundles[0])
+    except BundleError:
+        return None
+    root = (bundles[0] / data.root).resolve() if data.root else None
+    return f"{config.method}, recipe {config.recipe}, {config.run.steps} steps, {root}"
 
 
 class _Holdout:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from defectaug.benchmark.intervals import RULE, Difference, Verdict, mean_and_deviation, paired_difference
+import numpy as np
+from numpy.typing import NDArray
+
+from defectaug.benchmark.intervals import (
+    GENERATORS,
+    RULE,
+    Difference,
+    Verdict,
+    enough_images,
+    mean_and_deviation,
+    over_test_images,
+    paired_difference,
+)
 from defectaug.benchmark.settings import StudySettings
 
 CONTROL = "cut and paste"  # name of the set of the control
@@ -26,6 +38,7 @@ class Run:
         seed: its seed.
         errors: error rate of each product in [0, 1], every defect of it weighing the same, and of `all`.
         wrong: test images named wrong, and test images, of each "product/defect".
+        missed: the same image by image: "1" for one named wrong, else "0", in the same order in every run.
         chosen_step: of the state that was tested; None where no validation chose it.
         validation_error: of that state, every category weighing the same.
         seconds: time the training took.
@@ -37,6 +50,7 @@ class Run:
     chosen_step: int | None
     validation_error: float | None
     seconds: float
+    missed: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,10 @@ class ConditionResult:
     def errors(self, product: str = ALL) -> list[float]:
         """Error rates of a product, one a seed."""
         return [run.errors[product] for run in self.runs]
+
+    def missed(self, category: str) -> NDArray[np.float64]:
+        """How often each test image (N,) of a "product/defect" is named wrong, as a share of the seeds."""
+        return np.mean([[int(one) for one in run.missed[category]] for run in self.runs], 0)
 
     def error_rate(self, product: str = ALL) -> tuple[float, float]:
         """Mean and standard deviation over the seeds."""
@@ -106,6 +124,7 @@ class StudyResult:
         notes: what the numbers cannot tell.
         leaks: what may flatter the results of a set, by its name.
         machine: what it ran on; `versions` of the libraries.
+        recipes: recipe and data of the model that made a set, by the set's name, where they are known.
     """
 
     folder: str
@@ -121,6 +140,7 @@ class StudyResult:
     leaks: Mapping[str, str]
     machine: str
     versions: Mapping[str, str]
+    recipes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -134,7 +154,12 @@ class StudyResult:
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
         """Every condition with synthetic images against its counterpart without."""
-        return tuple(self._compared(one) for one in self.conditions if one.synthetic is not None)
+        found = [self._compared(one) for one in self.conditions if one.synthetic is not None]
+        for recipe in set(self.recipes.values()):
+            sets = [name for name, made_by in self.recipes.items() if made_by == recipe]
+            if len(sets) >= GENERATORS:
+                found = [self._among_generators(one, found, sets) if one.synthetic in sets else one for one in found]
+        return tuple(found)
 
     @cached_property
     def over_control(self) -> tuple[Comparison, ...]:
@@ -148,9 +173,36 @@ class StudyResult:
 
     def _compared(self, condition: ConditionResult, against: ConditionResult | None = None) -> Comparison:
         against, synthetic = against or self.without(condition.augmentation), str(condition.synthetic)
-        names = condition.runs[0].errors
-        found = {name: paired_difference(condition.errors(name), against.errors(name)) for name in names}
+        counts = {category: len(missed) for category, missed in condition.runs[0].missed.items()}
+        found = {}
+        for name in condition.runs[0].errors:
+            changes: dict[str, dict[str, NDArray]] = {}
+            for category in counts:
+                product, defect = category.rsplit("/", 1)
+                if name in (ALL, product):
+                    change = condition.missed(category) - against.missed(category)
+                    changes.setdefault(product, {})[defect] = change
+            seeds = paired_difference(condition.errors(name), against.errors(name))
+            spans = {**seeds.spans, "test images": over_test_images(changes)}
+            enough = enough_images([len(change) for of in changes.values() for change in of.values()])
+            found[name] = replace(seeds, spans=spans, enough=enough)
         return Comparison(condition.name, against.name, synthetic, found)
+
+    def _among_generators(self, one: Comparison, others: Sequence[Comparison], sets: Sequence[str]) -> Comparison:
+        """The comparison with the intervals over those of the other sets by models of its recipe."""
+        chosen = self.condition(one.condition)
+        alike = [
+            other
+            for other in others
+            if other.synthetic in sets
+            and (found := self.condition(other.condition)).augmentation == chosen.augmentation
+            and found.amount == chosen.amount
+        ]
+        spread = {
+            name: difference.with_generators([other.differences[name].mean for other in alike])
+            for name, difference in one.differences.items()
+        }
+        return replace(one, differences=spread)
 
     def condition(self, name: str) -> ConditionResult:
         """The condition of that name.
@@ -198,6 +250,10 @@ class StudyResult:
         ]
         for kind, some in (("comparisons", self.comparisons), ("over_control", self.over_control)):
             rows = [asdict(one) | {"verdicts": one.verdicts} for one in some]
+            for one, row in zip(some, rows, strict=True):
+                for name, difference in one.differences.items():
+                    low, high = difference.ends or (None, None)
+                    row["differences"][name] |= {"low": low, "high": high, "over": difference.over}
             found[kind] = [{"arm": row.pop("condition"), **row} for row in rows]
         return found | {"seconds": self.seconds, "rule": RULE, "error_rate": ERROR_RATE}
 

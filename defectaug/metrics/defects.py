@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, gaussian_gradient_magnitude
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import wasserstein_distance
 
@@ -27,6 +27,8 @@ Mask = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 SIDE = 128  # pixels, to which images are squeezed to be described
 RING = (2, 6)  # pixels about a mask between which the surround lies
+TRAITS = (*["tone or colour"] * 3, "contrast", "grain", "brightness", "contrast", "grain", "colour")
+FLOOR = np.array([12, 12, 12, 12, 6, 25, 12, 4, 20], np.float32)  # of each trait, grey levels: less is not odd
 BLOCK = 2  # pixels over which maps are averaged, so that a shift by one does not make another defect
 
 
@@ -148,6 +150,42 @@ def style_effect(images: NDArray, mask: Mask) -> tuple[float, float]:
     images = np.asarray(images, np.float32)
     parts = (images[:, mask], images[:, ~mask])
     return tuple(float(pdist(part, "cityblock").mean() / part.shape[1]) if part.size else 0.0 for part in parts)  # type: ignore[return-value]
+
+
+def traits(colour: Floats, mask: Mask | None) -> Floats:
+    """What an image (H, W, 3) is like, in grey levels, (T,) as `TRAITS` names: of the defect the colour over the
+    surround, contrast and grain, nan without a mask; of the image brightness, contrast, grain and strongest colour."""
+    grey = colour.mean(2)
+    grain = gaussian_gradient_magnitude(grey, 0.7)
+    chroma = np.percentile(colour.max(2) - colour.min(2), 99.5)
+    whole = [grey.mean(), grey.std(), float(np.median(grain)), chroma]
+    inner = [np.nan] * 5
+    if mask is not None:
+        ring = binary_dilation(mask, iterations=4) & ~mask
+        around = colour[ring].mean(0) if ring.any() else colour.mean((0, 1))
+        inner = [*(colour[mask].mean(0) - around), grey[mask].std(), grain[mask].mean()]
+    return np.array([*inner, *whole], np.float32)
+
+
+def odd_ones(
+    queries: Sequence[Floats], known: Sequence[Floats], unseen: Sequence[Floats], same: bool
+) -> tuple[list[str], int]:
+    """Of each query (T,) the trait in which it lies far outside what is known, "" for none; and of how many unseen
+    ones that is so. `same`: these are the known ones, each of which is held against the others."""
+    if len(known) < 3:
+        return [""] * len(queries), 0
+    rows = np.stack(known)
+
+    def odd(one: Floats, rows: Floats) -> str:
+        with np.errstate(invalid="ignore"):
+            low, high = np.fmin.reduce(rows, 0), np.fmax.reduce(rows, 0)
+            room = np.maximum(high - low, FLOOR)
+            beyond = np.maximum(low - one, one - high) / room
+        beyond = np.where(np.isfinite(beyond), beyond, 0)
+        return TRAITS[int(beyond.argmax())] if beyond.max() > 1 else ""
+
+    real = sum(bool(odd(one, np.delete(rows, n, 0) if same else rows)) for n, one in enumerate(unseen))
+    return [odd(one, rows) for one in queries], real
 
 
 Classify = Callable[[NDArray, Integers, NDArray, int], Integers]

@@ -1,39 +1,108 @@
-"""Memorisation and leakage: copies of real images, defects that repeat those of real images on another background."""
+"""Memorisation: copies of real images, defects that repeat training ones or each other, defects like no real one.
+
+A synthetic image lies near the normal image that it was painted on, as it should. So it counts as a copy of a
+defective one only if it is similar where it has been painted on, too; and one without a change is no defect.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+from scipy.stats import fisher_exact
 
-from defectaug.data.near_duplicates import THUMBNAIL, Gallery, Region, nearest
-from defectaug.io.images import as_channels, resize_float
-from defectaug.metrics.changes import SourceChange, shared
+from defectaug.data.near_duplicates import (
+    NEAR_DUPLICATE,
+    NO_MATCH,
+    THUMBNAIL,
+    Gallery,
+    Match,
+    Region,
+    details,
+    dilated,
+    near_duplicate_pairs,
+    nearest,
+)
+from defectaug.errors import DataError
+from defectaug.io.images import as_channels
+from defectaug.metrics.changes import VISIBLE, FindMask, SourceChange, shared, source_change
 from defectaug.metrics.context import EvaluationContext
-from defectaug.metrics.features import FeatureCache
+from defectaug.metrics.copies import VIEW, Closeness, Repeat, defect_view, nearest_defects
+from defectaug.metrics.defects import odd_ones, traits
 from defectaug.metrics.folders import ImageRecord
-from defectaug.metrics.images import Floats, ImageSet, ImageStore
-from defectaug.metrics.neighbours import NearDuplicates, Neighbour, baseline, near_duplicates, neighbours
+from defectaug.metrics.images import Floats, ImageSet, Progress
 
-SAME_DEFECT = 0.95  # correlation of two defects from which on one repeats the other
-PATCH = 32  # pixels of the square in which a defect is compared with others
-SCALE = 128  # side of the image from which it is cut, PATCH being a quarter of it at half the size
+MOST = 60  # defects of a kind that are compared, evenly taken
+MUCH = 0.5  # share of an image: a change of more is no defect, it is another image
+SOURCE = 0.97  # similarity of an image and what it was painted on; on the demonstration data others stay below 0.96
+SPARED = 0.25  # share of an image that painting may change, for its source still to be known by its similarity
+BATCH = 256
+ODD, CHANCE = 0.3, 0.001  # share of a kind's images that are like no real one, to be told, and the chance of so many
 
 
 @dataclass(frozen=True)
-class RepeatedDefects:
-    """Which synthetic defects repeat a real one (N,), and whether that is their own reference (N,).
+class Neighbour:
+    """The real images that a synthetic one was compared with.
 
     Args:
-        real_share: share of real defects that repeat another real one; None where there are no two.
+        defective: the nearest defective real image of its product, also shifted or mirrored.
+        normal: number of the normal real image that it was painted on, known from the manifest or from its similarity;
+            -1 for unknown.
+        unchanged: whether no difference from that image can be seen.
     """
 
-    same: NDArray[np.bool_]
-    own: NDArray[np.bool_]
-    real_share: float | None
+    defective: Match
+    normal: int = -1
+    unchanged: bool = False
+
+    @property
+    def is_copy(self) -> bool:
+        return self.defective.similarity >= NEAR_DUPLICATE
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Two near-duplicates: number of the set, and of the image in it, of each."""
+
+    first: tuple[int, int]
+    second: tuple[int, int]
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the defects of one name are like, over all products.
+
+    Args:
+        defect: the name.
+        numbers: of the images that were compared, within `Memorisation.images`.
+        repeats: nearest training defect of each; `training` holds those.
+        to_training: similarities to these, beside those of unseen real defects.
+        to_each_other: the same among the synthetic, and among the real ones, as many.
+        odd: images with a trait that no real one has, by trait; `odd_real` how many of the real ones are so.
+        compared: synthetic and real images compared for that.
+    """
+
+    defect: str
+    numbers: tuple[int, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
+    training: tuple[ImageRecord, ...] = ()
+    to_training: Closeness = field(default_factory=Closeness)
+    to_each_other: Closeness = field(default_factory=Closeness)
+    odd: tuple[tuple[int, str], ...] = ()
+    odd_real: int = 0
+    compared: tuple[int, int] = (0, 0)
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether too many are like no real one for that to be luck."""
+        count, (total, real) = len(self.odd), self.compared
+        if not total or not real or count < ODD * total or count / total <= self.odd_real / real:
+            return False
+        table = [[count, total - count], [self.odd_real, real - self.odd_real]]
+        return bool(fisher_exact(table, "greater").pvalue < CHANCE) or (count == total and self.odd_real == 0)
 
 
 @dataclass(frozen=True)
@@ -44,18 +113,15 @@ class Memorisation:
         images: these images.
         neighbours: of each of them.
         exact: images with the very pixels of a real one.
-        repeated: defects that repeat a real one on another background; None without masks of both.
+        kinds: their defects by name; empty without masks of both sides.
         duplicates_within: pairs of near-duplicates within the set.
-        distances: of the features to the nearest real defective image of the product, "synthetic" and, as baseline,
-            "real"; None without features.
     """
 
     images: ImageSet
     neighbours: list[Neighbour]
     exact: int
-    repeated: RepeatedDefects | None
+    kinds: list[Kind]
     duplicates_within: int
-    distances: dict[str, list[float]] | None
 
     @property
     def copies(self) -> int:
@@ -68,47 +134,37 @@ class Memorisation:
         return sum(one.unchanged for one in self.neighbours)
 
     @property
-    def same_defect(self) -> int | None:
-        """Images whose defect repeats a real one on another background; None without masks of both."""
-        return None if self.repeated is None else int(self.repeated.same.sum())
-
-    @property
     def by_reference(self) -> int:
-        """Those of `same_defect` that repeat the very reference that they were to follow."""
-        return 0 if self.repeated is None else int((self.repeated.same & self.repeated.own).sum())
-
-    @property
-    def same_defect_real(self) -> float | None:
-        """Share of real defects that repeat another real one as much: the baseline."""
-        return None if self.repeated is None else self.repeated.real_share
+        """Defects that are nearest to the very reference that they were to follow."""
+        return sum(
+            (asked := self.images.records[n].reference) is not None
+            and repeat.number >= 0
+            and asked.resolve() == kind.training[repeat.number].path.resolve()
+            for kind in self.kinds
+            for n, repeat in zip(kind.numbers, kind.repeats, strict=True)
+        )
 
 
 @dataclass(frozen=True)
 class MemorisationResult:
-    """What all sets repeat.
-
-    Args:
-        sets: one result a synthetic set.
-        neighbours: of all images of each synthetic set.
-        pairs: near-duplicates within and between the sets, numbered as in `EvaluationContext.sets`.
-        baseline: similarity of real defective images to the nearest other, or of held-out ones to the nearest real one.
-    """
+    """What all sets repeat, the neighbours of all their images, and near-duplicates of `EvaluationContext.sets`."""
 
     sets: list[Memorisation]
     neighbours: list[list[Neighbour]]
     pairs: list[NearDuplicates]
-    baseline: list[float]
 
 
 def memorisation(
-    context: EvaluationContext, features: FeatureCache | None, changes: Sequence[Sequence[SourceChange | None]]
+    context: EvaluationContext,
+    changes: Sequence[Sequence[SourceChange | None]],
+    find_mask: FindMask,
 ) -> MemorisationResult:
     """Compares all sets with the real images and with each other.
 
     Args:
         context: what is evaluated.
-        features: for distances; None leaves these out.
         changes: of the images of each synthetic set from their sources.
+        find_mask: finds where defects lie.
     """
     found: list[list[Neighbour]] = []
     regions: list[Sequence[Region]] = []
@@ -118,97 +174,216 @@ def memorisation(
         regions.append(painted)
     real = context.sets[: len(context.sets) - len(regions)]
     pairs = near_duplicates(context, context.sets, [*([None] * len(one) for one in real), *regions])
-    results = []
+    reader, results = _Defects(context, find_mask), []
     for number, synthetic in enumerate(context.synthetic):
         defective = context.defective(synthetic)
+        near = [
+            one for one, record in zip(found[number], synthetic.records, strict=True) if context.is_defective(record)
+        ]
+        names, kinds = sorted({record.defect for record in defective.records}), []
+        for done, name in enumerate(names, 1):
+            kinds.append(_kind(context, reader, defective, near, name))
+            context.stages(f"defects of {synthetic.name}")(done, len(names))
         results.append(
             Memorisation(
                 images=defective,
-                neighbours=[
-                    one
-                    for one, record in zip(found[number], synthetic.records, strict=True)
-                    if context.is_defective(record)
-                ],
+                neighbours=near,
                 exact=shared(defective.pixel_hashes, context.real.pixel_hashes),
-                repeated=repeated_defects(context, defective),
+                kinds=kinds,
                 duplicates_within=sum(pair.first[0] == pair.second[0] == len(real) + number for pair in pairs),
-                distances=_feature_distances(context, defective, features) if features and len(defective) else None,
             )
         )
-    return MemorisationResult(results, found, pairs, baseline(context))
+    return MemorisationResult(results, found, pairs)
 
 
-def _feature_distances(
-    context: EvaluationContext, synthetic: ImageSet, features: FeatureCache
-) -> dict[str, list[float]]:
-    real = context.defective(context.real)
-    held_out = context.defective(context.test) if context.test else real
-    near = context.groups[[n for n, record in enumerate(context.real.records) if context.is_defective(record)]]
+def neighbours(
+    context: EvaluationContext, synthetic: ImageSet, changes: Sequence[SourceChange | None], progress: Progress
+) -> tuple[list[Neighbour], list[Region]]:
+    """For each synthetic image which real image it repeats, and where it was painted on, None for unknown.
 
-    def of_products(images: ImageSet) -> NDArray[np.float64]:
-        """Distances (N, M) to the real images, infinite to other products."""
-        products = [np.array([record.product for record in one.records]) for one in (images, real)]
-        found = cdist(features.of(images), features.of(real))
-        found[products[0][:, None] != products[1][None]] = np.inf
-        return found
-
-    distances = {"synthetic": of_products(synthetic), "real": of_products(held_out)}
-    if context.test is None:
-        distances["real"][near[:, None] == near[None]] = np.inf
-    return {
-        name: [float(value) for value in found.min(1, initial=np.inf) if np.isfinite(value)]
-        for name, found in distances.items()
-    }
-
-
-def repeated_defects(context: EvaluationContext, synthetic: ImageSet) -> RepeatedDefects | None:
-    """Defects cut out by their masks against those of real images; None where masks are missing."""
-    real = context.real.where(lambda record: context.is_defective(record) and record.mask is not None)
-    masked = [n for n, record in enumerate(synthetic.records) if record.mask is not None]
-    if not len(real) or not masked:
-        return None
-    same, own = np.zeros(len(synthetic), bool), np.zeros(len(synthetic), bool)
-    among_real: list[bool] = []
-    for defect in sorted({record.defect for record in synthetic.records}):
-        numbers = [n for n in masked if synthetic.records[n].defect == defect]
-        others = [record for record in real.records if record.defect == defect]
-        if not numbers or not others:
-            continue
-        rest = defect_patches(others, context.store)
-        gallery = Gallery(rest, np.zeros_like(rest[0]))
-        queries = defect_patches([synthetic.records[n] for n in numbers], context.store)
-        for n, match in zip(numbers, nearest(queries, gallery), strict=True):
-            same[n] = match.similarity >= SAME_DEFECT
-            reference = synthetic.records[n].reference
-            own[n] = reference is not None and reference.resolve() == others[match.number].path.resolve()
-        between = nearest(rest, gallery, forbidden=np.eye(len(rest), dtype=bool))
-        among_real += [match.similarity >= SAME_DEFECT for match in between]
-    return RepeatedDefects(same, own, float(np.mean(among_real)) if among_real else None)
-
-
-def defect_patches(records: Sequence[ImageRecord], store: ImageStore) -> Floats:
-    """The defects themselves, by their masks: (N, S, S) grey levels against the surround, 0 outside the mask, at the
-    size of thumbnails.
-
-    Raises:
-        DataError: an image or mask cannot be read.
-        ValueError: an image without mask.
+    Args:
+        context: what is evaluated.
+        synthetic: synthetic images.
+        changes: of each from its source, where that is known.
+        progress: called with the images done and their number.
     """
-    times = THUMBNAIL // PATCH
-    return np.stack([_patch(record, store) for record in records]).repeat(times, 1).repeat(times, 2)
+    found: list[Neighbour] = [Neighbour(NO_MATCH)] * len(synthetic)
+    regions: list[Region] = [None] * len(synthetic)
+    exact = {value: number for number, value in enumerate(context.real.pixel_hashes)}
+    places = {record.path.resolve(): number for number, record in enumerate(context.real.records)}
+    for product in sorted({record.product for record in synthetic.records}):
+        members = [n for n, record in enumerate(synthetic.records) if record.product == product]
+        galleries = {kind: _gallery(context, product, kind) for kind in (True, False)}
+        for start in range(0, len(members), BATCH):
+            batch = members[start : start + BATCH]
+            queries = details([synthetic.statistics[n].thumbnail for n in batch])
+            (numbers, gallery), (defective, others) = galleries[False], galleries[True]
+            painted = []
+            for n, match in zip(batch, nearest(queries, gallery, spared=SPARED), strict=True):
+                normal = replace(match, number=numbers[match.number]) if match.number >= 0 else match
+                painted.append(_painted_on(context, synthetic, n, changes[n], normal, places))
+                regions[n] = painted[-1][2]
+            near = nearest(queries, others, regions=[regions[n] for n in batch])
+            for n, match, (source, unchanged, _) in zip(batch, near, painted, strict=True):
+                match = replace(match, number=defective[match.number]) if match.number >= 0 else match
+                found[n] = Neighbour(match, source, unchanged)
+                equal = exact.get(synthetic.statistics[n].pixel_hash)
+                if equal is not None:
+                    is_defect = context.is_defective(context.real.records[equal])
+                    found[n] = Neighbour(Match(equal, 1.0)) if is_defect else Neighbour(match, equal, True)
+            progress(min(start + BATCH, len(members)), len(synthetic))
+    return found, regions
 
 
-def _patch(record: ImageRecord, store: ImageStore) -> Floats:
-    if record.mask is None:
-        raise ValueError(f"{record.path}: no mask")
-    image = store.read(record.path)
-    grey = resize_float(as_channels(image.pixels, 1)[..., 0] * (255 / image.white), (SCALE, SCALE))
-    mask = resize_float(store.mask(record.mask).astype(np.float32), (SCALE, SCALE)) > 0.25
-    if not mask.any():
-        return np.zeros((PATCH, PATCH), np.float32)
-    contrast = np.where(mask, grey - np.median(grey[~mask] if not mask.all() else grey), 0)
-    rows, columns = np.nonzero(mask)
-    centre = [int((places.min() + places.max() + 1) // 2) for places in (rows, columns)]
-    padded = np.pad(contrast, PATCH)  # twice PATCH at full size around the centre
-    cut = padded[centre[0] : centre[0] + 2 * PATCH, centre[1] : centre[1] + 2 * PATCH]
-    return np.asarray(cut.reshape(PATCH, 2, PATCH, 2).mean((1, 3)), np.float32)
+def _gallery(context: EvaluationContext, product: str, defective: bool) -> tuple[list[int], Gallery]:
+    """Numbers of a product's real images that are defective, or normal, and these to compare with."""
+    records = enumerate(context.real.records)
+    numbers = [n for n, one in records if one.product == product and context.is_defective(one) == defective]
+    mean = context.means.get(product, np.zeros((THUMBNAIL, THUMBNAIL), np.float32))
+    return numbers, Gallery.of([context.real.statistics[n].thumbnail for n in numbers], mean)
+
+
+def _painted_on(
+    context: EvaluationContext,
+    synthetic: ImageSet,
+    number: int,
+    change: SourceChange | None,
+    match: Match,
+    places: Mapping[Path, int],
+) -> tuple[int, bool, Region]:
+    """Number of the normal image that an image was painted on, -1 for unknown; whether it is that one unchanged; where
+    it was changed. By its source, else by the normal image `match`, where they are so similar that it must be that."""
+    record, real = synthetic.records[number], context.real
+    if change is not None and record.source is not None:
+        known = places.get(record.source.resolve(), -1)
+    elif match.similarity < SOURCE:
+        return -1, False, None
+    else:
+        known = match.number
+        if (match.flip, match.shift) == ((1, 1), (0, 0)):
+            change = source_change(replace(record, source=real.records[known].path), context.store)
+    if change is not None:
+        return known, change.visible == 0, change.region if 0 < change.visible < MUCH else None
+    (down, right), shift = match.flip, match.shift
+    laid = np.roll(synthetic.statistics[number].thumbnail[::down, ::right], shift, (0, 1))
+    edge = max(1, *map(abs, shift))
+    rest = (details([laid]) - details([real.statistics[known].thumbnail]))[0]
+    rest[:edge] = rest[-edge:] = rest[:, :edge] = rest[:, -edge:] = 0  # what the shift has wrapped around
+    seen = np.abs(rest) > VISIBLE
+    back = np.roll(seen, (-shift[0], -shift[1]), (0, 1))[::down, ::right]
+    return known, not seen.any(), dilated(back) if seen.any() else None
+
+
+def near_duplicates(
+    context: EvaluationContext, sets: Sequence[ImageSet], regions: Sequence[Sequence[Region]]
+) -> list[NearDuplicates]:
+    """Pairs of similar images of all sets: of one product and defect, and similar where either was painted on, too.
+
+    Args:
+        context: what is evaluated.
+        sets: images of one set come before those of a later one in a pair.
+        regions: of each image of each set.
+    """
+    pairs: list[NearDuplicates] = []
+    for category in sorted({record.category for one in sets for record in one.records}):
+        members = [(k, n) for k, one in enumerate(sets) for n in one.categories.get(category, ())]
+        thumbnails = [sets[k].statistics[n].thumbnail for k, n in members]
+        mean = context.means.get(category.product, np.zeros((THUMBNAIL, THUMBNAIL), np.float32))
+        for a, b, similarity in near_duplicate_pairs(thumbnails, mean, [regions[k][n] for k, n in members]):
+            pairs.append(NearDuplicates(members[a], members[b], similarity))
+    return pairs
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A defect as it is compared: its view (2, V, V), None where it is not known where it lies; traits (T,)."""
+
+    view: Floats | None
+    traits: Floats
+
+
+class _Defects:
+    """Reads defects, each once."""
+
+    def __init__(self, context: EvaluationContext, find_mask: FindMask) -> None:
+        self._context, self._find_mask = context, find_mask
+        self._known: dict[ImageRecord, _Seen | None] = {}
+
+    def of(self, record: ImageRecord, source: ImageRecord | None = None) -> _Seen | None:
+        """None where the image cannot be read.
+
+        Args:
+            record: the image.
+            source: what a synthetic image was painted on, where that is known.
+        """
+        if record not in self._known:
+            try:
+                self._known[record] = self._read(record, source)
+            except DataError:
+                self._known[record] = None
+        return self._known[record]
+
+    def _read(self, record: ImageRecord, source: ImageRecord | None) -> _Seen:
+        image = self._context.store.read(record.path)
+        colour = as_channels(image.pixels, 3).astype(np.float32) * (255 / image.white)
+        mask = self._find_mask(replace(record, source=source.path) if source and not record.source else record)
+        usable = mask is not None and mask.shape == colour.shape[:2] and mask.any()
+        mask = mask if usable else None
+        return _Seen(None if mask is None else defect_view(colour.mean(2), mask), traits(colour, mask))
+
+
+def _kind(
+    context: EvaluationContext, reader: _Defects, images: ImageSet, near: Sequence[Neighbour], name: str
+) -> Kind:
+    """What the defects of one name are like."""
+    members = _evenly([n for n, record in enumerate(images.records) if record.defect == name])
+    painted_on = [context.real.records[near[n].normal] if near[n].normal >= 0 else None for n in members]
+    fake = {n: one for n, on in zip(members, painted_on, strict=True) if (one := reader.of(images.records[n], on))}
+    training = _evenly([n for n, record in enumerate(context.real.records) if record.defect == name])
+    groups = context.groups[training]
+    known = [reader.of(context.real.records[n]) for n in training]
+    unseen = known
+    if context.test is not None:
+        tests = _evenly([record for record in context.test.records if record.defect == name])
+        unseen = [reader.of(record) for record in tests]
+    odd, odd_real = odd_ones([one.traits for one in fake.values()], _traits(known), _traits(unseen), unseen is known)
+    compared = len(fake), len(_traits(unseen))
+    marked = [(n, where) for n, where in zip(fake, odd, strict=True) if where]
+    rest = [n for n, one in enumerate(known) if one is not None and one.view is not None]
+    numbers = [n for n, one in fake.items() if one.view is not None]
+    others = _stacked(known)
+    if not rest or not numbers:
+        return Kind(name, odd=tuple(marked), odd_real=odd_real, compared=compared)
+    near_ones = groups[rest][:, None] == groups[rest][None]
+    queries = _stacked(fake.values())
+    repeats = nearest_defects(queries, others)
+    beside = nearest_defects(_stacked(unseen), others, near_ones if unseen is known else None)
+    count = min(len(queries), len(others))
+    own = _evenly(list(range(len(queries))), count), _evenly(list(range(len(others))), count)
+    within = [
+        nearest_defects(views[chosen], views[chosen], barred)
+        for views, chosen, barred in (
+            (queries, own[0], np.eye(count, dtype=bool)),
+            (others, own[1], near_ones[np.ix_(own[1], own[1])]),
+        )
+    ]
+    return Kind(
+        name, tuple(numbers), tuple(repeats), tuple(context.real.records[training[n]] for n in rest),
+        Closeness.of(repeats, beside), Closeness.of(*within), tuple(marked), odd_real, compared,
+    )  # fmt: skip
+
+
+def _traits(seen: Sequence[_Seen | None]) -> list[Floats]:
+    return [one.traits for one in seen if one is not None]
+
+
+def _stacked(seen: Iterable[_Seen | None]) -> Floats:
+    views = [one.view for one in seen if one is not None and one.view is not None]
+    return np.stack(views) if views else np.zeros((0, 2, VIEW, VIEW), np.float32)
+
+
+def _evenly(members: list, most: int = MOST) -> list:
+    """At most so many of them, evenly taken."""
+    if len(members) <= most:
+        return members
+    return [members[int(place)] for place in np.linspace(0, len(members) - 1, most).round()]

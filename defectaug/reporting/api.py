@@ -14,7 +14,7 @@ from defectaug.benchmark.api import default_settings, run_study
 from defectaug.benchmark.leakage import bundles_of
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import CONFIG, as_model
-from defectaug.errors import ConfigError, DataError
+from defectaug.errors import BundleError, ConfigError, DataError
 from defectaug.methods.base import GenerativeModel
 from defectaug.metrics.changes import (
     Counts,
@@ -31,9 +31,8 @@ from defectaug.metrics.context import ArrayCache, EvaluationContext, Stages, sil
 from defectaug.metrics.fidelity import fidelity, find_measures
 from defectaug.metrics.folders import refuse_overlap
 from defectaug.metrics.images import Log, white_level_of
-from defectaug.metrics.memorisation import memorisation
+from defectaug.metrics.memorisation import Neighbour, memorisation
 from defectaug.metrics.naming import NamingSettings, name_images
-from defectaug.metrics.neighbours import Neighbour
 from defectaug.nn.backbones import check_backbone, find_weights
 from defectaug.nn.weights import check as check_weights
 from defectaug.reporting.correctness import background_section, naming_section, restoration_section
@@ -181,8 +180,8 @@ def evaluate(
         found = [reader.synthetic(folder, index, originals) for folder in folders]
         sets = tuple(images.where(lambda record: record.synthetic) for images in found)
         named = [loaded.info.path] if loaded and (loaded.info.path / CONFIG).is_file() else []
+        bundles = bundles_of((record for images in sets for record in images.records), named)
         if test_folder is None:
-            bundles = bundles_of((record for images in sets for record in images.records), named)
             (index, originals), (test_index, tests) = reader.held_out(index, originals, bundles)
         else:
             test_index, tests = reader.real(test_folder)
@@ -203,9 +202,11 @@ def evaluate(
             score(one, images.where(lambda record: not record.synthetic), originals, known.images, sha)
             for one, images, known in zip(sets, found, changes, strict=True)
         )
+        lacking = any(not record.mask for record in context.defective(originals).records)
+        find = mask_finder(reader.store, painter or (_maker(bundles, device, tell) if lacking and sets else None))
         evaluation = _Evaluation(
             context, scores, changes, painter, devices.choose(device), pretrained, naming or NamingSettings(), planned,
-            mask_finder(reader.store, painter), control, named,
+            find, control, bundles,
         )  # fmt: skip
         settings = settings_of(
             command, parts=parts, real=real, synthetic=folders, test=test, masks=masks, weights=weights, model=sha,
@@ -258,8 +259,8 @@ class _Evaluation:
             for images, results in zip(context.synthetic, fidelity(context, measures, self.find), strict=True):
                 sections.append(fidelity_section(context, images, results, measures))
         if "memorisation" in parts:
-            found = memorisation(context, None, [one.images for one in self.changes])
-            sections += memorisation_sections(context, found, None)
+            found = memorisation(context, [one.images for one in self.changes], self.find)
+            sections += memorisation_sections(context, found)
             neighbours = found.neighbours
         if "correctness" in parts:
             sections += self._correctness(neighbours)
@@ -302,6 +303,18 @@ class _Evaluation:
             # The other parts are worth having where there is too little to train on
             return Section("Does it help a classifier?", warnings=[f"No study: {error}"])
         return study_section(result)
+
+
+def _maker(bundles: Sequence[Path], device: str, log: Log) -> DefectModel | None:
+    """The one model that made all images, to find the defects of real ones that bring no mask."""
+    if len(bundles) != 1:
+        return None
+    try:
+        model = as_model(bundles[0], device)
+    except BundleError as error:
+        log(f"{bundles[0]}: not used to find defects ({error})")
+        return None
+    return None if isinstance(model, GenerativeModel) else model
 
 
 def chosen_parts(only: Iterable[str], skip: Iterable[str]) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.distances import Interval
 from defectaug.metrics.images import ImageSet
 from defectaug.metrics.localisation import BLUR, MapScore, PixelCounts, restoration, scores_of
+from defectaug.metrics.memorisation import Neighbour
 from defectaug.metrics.naming import RELIABLE, CategoryNaming, Naming, NamingSettings, hits_of, skill
-from defectaug.metrics.neighbours import Neighbour
 from defectaug.reporting.sections import Finding, PictureRow, Pictures, Section, Table, Value
 
 GRID = 8  # images of a category in the real-against-synthetic grid

@@ -1,4 +1,4 @@
-"""What synthetic sets repeat of the real images, in words, tables and pictures."""
+"""What synthetic sets repeat of the real images, and which are like none, in words, tables and pictures."""
 
 from __future__ import annotations
 
@@ -6,275 +6,213 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-
-from defectaug.data.near_duplicates import NEAR_DUPLICATE, THUMBNAIL
-from defectaug.metrics.changes import repeats, shared
+from defectaug.data.near_duplicates import NEAR_DUPLICATE
 from defectaug.metrics.context import EvaluationContext
-from defectaug.metrics.features import FeatureCache
+from defectaug.metrics.copies import CHANCE, CLOSER
 from defectaug.metrics.images import ImageSet
-from defectaug.metrics.memorisation import SAME_DEFECT, Memorisation, MemorisationResult
-from defectaug.metrics.neighbours import NearDuplicates, Neighbour
+from defectaug.metrics.memorisation import ODD, Kind, Memorisation, MemorisationResult, NearDuplicates, Neighbour
 from defectaug.reporting.plots import histogram
 from defectaug.reporting.sections import Figure, Finding, PictureRow, Pictures, Section, Table, Value
 
 SHOWN = 12  # rows of pictures
-SAMPLE = 2  # of these of pairs between synthetic sets
+NOTE = (
+    "Each synthetic defect is laid over every training defect, turned, mirrored, scaled, bent and in its tone; closer: "
+    "share of pairs of a synthetic and an unseen real defect in which the synthetic one is the nearer to training (50 "
+    "% where they are alike). Among themselves: the same for the nearest other one of the set. From "
+    f"{100 * CLOSER:.0f} % on, and with a chance below {CHANCE} (Mann and Whitney's rank test), they count as "
+    "repeated. Like no real one: tone, contrast or grain lie outside of all real ones by more than these differ."
+)
 
 
-def memorisation_sections(
-    context: EvaluationContext, result: MemorisationResult, features: FeatureCache | None
-) -> list[Section]:
+def memorisation_sections(context: EvaluationContext, result: MemorisationResult) -> list[Section]:
     """A section for near-duplicates between the sets, and one for each synthetic set."""
-    sets = [_of_set(context, name, one, result.baseline, features)
-            for name, one in zip((one.name for one in context.synthetic), result.sets, strict=True)]  # fmt: skip
+    sets = [_of_set(context, one.name, found) for one, found in zip(context.synthetic, result.sets, strict=True)]
     return [_between(context.sets, result.pairs, len(context.synthetic)), *sets]
 
 
 def _between(sets: Sequence[ImageSet], pairs: Sequence[NearDuplicates], synthetic: int) -> Section:
-    """Near-duplicates, counted for each pair of sets; the last `synthetic` sets are synthetic."""
-    counts = Counter((pair.first[0], pair.second[0]) for pair in pairs)
-    rows: list[list[Value]] = []
-    for a, first in enumerate(sets):
-        rows.append([first.name, "itself", repeats(first.pixel_hashes), counts[a, a]])
-        for b, second in enumerate(sets[a + 1 :], a + 1):
-            same = shared(second.pixel_hashes, first.pixel_hashes)
-            rows.append([first.name, second.name, same, counts[a, b]])
+    """Near-duplicates, counted by where they lie; the last `synthetic` sets are synthetic."""
     real = len(sets) - synthetic  # the real and the held-out images come first
-    kinds = Counter(_kind(pair, real) for pair in pairs)
-    lines = [f"{_counted(kinds[0])} between synthetic and real images."] if synthetic else []
-    if real > 1:
-        lines.append(f"{_counted(kinds[1])} between the held-out images and those of {sets[0].name}.")
-    lines.append(f"{_counted(kinds[2])} within one set.")
-    if synthetic > 1:
-        why = " (sets that one model has made with one seed hold the same images)" if kinds[3] else ""
-        lines.append(f"{_counted(kinds[3])} between the synthetic sets{why}.")
-    note = (
-        f"Pairs of one product and defect whose images correlate by {NEAR_DUPLICATE} or more, shifts and mirrors "
-        "included, once the product's mean image and slow changes of brightness are taken away; where an image was "
-        "painted on, that place must be similar by itself."
-    )
-    columns = ["set", "and", "same pixels", "near-duplicate pairs"]
-    shown = _shown(sets, pairs, real)
+
+    def kind(pair: NearDuplicates) -> int:
+        first, second = pair.first[0], pair.second[0]
+        return 2 if first == second else 3 if first >= real else 1 if second < real else 0
+
+    kinds = Counter(map(kind, pairs))
+    names = ("between synthetic and real images", "between the held-out images and the others", "within one set",
+             "between the synthetic sets (those of one model and seed hold the same images)")  # fmt: skip
+    asked = (synthetic > 0, real > 1, True, synthetic > 1)
+    lines = [f"{_counted(kinds[n])} {name}." for n, name in enumerate(names) if asked[n]]
+    order = sorted(pairs, key=lambda pair: (kind(pair), -pair.similarity, pair.first, pair.second))
+    files = [[sets[k].records[n].path for k, n in (pair.first, pair.second)] for pair in order]
+    rows = [PictureRow(f"{a} and {b}", [a, b]) for a, b in files[:SHOWN]]
+    note = f"Images of one product and defect that correlate by {NEAR_DUPLICATE} or more, shifted and mirrored, too."
+    named = [
+        {"files": [str(path) for path in both], "likeness": pair.similarity}
+        for both, pair in zip(files, order, strict=True)
+    ]
     return Section(
         "Near-duplicates",
-        lines=lines,
-        tables=[Table("Within and between the sets", columns, rows, note)],
-        pictures=[Pictures("The most similar pairs", shown)] if shown else [],
-        numbers={"threshold": NEAR_DUPLICATE, "pairs": [_named_pair(sets, pair) for pair in pairs]},
+        lines,
+        pictures=[Pictures("The most similar pairs", rows, note)] if rows else [],
+        numbers={"threshold": NEAR_DUPLICATE, "pairs": named},
     )
-
-
-def _shown(sets: Sequence[ImageSet], pairs: Sequence[NearDuplicates], real: int) -> list[PictureRow]:
-    order = sorted(pairs, key=lambda pair: (_kind(pair, real), -pair.similarity, pair.first, pair.second))
-    # Two synthetic sets of one model and seed are the same images: no reason to show them all
-    chosen = [one for one in order if _kind(one, real) < 3][:SHOWN]
-    chosen += [one for one in order if _kind(one, real) == 3][:SAMPLE]
-    rows = []
-    for pair in chosen:
-        paths = [sets[k].records[n].path for k, n in (pair.first, pair.second)]
-        rows.append(PictureRow(f"{paths[0]} and {paths[1]}", paths, ["", f"similarity {pair.similarity:.2f}"]))
-    return rows
-
-
-def _kind(pair: NearDuplicates, real: int) -> int:
-    """Synthetic against real or held-out 0, real against held-out 1, within a set 2, between synthetic sets 3."""
-    first, second = pair.first[0], pair.second[0]
-    if first == second:
-        return 2
-    return 3 if first >= real else 1 if second < real else 0
 
 
 def _counted(count: int) -> str:
     return f"{count:,} pair{'s' * (count != 1)} of near-duplicates" if count else "No near-duplicates"
 
 
-def _named_pair(sets: Sequence[ImageSet], pair: NearDuplicates) -> dict[str, object]:
-    names = [str(sets[k].records[n].path) for k, n in (pair.first, pair.second)]
-    return {"files": names, "likeness": pair.similarity}
-
-
-def _of_set(
-    context: EvaluationContext, name: str, found: Memorisation, baseline: list[float], features: FeatureCache | None
-) -> Section:
+def _of_set(context: EvaluationContext, name: str, found: Memorisation) -> Section:
     title = f"Memorisation: {name}"
     if not len(found.images):
         return Section(title, lines=[f"{name} holds no defect images."])
-    similarities = {"synthetic": [one.defective.similarity for one in found.neighbours], "real": baseline}
-    held_out = "held-out real to real" if context.test else "real to another real, near-duplicates apart"
+    against = accusations(found, context.normal)
+    total = f"{len(found.images):,}"
+    good = f"No copies of real images, no repeated and no odd defects found among its {total} defect images."
+    tables = [_table(found)] if found.kinds else []
     return Section(
         title,
-        lines=_lines(found, name),
+        lines=against or [good],
         warnings=_warnings(found),
-        tables=[_table(found, baseline)],
-        figures=_figures(context, found, similarities, held_out, features),
+        tables=tables,
+        figures=[_figure(one) for one in found.kinds if one.to_training.real],
         pictures=[_pictures(context, found)],
-        numbers={
-            "images": len(found.images),
-            "exact": found.exact,
-            "copies": found.copies,
-            "unchanged": found.unchanged,
-            "same_defect": found.same_defect,
-            "by_reference": found.by_reference,
-            "same_defect_real": found.same_defect_real,
-            "twins_within": found.duplicates_within,
-            "threshold": NEAR_DUPLICATE,
-            "same defect threshold": SAME_DEFECT,
-            "yardstick": "held-out images" if context.test else "real images, near-duplicates apart",
-            "real likeness": baseline,
-            "feature distances": found.distances,
-            "neighbours": [_named(context, found, n) for n in range(len(found.images))],
-        },
-        findings=_findings(found, name),
-        method=[
-            (
-                "copies and near-duplicates",
-                f"correlation of {NEAR_DUPLICATE} or more, images of {THUMBNAIL} x {THUMBNAIL} pixels",
-            ),
-            ("baseline of the neighbours", held_out),
-        ],
+        numbers=_numbers(context, found),
+        findings=[Finding(name, line, "against") for line in against] or [Finding(name, good, "for")],
+        method=[("copies", NOTE)],
     )
 
 
-def _figures(
-    context: EvaluationContext,
-    found: Memorisation,
-    similarities: dict[str, list[float]],
-    held_out: str,
-    features: FeatureCache | None,
-) -> list[Figure]:
-    def named(values: dict[str, list[float]]) -> dict[str, Sequence[float]]:
-        return {"synthetic to real": values["synthetic"], held_out: values["real"]}
-
-    figures = [
-        Figure(
-            f"How similar the nearest defective image of {context.real.name} is",
-            partial(
-                histogram,
-                named(similarities),
-                x_label="similarity (correlation), 1 for a copy",
-                mark=(NEAR_DUPLICATE, "copies from here on"),
-            ),
-            "Memorised images would lie farther to the right than real ones do.",
-        )
-    ]
-    if found.distances is not None and features is not None:
-        label = f"Euclidean distance of features ({features.extractor.name})"
-        figures.append(
-            Figure(
-                f"How far from the nearest defective image of {context.real.name}",
-                partial(histogram, named(found.distances), x_label=label),
-                "Memorised images would lie farther to the left than real ones do.",
-            )
-        )
-    return figures
-
-
-def _findings(found: Memorisation, name: str) -> list[Finding]:
-    total = len(found.images)
-    findings = [Finding(name, line, "against") for line in _accusations(found, name)]
-    findings = findings or [Finding(name, f"No copies of real images among its defect images ({total:,}).", "for")]
-    return findings + ([Finding(name, _repeated(found))] if found.same_defect else [])
-
-
-def _accusations(found: Memorisation, name: str) -> list[str]:
-    of, lines = f"of {len(found.images)} defect images of {name}", []
+def accusations(found: Memorisation, normal: str) -> list[str]:
+    """What speaks against a set, the worst first."""
+    total, lines = len(found.images), []
     if found.copies:
-        lines.append(f"MEMORISED: {found.copies} {of} are copies of real defective images, exact or nearly so.")
+        lines.append(f"MEMORISED: {found.copies} of {total} defect images are copies of real ones, exact or nearly so.")
     if found.unchanged:
-        lines.append(f"WRONG DEFECT: {found.unchanged} {of} are normal images without a visible change.")
+        lines.append(f"WRONG DEFECT: {found.unchanged} of {total} defect images are unchanged normal ones.")
+    asked = f" ({found.by_reference} follow the reference they were made after)" if found.by_reference else ""
+    for one in found.kinds:
+        count, share = len(one.numbers), 100 * one.to_training.test[0]
+        if one.to_training.accuses:
+            lines.append(
+                f"REPEATED: the defects '{one.defect}' are training defects, moved, turned, bent or in another tone: "
+                f"of {count} compared they are closer to these than unseen real ones in {share:.0f} % of pairs{asked}."
+            )
+        share = 100 * one.to_each_other.test[0]
+        if one.to_each_other.accuses:
+            lines.append(
+                f"ALL ALIKE: the defects '{one.defect}' repeat one another: of {count} compared the nearest is closer "
+                f"than among real ones in {share:.0f} % of pairs."
+            )
+        if one.is_odd:
+            trait = Counter(trait for _, trait in one.odd).most_common(1)[0][0]
+            lines.append(
+                f"UNLIKE REAL ONES: {len(one.odd)} of {one.compared[0]} images of '{one.defect}' have a {trait} that "
+                f"no real one has ({one.odd_real} of {one.compared[1]} unseen real ones do)."
+            )
     return lines
-
-
-def _lines(found: Memorisation, name: str) -> list[str]:
-    lines = _accusations(found, name)
-    lines = lines or [f"None of the {len(found.images)} defect images of {name} is a copy of a real one."]
-    return lines + ([_repeated(found)] if found.repeated is not None else [])
-
-
-def _repeated(found: Memorisation) -> str:
-    same, total = found.same_defect or 0, len(found.images)
-    asked = f" ({found.by_reference} of them of the reference they were made after)" if found.by_reference else ""
-    beside = ""
-    if found.same_defect_real is not None:
-        beside = f"; of the real defects {100 * found.same_defect_real:.0f} % repeat another one so"
-    return (
-        f"{same} of {total} ({100 * same / total:.0f} %) repeat the shape and grey levels of a real defect on another "
-        f"background{asked}{beside}."
-    )
 
 
 def _warnings(found: Memorisation) -> list[str]:
     warnings = []
-    unknown = sum(one.normal < 0 for one in found.neighbours)
-    if unknown:
+    if unknown := sum(one.normal < 0 for one in found.neighbours):
         warnings.append(
             f"{unknown} of {len(found.images)} images do not tell what they were painted on, nor does a normal image "
             "show it; they are compared as whole images."
         )
-    if found.repeated is None:
-        warnings.append(
-            "Whether a defect repeats a real one on another background is not known: that needs masks of the real and "
-            "of the synthetic defects."
-        )
+    for one in found.kinds:
+        if not one.numbers:
+            warnings.append(
+                f"Whether defects '{one.defect}' repeat real ones elsewhere is not known: that needs masks of the real "
+                "and of the synthetic defects (--masks DIR), or the model that finds them (--model DIR)."
+            )
+        elif one.to_training.test[1] == 1.0 and one.to_training.test[0] != one.to_training.test[0]:
+            warnings.append(f"Whether defects '{one.defect}' repeat real ones cannot be known from so few.")
     return warnings
 
 
-def _table(found: Memorisation, baseline: list[float]) -> Table:
-    rows: list[list[Value]] = []
-    for category, numbers in found.images.categories.items():
-        near = [found.neighbours[n] for n in numbers]
-        similarities = [one.defective.similarity for one in near if one.defective.number >= 0]
-        copies, unchanged = sum(one.is_copy for one in near), sum(one.unchanged for one in near)
-        rows.append([str(category), len(numbers), copies, unchanged, *_middle_and_end(similarities)])
-    copies = sum(value >= NEAR_DUPLICATE for value in baseline)
-    rows.append(["real, as baseline", len(baseline), copies, None, *_middle_and_end(baseline)])
-    columns = ["category", "images", "copies", "unchanged normals", "median similarity", "highest similarity"]
-    note = (
-        "Similarity: correlation with the nearest real defective image of the product, the lower of that of the whole "
-        f"images and that of the place painted on; 1 for a copy, copies from {NEAR_DUPLICATE} on. Unchanged normals: "
-        "no difference from a normal image can be seen. Baseline: the similarity of real defective images to one "
-        "another."
-    )
-    return Table("Nearest real defective images", columns, rows, note)
+def _table(found: Memorisation) -> Table:
+    rows: list[list[Value]] = [
+        [
+            one.defect, len(one.numbers), len(one.to_training.real),
+            *(100 * part.test[0] if part.real else None for part in (one.to_training, one.to_each_other)),
+            len(one.odd), one.odd_real,
+        ]
+        for one in found.kinds
+    ]  # fmt: skip
+    columns = ["defect", "synthetic", "unseen real", "closer to training (%)", "closer among themselves (%)",
+               "like no real one", "real ones so"]  # fmt: skip
+    return Table("Do the defects repeat those of training, or one another?", columns, rows, NOTE)
 
 
-def _middle_and_end(values: list[float]) -> list[Value]:
-    return [float(np.median(values)), float(max(values))] if values else [None, None]
+def _figure(kind: Kind) -> Figure:
+    series = {"synthetic to training": kind.to_training.synthetic, "unseen real to training": kind.to_training.real}
+    label = "similarity to the nearest training defect, 1 for a copy"
+    title = f"How closely defects '{kind.defect}' repeat training ones"
+    return Figure(title, partial(histogram, series, x_label=label), "Copies lie farther to the right than real ones.")
 
 
-def _named(context: EvaluationContext, found: Memorisation, number: int) -> dict[str, object]:
-    real, one = context.real.records, found.neighbours[number]
-    known = one.defective.number >= 0
+def _numbers(context: EvaluationContext, found: Memorisation) -> dict[str, object]:
+    real = context.real.records
+
+    def named(number: int, one: Neighbour) -> dict[str, object]:
+        known = one.defective.number >= 0
+        return {
+            "file": str(found.images.records[number].path),
+            "nearest defective": str(real[one.defective.number].path) if known else None,
+            "likeness": one.defective.similarity if known else None,
+            "painted on": str(real[one.normal].path) if one.normal >= 0 else None,
+            "unchanged": one.unchanged,
+        }
+
+    kinds = {
+        one.defect: {
+            "compared": len(one.numbers),
+            "closer to training": one.to_training.test,
+            "closer among themselves": one.to_each_other.test,
+            "similarities": one.to_training,
+            "odd": len(one.odd),
+            "odd real": one.odd_real,
+            "repeated": one.to_training.accuses,
+            "alike": one.to_each_other.accuses,
+            "unlike": one.is_odd,
+        }
+        for one in found.kinds
+    }
     return {
-        "file": str(found.images.records[number].path),
-        "nearest defective": str(real[one.defective.number].path) if known else None,
-        "likeness": one.defective.similarity if known else None,
-        "painted on": str(real[one.normal].path) if one.normal >= 0 else None,
-        "unchanged": one.unchanged,
+        "images": len(found.images),
+        "exact": found.exact,
+        "copies": found.copies,
+        "unchanged": found.unchanged,
+        "by_reference": found.by_reference,
+        "twins_within": found.duplicates_within,
+        "threshold": NEAR_DUPLICATE,
+        "yardstick": "held-out images" if context.test else "real images, near-duplicates apart",
+        "odd threshold": ODD,
+        "defects": kinds,
+        "neighbours": [named(n, one) for n, one in enumerate(found.neighbours)],
     }
 
 
 def _pictures(context: EvaluationContext, found: Memorisation) -> Pictures:
     """The synthetic images that are most similar to a real defective one, beside it and what they were painted on."""
-    records, near = found.images.records, found.neighbours
-    order = sorted(range(len(near)), key=lambda n: (-near[n].defective.similarity, records[n].path))
-    rows = [_picture_row(context, found, n, near[n]) for n in order[:SHOWN]]
-    note = (
-        f"The {len(rows)} of {len(near)} synthetic images that are most similar to a real defective one, each beside "
-        "it and beside the normal image that it was painted on, where that is known. See whether the defect is the "
-        "same."
-    )
-    return Pictures("Nearest neighbours, the most similar first", rows, note)
-
-
-def _picture_row(context: EvaluationContext, found: Memorisation, number: int, one: Neighbour) -> PictureRow:
-    record, real = found.images.records[number], context.real.records
-    images, labels = [record.path], ["synthetic"]
-    if one.defective.number >= 0:
-        images.append(real[one.defective.number].path)
-        labels.append(f"nearest real, similarity {one.defective.similarity:.2f}")
-    if one.normal >= 0:
-        images.append(real[one.normal].path)
-        labels.append("painted on this" + (", no change to be seen" if one.unchanged else ""))
-    return PictureRow(f"{record.category}: {record.path.name}", images, labels)
+    records, near, real = found.images.records, found.neighbours, context.real.records
+    closest: dict[int, tuple[float, object]] = {n: (one.defective.similarity, None) for n, one in enumerate(near)}
+    beside = {n: real[one.defective.number].path for n, one in enumerate(near) if one.defective.number >= 0}
+    for kind in found.kinds:
+        for n, repeat in zip(kind.numbers, kind.repeats, strict=True):
+            if repeat.number >= 0 and not near[n].is_copy:
+                closest[n], beside[n] = (repeat.similarity, kind), kind.training[repeat.number].path
+    order = sorted(closest, key=lambda n: (-closest[n][0], records[n].path))[:SHOWN]
+    rows = []
+    for n in order:
+        images, labels = [records[n].path], ["synthetic"]
+        if n in beside:
+            images.append(beside[n])
+            labels.append(f"nearest real, similarity {closest[n][0]:.2f}")
+        if near[n].normal >= 0:
+            images.append(real[near[n].normal].path)
+            labels.append("painted on this" + (", no change to be seen" if near[n].unchanged else ""))
+        rows.append(PictureRow(f"{records[n].category}: {records[n].path.name}", images, labels))
+    return Pictures("The closest to training", rows, "See whether the defect is the same.")

@@ -18,8 +18,8 @@ KINDS = {
     "cutout": "CutOut on top of the traditional ones",
     "mixup": "MixUp on top of the traditional ones",
 }
-SPEAKS: dict[str, Literal["for", "against", "neither"]] = {
-    "helps": "for", "hurts": "against", "no difference shown": "neither",
+SPEAKS: dict[str, Literal["for", "against", "neither", "unknown"]] = {
+    "helps": "for", "hurts": "against", "no difference shown": "neither", "cannot be known": "unknown",
 }  # fmt: skip
 
 
@@ -83,7 +83,10 @@ def _difference(difference: Difference) -> str:
         why = "one seed" if difference.runs == 1 else f"the same with all {difference.runs} seeds"
         return f"difference {100 * difference.mean:.2f} percentage points ({why}: no interval)"
     mean, low, high = interval_digits(*(100 * value for value in (difference.mean, *difference.ends)))
-    return f"difference {mean} percentage points, 95 % interval {low} to {high}, over {difference.runs} seeds"
+    others = [f"{name}" for name in difference.spans if name != difference.over]
+    narrower = f", wider than over {' and '.join(others)}" if others else ""
+    over = f"{difference.runs} seeds" if difference.over == "seeds" else difference.over
+    return f"difference {mean} percentage points, 95 % interval {low} to {high}, over {over}{narrower}"
 
 
 def _hurts_from(result: StudyResult, synthetic: str) -> str | None:
@@ -127,6 +130,12 @@ def _warnings(result: StudyResult) -> list[str]:
         found.append(
             f"The classifier ({result.settings.classifier}) was trained {result.weights['origin']}, not from ImageNet "
             "weights as in the paper: error rates are not the paper's."
+        )
+    known = any("generators" in one.spans for c in result.comparisons for one in c.differences.values())
+    if result.comparisons and not known:
+        found.append(
+            "How far another training of the generator would change the result is in no interval; the sets of three "
+            "models of one recipe, evaluated together, tell."
         )
     for name, reasons in result.left_out.items():
         found += [f"{name}: {count:,} synthetic images left out, {why}" for why, count in reasons.items()]

@@ -20,7 +20,10 @@ def verdicts(names: Sequence[str], sections: Sequence[Section]) -> list[Section]
 
 def _verdict(name: str, findings: Sequence[Finding]) -> Section:
     word, sentence = _words(findings)
-    lines = [f"{word}: {sentence}"]
+    heads = [one.text.split(":")[0] for one in findings if one.speaks == "against"]
+    wrong = ", ".join(dict.fromkeys(head for head in heads if head.isupper()))
+    named = f" ({wrong})" if wrong else ""
+    lines = [f"{word}{named}: {sentence}"]
     if conditions := [one.text for one in findings if one.speaks == "condition"]:
         lines = [f"CONDITIONAL: {'; '.join(conditions)}. Apart from that: {lines[0]}"]
     shown = [one for one in findings if one.speaks != "condition"]
@@ -28,7 +31,11 @@ def _verdict(name: str, findings: Sequence[Finding]) -> Section:
     return Section(
         f"Verdict on {name}",
         lines=[*lines, *(one.text for one in shown)],
-        numbers={"verdict": lines[0].split(":")[0].lower(), "otherwise": word.lower(), "findings": list(findings)},
+        numbers={
+            "verdict": "conditional" if conditions else word.lower(),
+            "otherwise": word.lower(),
+            "findings": list(findings),
+        },
         is_verdict=True,
     )
 
@@ -48,6 +55,10 @@ def _words(findings: Sequence[Finding]) -> tuple[str, str]:
         if flawed:
             return "USE WITH CARE", "the images lower a classifier's error, but see what speaks against them."
         return "USE", "the images lower a classifier's error, and nothing was found that speaks against them."
+    if "unknown" in deciding:
+        what = "there are too few test images to tell whether the images help; keep more away from training"
+        more = "; something is wrong with the images, too." if flawed else "."
+        return "CANNOT KNOW", f"{what} (train --holdout), or name some (--test DIR){more}"
     what = "no effect on a classifier's error is shown, neither for the better nor for the worse"
     if flawed:
         return "LOOK BEFORE USE", f"{what}, and something is wrong with the images, see below."

@@ -89,7 +89,11 @@ def test_of_two_models_the_images_that_neither_has_seen(real: Path, tmp_path: Pa
     study = next(section.numbers for section in result.sections if "splits" in section.numbers)
     assert sorted(study["splits"]["test"]) == sorted(HELD[:6])
     sets.append(made(tmp_path / "three", bundle(tmp_path / "mthree", real), None, 7))
-    verdicts = [section.lines[0] for section in evaluate(real, *sets).sections if section.is_verdict]
+    result = evaluate(real, *sets)
+    verdicts = [section.lines[0] for section in result.sections if section.is_verdict]
+    study = next(section.numbers for section in result.sections if "splits" in section.numbers)
+    spans = [one["differences"]["all"]["spans"] for one in study["comparisons"]]
+    assert [set(one) for one in spans] == [{"seeds", "test images", "generators"}] * 3
     assert [line.startswith("CONDITIONAL") for line in verdicts] == [True] * 3  # there is no image that all left out
 
 

@@ -229,6 +229,7 @@ def test_verdicts_come_first_on_a_page_and_last_on_a_terminal() -> None:
         ([Finding("s", "helps not", "neither", decides=True)], "NO GAIN SHOWN"),
         ([Finding("s", "helps not", "neither", decides=True), Finding("s", "copies", "against")], "LOOK BEFORE USE"),
         ([Finding("s", "hurts", "against", decides=True), Finding("s", "no copy", "for")], "DO NOT USE"),
+        ([Finding("s", "few", "unknown", decides=True)], "CANNOT KNOW"),
         ([Finding("s", "no copy", "for")], "NOT DECIDED"),
         ([Finding("s", "copies", "against"), Finding("s", "near", "neither")], "LOOK BEFORE USE"),
     ],
