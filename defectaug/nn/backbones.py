@@ -47,7 +47,7 @@ class FrozenLite(nn.Module):
 
     def train(self, mode: bool = True) -> FrozenLite:
         """Stays in evaluation mode: batch statistics are those of ImageNet."""
-        return super().train(False)
+        return super().train(False) if self.training else self  # a step of the linear layer takes less than setting it
 
     @torch.no_grad()
     def levels(self, images: Tensor) -> list[Tensor]:
