@@ -33,8 +33,8 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all that the study leaves")
     made.add_argument("--slim", action="store_true", help="for two CPU cores; the default without a GPU")
     made.add_argument("--full", action="store_true", help="the paper's size, for a GPU; the default with one")
-    made.add_argument("--classifier", metavar="NAME", help="small, resnet18, resnet50 or another of torchvision's")
-    made.add_argument("--weights", metavar="FILE|DIR|none", help="weights that a torchvision classifier starts with")
+    made.add_argument("--classifier", metavar="NAME", help="efficientnet-lite1, small, or torchvision's or timm's")
+    made.add_argument("--weights", metavar="FILE|DIR|none", help="weights that the classifier starts with")
     made.add_argument("--steps", type=int, metavar="N", help="steps of each training of a classifier")
     made.add_argument("--image-size", type=int, metavar="S", help="side that images are squeezed to (default 128)")
     made.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each kind (default 5)")
@@ -229,15 +229,15 @@ def needs_model(options: argparse.Namespace) -> Path:
 
 def study(
     real: DataIndex, sets: Mapping[str, Sequence[Path]], settings: StudySettings, test: DataIndex,
-    options: argparse.Namespace, models: Sequence[Path] = (),
+    options: argparse.Namespace, models: Sequence[Path] = (), control: Any = None,
 ) -> Any:  # fmt: skip
-    """`run_study` with progress; finished trainings are kept in OUT/cache."""
+    """`run_study` with progress; finished trainings are kept in OUT/cache. `control` gives masks of real defects."""
     from defectaug.benchmark.api import run_study
 
     with Progress("study", unit="step") as progress:
         return run_study(
             real, sets, settings,
-            test=test, cache=options.out / "cache", models=models, progress=progress, log=progress.log,
+            test=test, cache=options.out / "cache", models=models, control=control, progress=progress, log=progress.log,
         )  # fmt: skip
 
 

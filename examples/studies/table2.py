@@ -2,8 +2,10 @@
 
     python examples/studies/table2.py DATA --model models/demo --out studies/demo [--test DIR] [--slim|--full]
            [--synthetic NAME=DIR ...] [--augmentations none,traditional,cutmix,cutout,mixup] [--sweep 0.5,1,2,4]
+           [--control]
 
 --synthetic adds another tool's folder under a name. --sweep also tries so many synthetic images per real defective one.
+--control adds training defects, cut out by their masks or by the model's, and pasted on normal images.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from defectaug.errors import ConfigError
 
 def table2(options: argparse.Namespace) -> None:
     """Trains and writes the table."""
+    from defectaug.bundle import load_model
+    from defectaug.metrics.changes import mask_finder
+    from defectaug.metrics.images import ImageStore
     from defectaug.reporting.study import difference_table, error_table, image_table, sentences
 
     if options.model is None and not options.synthetic:
@@ -34,7 +39,12 @@ def table2(options: argparse.Namespace) -> None:
     sets = dict(named(entry) for entry in options.synthetic)
     if options.model is not None:
         sets[options.model.resolve().name] = common.synthetic(options.model, real, options)
-    result = common.study(real, sets, settings, test, options, [options.model] if options.model else [])
+    find = None
+    if options.control:
+        painter = None if options.model is None else load_model(options.model, options.device)
+        find = mask_finder(ImageStore(), painter)  # type: ignore[arg-type]
+    models = [options.model] if options.model else []
+    result = common.study(real, sets, settings, test, options, models, find)
     lines = [*result.warnings, *sentences(result), *result.notes]
     tables = [error_table(result), difference_table(result), image_table(result)]
     title = "Methods of augmentation (Table 2)"
@@ -54,4 +64,5 @@ if __name__ == "__main__":
     parser.add_argument("--synthetic", action="append", default=[], metavar="NAME=DIR")
     parser.add_argument("--augmentations", metavar="A,B,...")
     parser.add_argument("--sweep", metavar="X,Y,...")
+    parser.add_argument("--control", action="store_true")
     common.main(table2, parser.parse_args())
