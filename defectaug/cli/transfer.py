@@ -19,6 +19,12 @@ _MASK = option(
     "Write the mask of the defect, too; a folder where several images are made.", metavar="FILE", panel=OUTPUT_PANEL
 )
 _STYLES = option("Keep REF's shape and draw K styles.", default="REF's own style", least=1, metavar="K")
+_REGION = option(
+    "What of SRC a defect may cover: none: all; auto: the product, not what surrounds it; or masks, as of synthesize.",
+    default="none", metavar="auto|none|DIR",
+)  # fmt: skip
+_STRENGTH = option("Factors on the defect's contrast, drawn from this range.", default="1:1", metavar="LO:HI")
+_SIZE = option("Factors on the defect's sides, drawn from this range.", default="1:1", metavar="LO:HI")
 _OVERWRITE = flag("Replace the images of these names.", "--overwrite", panel=OUTPUT_PANEL)
 
 
@@ -37,8 +43,11 @@ def transfer(
     out: Annotated[Path | None, _OUT] = None,
     mask: Annotated[Path | None, _MASK] = None,
     n_styles: Annotated[int | None, _STYLES] = None,
+    region: Annotated[str | None, _REGION] = None,
+    strength: Annotated[str | None, _STRENGTH] = None,
+    size: Annotated[str | None, _SIZE] = None,
     overwrite: Annotated[bool, _OVERWRITE] = False,
-    seed: Annotated[int, option("Seed of the styles.", metavar="N")] = 0,
+    seed: Annotated[int, option("Seed of styles and factors.", metavar="N")] = 0,
     device: Device = None,
     debug: Debug = False,
 ) -> None:

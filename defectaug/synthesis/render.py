@@ -201,7 +201,7 @@ class Renderer:
         regions = np.ones((len(batch), 1, side, side), np.float32)
         for row, (draft, apart) in enumerate(zip(batch, free, strict=True)):
             if draft.region is not None:
-                regions[row, 0] = _seen_region(draft.region, draft.view, side)
+                regions[row, 0] = seen_region(draft.region, draft.view, side)
             if apart is not None:
                 regions[row, 0] *= apart
         device = self._model.device
@@ -285,7 +285,7 @@ class _Finish:
         return Rendered(
             item=self.task.item,
             image=compose(view.native, change, view.white),
-            mask=mask if draft.region is None else mask & _resized(draft.region, view.native.size),
+            mask=mask if draft.region is None else mask & resized_mask(draft.region, view.native.size),
             source=draft.source,
             reference=parts[0].reference,
             window=view.window if self.info.framing == "crop" else None,
@@ -300,21 +300,22 @@ class _Finish:
         draft, view = self.draft, self.draft.view
         change = view.change(part.delta, part.native)
         if draft.region is not None:
-            change[~_resized(draft.region, view.native.size)] = 0
+            change[~resized_mask(draft.region, view.native.size)] = 0
         if part.free is not None:
-            view.window.cut(change)[~_resized(part.free, view.window.size)] = 0
+            view.window.cut(change)[~resized_mask(part.free, view.window.size)] = 0
         return change
 
 
-def _resized(mask: Bools, size: tuple[int, int]) -> Bools:
+def resized_mask(mask: Bools, size: tuple[int, int]) -> Bools:
+    """A mask (H, W) at another size."""
     return mask if mask.shape == size else resize_float(mask, size) > 0.5
 
 
-def _seen_region(region: Bools, view: View, side: int) -> Bools:
+def seen_region(region: Bools, view: View, side: int) -> Bools:
     """The part of a region, a mask over the whole image, that the model sees: (side, side)."""
     if view.window.size == view.native.size:
-        return _resized(region, (side, side))
-    return _resized(view.window.cut(_resized(region, view.native.size)), (side, side))
+        return resized_mask(region, (side, side))
+    return resized_mask(view.window.cut(resized_mask(region, view.native.size)), (side, side))
 
 
 def reference_view(native: NativeImage, sample: Sample, model: DefectModel, seed: int) -> View:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from defectaug.bundle import as_model
-from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, DataError, OutputError
 from defectaug.io import windows
 from defectaug.io.files import expanded, nfc, real
@@ -29,8 +30,11 @@ from defectaug.methods.native import (
     view_of,
     white_level,
 )
+from defectaug.methods.placement import Placement, paint_placed
+from defectaug.synthesis.control.options import Control, Factors
+from defectaug.synthesis.control.regions import Regions, choose_regions
 from defectaug.synthesis.plan import derive_seed
-from defectaug.synthesis.render import CLOSE, class_indices, reference_view
+from defectaug.synthesis.render import CLOSE, class_indices, reference_view, resized_mask, seen_region
 from defectaug.synthesis.sources import known_name, unfit
 from defectaug.synthesis.transfer_jobs import Job, plan_jobs, refuse_existing
 from defectaug.synthesis.transfer_journal import UnfinishedTransfer
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 Log = Callable[[str], None]
+Bools = NDArray[np.bool_]
+FREE = Control("none")
 MOST_STYLES = 10_000
 BATCH = 16  # styles a pass, which bounds the memory
 logger = logging.getLogger("defectaug")
@@ -56,6 +62,7 @@ class TransferSettings:
     defect: str | None = None
     n_styles: int | None = None
     seed: int = 0
+    control: Control = FREE
 
     def __post_init__(self) -> None:
         if self.n_styles is not None and not 1 <= self.n_styles <= MOST_STYLES:
@@ -70,9 +77,21 @@ class TransferSettings:
         if self.defect is None:
             return self
         defect = known_name("--defect", self.defect, model.info.defects, f"model {model.info.name}")
-        if defect == model.info.normal and self.n_styles is not None:
-            raise ConfigError(f"--n-styles {self.n_styles}: --defect {defect} restores the image, which has no style")
-        return TransferSettings(defect, self.n_styles, self.seed)
+        given = self.control.wish if self.n_styles is None else f"--n-styles {self.n_styles}"
+        if defect == model.info.normal and given:
+            raise ConfigError(f"{given}: --defect {defect} restores the image, and paints nothing that could have one")
+        return replace(self, defect=defect)
+
+    def factors(self, job: Job, count: int) -> list[tuple[float, float]]:
+        """Strength and size of each of the images of a job."""
+        names = job.source.path.name, job.reference.path.name
+        return [
+            (
+                self.control.strength.draw(derive_seed("strength", self.seed, *names, k)),
+                self.control.size.draw(derive_seed("size", self.seed, *names, k)),
+            )
+            for k in range(count)
+        ]
 
     def style_seeds(self) -> list[int] | None:
         """A seed for each style; None for the reference's own style."""
@@ -88,6 +107,9 @@ def transfer(
     out: str | Path | None = None,
     mask: str | Path | None = None,
     n_styles: int | None = None,
+    region: str | Path = "none",
+    strength: Factors = "1:1",
+    size: Factors = "1:1",
     overwrite: bool = False,
     seed: int = 0,
     device: str = "auto",
@@ -105,8 +127,11 @@ def transfer(
         out: file (PNG) or folder; None for `SRC__REF.png` here, for folders in `out/transfer`.
         mask: file (or folder, where several images are made) for the defect masks, 8 bit, 255 = defect.
         n_styles: keep REF's shape, draw this many styles, and write an image of each (`_style00`, ...).
+        region: what of SRC a defect may cover, as of `synthesize`; "auto" finds the product in the images of SRC.
+        strength: factors on the contrast of the defect, drawn from LO:HI; 1 = as REF shows it.
+        size: the same for its sides.
         overwrite: replace files of these names; SRC and REF never.
-        seed: of the styles.
+        seed: of styles and factors.
         device: "auto", "cpu", "cuda" or "cuda:N"; not used where `model` is loaded already.
         progress: called with (pairs done, pairs in all).
         log: takes lines for the user; None sends them to the logger "defectaug".
@@ -118,10 +143,10 @@ def transfer(
         ConfigError: an unknown defect, a reference that shows none, a model whose method has no references, options
             that do not go together.
         BundleError: no model, or a damaged one.
-        DataError: an image that cannot be read or is smaller than the model's.
+        DataError: an image that cannot be read or is smaller than the model's, or a region mask that does not fit.
         OutputError: a file is there already, or cannot be written.
     """
-    asked = TransferSettings(defect, n_styles, seed)
+    asked = TransferSettings(defect, n_styles, seed, Control.of(region, strength, size, 1, "all"))
     log = log or logger.info
     jobs = plan_jobs(Path(src), Path(ref), _path(out), _path(mask), n_styles)
     target = jobs[0].images[0].parent
@@ -138,9 +163,12 @@ def transfer(
     for job in jobs:
         if reason := unfit(job.source.path, info.image_size if info.framing == "whole" else None):
             raise DataError(reason)
+    root = Path(src) if Path(src).is_dir() else Path(src).parent
+    regions = choose_regions(asked.control.region, {"": [job.source for job in jobs]}, root, log)
     left: Sequence[Job] = jobs
     if journal is not None:
         settings = {"model": info.weights_sha256, "defect": asked.defect, "n_styles": n_styles, "seed": seed}
+        settings |= {name: str(value) for name, value in vars(asked.control).items()}
         request = settings | {"overwrite": overwrite, "jobs": [job.names() for job in jobs]}
         if journal.was(request) and not overwrite:
             left = [job for job in jobs if not job.is_done()]
@@ -152,7 +180,7 @@ def transfer(
         for job in left:
             if progress:
                 progress(done, len(jobs))
-            _run(job, loaded, asked, log)
+            _run(job, loaded, asked, regions, log)
             done += 1
     except KeyboardInterrupt:
         if journal is not None:
@@ -169,13 +197,13 @@ def _path(value: str | Path | None) -> Path | None:
     return None if value is None else expanded(value)
 
 
-def _run(job: Job, model: DefectModel, asked: TransferSettings, log: Log) -> None:
+def _run(job: Job, model: DefectModel, asked: TransferSettings, regions: Regions, log: Log) -> None:
     native = read_image(job.source.path)
     changes: Iterator[Floats]
     if asked.defect == model.info.normal:
         changes = iter([restoration_change(native, model)])
     else:
-        changes = _changes(native, job.reference, model, asked, log)
+        changes = _changes(native, job, regions.of(job.source, native), model, asked, log)
     white = white_level(native, model.info.white)
     for k, change in enumerate(changes):
         if job.masks:
@@ -184,30 +212,44 @@ def _run(job: Job, model: DefectModel, asked: TransferSettings, log: Log) -> Non
 
 
 def _changes(
-    native: NativeImage, reference: Sample, model: DefectModel, asked: TransferSettings, log: Log
+    native: NativeImage, job: Job, region: Bools | None, model: DefectModel, asked: TransferSettings, log: Log
 ) -> Iterator[Floats]:
     """What the reference's defect changes of the source: one change, or one a style."""
+    reference = job.reference
     shown = reference_view(read_image(reference.path), reference, model, derive_seed("reference"))
     defect = asked.defect or _defect_of(reference.path, shown, model, log)
     source = _view_like(native, shown, model)
     seeds = asked.style_seeds()
+    factors = asked.factors(job, 1 if seeds is None else len(seeds))
     with torch.inference_mode():
         defects = class_indices([defect], model)
         codes = model.reference_codes(stack([shown.pixels], model), defects, [shown.at_most(CLOSE)])
     if seeds is None:
-        yield from _painted(source, codes, model)
+        yield from _painted(source, codes, region, factors, model)
         return
     for start in range(0, len(seeds), BATCH):
         some = seeds[start : start + BATCH]
         with torch.inference_mode():
             styled = model.with_style(codes[torch.zeros(len(some), dtype=torch.long)], some)
-        yield from _painted(source, styled, model)
+        yield from _painted(source, styled, region, factors[start : start + BATCH], model)
 
 
-def _painted(source: View, codes: Codes, model: DefectModel) -> Iterator[Floats]:
+def _painted(
+    source: View, codes: Codes, region: Bools | None, factors: Sequence[tuple[float, float]], model: DefectModel
+) -> Iterator[Floats]:
+    side, count = model.info.image_size, len(codes)
+    seen = np.ones((side, side), bool) if region is None else seen_region(region, source, side)
+    wishes = Placement(
+        torch.from_numpy(seen.astype(np.float32)).expand(count, 1, -1, -1).to(model.device),
+        *torch.tensor(factors, device=model.device).unbind(1),
+    )
     with torch.inference_mode():
-        painted = model.paint(stack([source.pixels] * len(codes), model), codes)
-    return map(source.change, to_numpy(painted.delta), painted.changes())
+        features = model.source_features(stack([source.pixels] * count, model))
+        painted = paint_placed(model, features, codes, wishes)
+    for change in map(source.change, to_numpy(painted.delta), painted.changes()):
+        if region is not None:
+            change[~resized_mask(region, source.native.size)] = 0
+        yield change
 
 
 def _view_like(native: NativeImage, shown: View, model: DefectModel) -> View:

@@ -118,3 +118,19 @@ def test_transfer_of_crops_takes_the_place_over(root: Path, pair: tuple[Path, Pa
     centre = 18 * 60 / 48, 24 * 80 / 64  # of the reference's square, on the source
     assert abs(rows.mean() - centre[0]) < 5
     assert abs(columns.mean() - centre[1]) < 5
+
+
+def test_place_strength_and_size_of_a_transfer(model: FakeModel, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    def change(name: str, **options: object) -> np.ndarray:
+        transfer(*pair, model=model, out=tmp_path / name, **options)
+        return np.asarray(Image.open(tmp_path / name)).astype(int) - np.asarray(Image.open(pair[0]))
+
+    plain, weak, small = change("plain.png"), change("weak.png", strength="0.5"), change("small.png", size="0.5:0.5")
+    assert weak.max() / plain.max() == pytest.approx(0.5, abs=0.03)
+    assert (small > small.max() / 2).sum() / (plain > plain.max() / 2).sum() == pytest.approx(0.25, abs=0.08)
+    allowed = np.zeros(plain.shape, np.uint8)
+    allowed[:, plain.any(0).nonzero()[0].mean().astype(int) :] = 255
+    within = change("within.png", region=save(tmp_path / "allowed.png", allowed))
+    assert ((within != 0) == ((plain != 0) & (allowed > 0))).all() and within.any()
+    with pytest.raises(ConfigError, match=r"--size 2:2: --defect normal restores"):
+        transfer(*pair, model=model, out=tmp_path / "x.png", defect="normal", size=2)

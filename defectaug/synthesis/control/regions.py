@@ -101,7 +101,7 @@ def _surroundings(product: str, samples: Sequence[Sample], log: Log) -> Surround
         if found is None
         else f"surroundings cover {found.share:.0%} of its images, defects stay off them (--region none lifts that)"
     )
-    log(f"{product}: {told}")
+    log(f"{product or 'SRC'}: {told}")
     return found
 
 
