@@ -76,9 +76,12 @@ def filter_leaks(
     known = {category for part in (real.train, real.test, real.validation) for category in part.categories}
     fitting = [record for record in records if record.category in known]
     images = decode(fitting, form, log)
-    holdout = _Holdout(real, form)
+    holdout = _Holdout((real.validation, real.test, real.excluded), real, form)
+    tests = _Holdout((real.test,), real, form)
     copies = [digest in holdout.digests for digest in images.digests]
     leaks = [not copy and holdout.made(record) for copy, record in zip(copies, images.records, strict=True)]
+    pairs = zip(images.digests, images.records, strict=True)
+    tainted = sum(digest in tests.digests or tests.made(record) for digest, record in pairs)
     images = images.where(not (copy or leak) for copy, leak in zip(copies, leaks, strict=True))
     reasons = {
         "of a product and defect that the real images lack": len(records) - len(fitting),
@@ -90,7 +93,7 @@ def filter_leaks(
         why = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds no synthetic image"
         raise DataError(f"{roots[0]}: no image that may be trained on ({why})")
     bundles = bundles_of(records, models)
-    leak = _leak(images, sum(copies) + sum(leaks), real, index, form, bundles)
+    leak = _leak(images, tainted, real, index, form, bundles)
     return SyntheticSet(name, images, left_out, leak, _recipe(bundles_of(records)))
 
 
@@ -108,8 +111,7 @@ def _recipe(bundles: Sequence[Path]) -> str | None:
 class _Holdout:
     """The real images that training must not see, by path, by content, and by the last parts of their paths."""
 
-    def __init__(self, real: Partition, form: Form) -> None:
-        parts = (real.validation, real.test, real.excluded)
+    def __init__(self, parts: Sequence[Decoded], real: Partition, form: Form) -> None:
         paths = [record.path for part in parts for record in part.records]
         self.digests = {digest for part in parts for digest in part.digests}
         self._form = form
@@ -152,8 +154,8 @@ def _leak(
         return f"{'; '.join(seen)}; {ours}"
     if tainted:
         return (
-            f"{tainted} of {tainted + len(images)} images show or were made from held-out real ones; these were left "
-            f"out, but the others may be of the same origin; {ours}"
+            f"{tainted} of the images show or were made from test images; these were left out, but what made the "
+            f"others may have seen them, too; {ours}"
         )
     if models or not real.own_test:
         return None

@@ -44,7 +44,7 @@ from defectaug.reporting.output import check_outputs, only_run, settings_of, wri
 from defectaug.reporting.sections import Section, as_json, plain
 from defectaug.reporting.study import study_section
 from defectaug.reporting.terminal import WIDTH, as_text
-from defectaug.reporting.verdict import verdicts
+from defectaug.reporting.verdict import strip, verdicts
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
@@ -267,7 +267,8 @@ class _Evaluation:
         if self.study is not None:
             sections.append(self._study(self.study, alone=len(parts) == 1))
         if len(parts) > 1:  # one part alone tells by itself what it has found
-            sections += verdicts([one.name for one in context.synthetic], sections)
+            strips = {one.name: strip(context.real, one, context.normal) for one in context.synthetic}
+            sections += verdicts(list(strips), sections, strips)
         return sections
 
     def _correctness(self, neighbours: Sequence[Sequence[Neighbour]]) -> Iterator[Section]:

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from defectaug.reporting.sections import Finding, Section
+from defectaug.metrics.images import ImageSet
+from defectaug.reporting.sections import Finding, PictureRow, Pictures, Section
+
+STRIP = 7  # images of a row in the strip of a verdict
 
 
-def verdicts(names: Sequence[str], sections: Sequence[Section]) -> list[Section]:
+def verdicts(
+    names: Sequence[str], sections: Sequence[Section], strips: Mapping[str, Pictures] | None = None
+) -> list[Section]:
     """A section for each set that is found something of.
 
     Args:
         names: of the sets.
         sections: of all parts.
+        strips: pictures of each set.
     """
     found = [finding for section in sections for finding in section.findings]
-    return [_verdict(name, some) for name in names if (some := [one for one in found if one.about == name])]
+    about = {name: [one for one in found if one.about == name] for name in names}
+    return [_verdict(name, some, (strips or {}).get(name)) for name, some in about.items() if some]
 
 
-def _verdict(name: str, findings: Sequence[Finding]) -> Section:
+def strip(real: ImageSet, synthetic: ImageSet, normal: str) -> Pictures:
+    """Synthetic defects, and real ones of the same categories above them, the categories in turn."""
+    rows: list[list[tuple[str, Path]]] = [[], []]
+    shared = [one for one in synthetic.categories if one in real.categories and one.defect != normal]
+    for turn in range(STRIP):
+        for category in shared[: STRIP - len(rows[0])] if len(rows[0]) < STRIP else ():
+            for row, images in zip(rows, (real, synthetic), strict=True):
+                members = images.categories[category]
+                place = members[round(turn * (len(members) - 1) / max(STRIP - 1, 1))]
+                row.append((str(category), images.records[place].path))
+    captions = ("real", "synthetic")
+    pictures = [
+        PictureRow(caption, [path for _, path in row], [name for name, _ in row])
+        for caption, row in zip(captions, rows, strict=True)
+        if row
+    ]
+    return Pictures("", pictures)
+
+
+def _verdict(name: str, findings: Sequence[Finding], pictures: Pictures | None) -> Section:
     word, sentence = _words(findings)
     heads = [one.text.split(":")[0] for one in findings if one.speaks == "against"]
     wrong = ", ".join(dict.fromkeys(head for head in heads if head.isupper()))
@@ -31,6 +58,7 @@ def _verdict(name: str, findings: Sequence[Finding]) -> Section:
     return Section(
         f"Verdict on {name}",
         lines=[*lines, *(one.text for one in shown)],
+        pictures=[pictures] if pictures and pictures.rows else [],
         numbers={
             "verdict": "conditional" if conditions else word.lower(),
             "otherwise": word.lower(),

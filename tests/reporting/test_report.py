@@ -221,6 +221,16 @@ def test_verdicts_come_first_on_a_page_and_last_on_a_terminal() -> None:
     assert "\n- It helps." in text
 
 
+def test_a_strip_of_images_stands_before_what_a_verdict_rests_on(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    found = Section("Copies", lines=["None at all."], findings=[Finding("set", "None is a copy.", "for")])
+    strip = Pictures("", [PictureRow("synthetic", [tmp_path / "a.png"], ["A/spot"])])
+    page = as_html("page", [found, *verdicts(["set"], [found], {"set": strip})], [])
+    texts = ("NOT DECIDED: ", "A/spot", "None is a copy.", "What it rests on", "None at all.")
+    order = [page.index(text) for text in texts]
+    assert order == sorted(order)
+
+
 @pytest.mark.parametrize(
     ("findings", "word"),
     [
