@@ -21,6 +21,7 @@ from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, OutputError
 from defectaug.reporting.sections import Table, plain, show
 
+SIDE, GAP = 128, 4  # pixels of a picture's images
 RECORD = ".defectaug-run.json"  # lies in a folder whose synthesis is not finished
 
 
@@ -121,9 +122,9 @@ def link(index: DataIndex, root: Path) -> Path:
         defect = "normal" if sample.defect == index.normal else sample.defect
         folder = root / sample.product / defect
         folder.mkdir(parents=True, exist_ok=True)
-        _link(sample.path, folder / f"{name}{sample.path.suffix}")
+        link_file(sample.path, folder / f"{name}{sample.path.suffix}")
         if sample.mask is not None:
-            _link(sample.mask, folder / f"{name}_mask{sample.mask.suffix}")
+            link_file(sample.mask, folder / f"{name}_mask{sample.mask.suffix}")
     return root
 
 
@@ -260,6 +261,24 @@ def write(name: str, options: argparse.Namespace, title: str, lines: Sequence[st
     print(content, end="")
 
 
+def picture(rows: Sequence[Sequence[Path | None]], file: Path) -> Path:
+    """Rows of images as one picture; None leaves a place white."""
+    from PIL import Image
+
+    step = SIDE + GAP
+    grid = Image.new("RGB", (len(rows[0]) * step - GAP, len(rows) * step - GAP), "white")
+    modes = set()
+    for y, row in enumerate(rows):
+        for x, path in enumerate(row):
+            if path is not None:
+                with Image.open(path) as image:
+                    modes.add(image.mode)
+                    shown = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+                    grid.paste(shown, (x * step, y * step))
+    (grid.convert("L") if modes == {"L"} else grid).save(file, optimize=True)
+    return file
+
+
 def markdown(table: Table) -> str:
     """A table in Markdown."""
     rows = [list(table.columns), ["---"] * len(table.columns), *([show(value) for value in row] for row in table.rows)]
@@ -286,7 +305,8 @@ def few(index: DataIndex, product: str, count: int, seed: int) -> DataIndex:
     return index.where(lambda s: s.product != product or s.defect == index.normal or s in kept)
 
 
-def _link(source: Path, target: Path) -> None:
+def link_file(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the file system has none; nothing where the target is there."""
     if target.exists():
         return
     try:

@@ -20,6 +20,7 @@ from typing import Any
 import common
 
 from defectaug.data.index import DataIndex
+from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError
 from defectaug.reporting.api import EvaluationResult
 from defectaug.reporting.fidelity import Fidelity
@@ -33,7 +34,6 @@ STEPS = {
     "e": "+ anchor and noise",
 }
 SLIM = Path(__file__).with_name("slim.yaml")
-SIDE, GAP = 128, 4  # pixels of the picture
 
 
 def figure3(options: argparse.Namespace) -> None:
@@ -72,39 +72,39 @@ def figure3(options: argparse.Namespace) -> None:
 
 def draw(models: Mapping[str, Path], defect: str, test: DataIndex, options: argparse.Namespace) -> Path:
     """OUT/figure3.png: a column a pair of test images, rows of source, reference and every model."""
-    from PIL import Image
+    sources, references = pairs_of(test, [defect], options.columns)
+    rows = [transferred(model, str(place), sources, references, options) for place, model in enumerate(models.values())]
+    return common.picture([sources, [one.path for one in references], *rows], options.out / "figure3.png")
 
+
+def pairs_of(index: DataIndex, defects: Sequence[str], count: int) -> tuple[list[Path], list[Sample]]:
+    """Normal images, and for each an image of the defects in turn, mostly of another product."""
+    sources = [one.path for one in spread_over(index, index.normal, count)]
+    each = [spread_over(index, defect, count) for defect in defects]
+    references = [each[n % len(each)][n // len(each)] for n in range(count)]
+    return sources, references[1:] + references[:1]
+
+
+def transferred(
+    model: Path, name: str, sources: Sequence[Path], references: Sequence[Sample], options: argparse.Namespace
+) -> list[Path]:
+    """What a model makes of the pairs: files of OUT/pairs."""
     import defectaug
 
-    sources = spread_over(test, test.normal, options.columns)
-    references = spread_over(test, defect, options.columns)
-    references = references[1:] + references[:1]  # mostly of another product than the source
-    pairs = list(zip(sources, references, strict=False))
-    rows: list[list[Path]] = [list(row) for row in zip(*pairs, strict=True)]
-    for place, model in enumerate(models.values()):
-        painter = defectaug.load_model(model, options.device)
-        folder = options.out / "pairs" / f"{place}-{painter.info.weights_sha256[:8]}-{defect}"
-        row = [folder / f"{number}.png" for number in range(len(pairs))]
-        for (source, reference), file in zip(pairs, row, strict=True):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            defectaug.transfer(source, reference, model=painter, defect=defect, out=file, overwrite=True)
-        rows.append(row)
-    step = SIDE + GAP
-    grid = Image.new("RGB", (len(pairs) * step - GAP, len(rows) * step - GAP), "white")
-    modes = set()
-    for y, row in enumerate(rows):
-        for x, path in enumerate(row):
-            with Image.open(path) as image:
-                modes.add(image.mode)
-                grid.paste(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC), (x * step, y * step))
-    (grid.convert("L") if modes == {"L"} else grid).save(options.out / "figure3.png", optimize=True)
-    return options.out / "figure3.png"
+    painter = defectaug.load_model(model, options.device)
+    folder = options.out / "pairs" / f"{name}-{painter.info.weights_sha256[:8]}"
+    row = [folder / f"{number}-{reference.defect}.png" for number, reference in enumerate(references)]
+    for source, reference, file in zip(sources, references, row, strict=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        asked = {"model": painter, "defect": reference.defect, "out": file, "overwrite": True}
+        defectaug.transfer(source, reference.path, **asked)
+    return row
 
 
-def spread_over(index: DataIndex, defect: str, count: int) -> list[Path]:
+def spread_over(index: DataIndex, defect: str, count: int) -> list[Sample]:
     """Images of a class, of the products in turn."""
     found = [samples for product in index.products if (samples := index.category(product, defect))]
-    return [found[n % len(found)][n // len(found) % len(found[n % len(found)])].path for n in range(count)]
+    return [found[n % len(found)][n // len(found) % len(found[n % len(found)])] for n in range(count)]
 
 
 def summary(result: EvaluationResult, made: Mapping[str, Sequence[Path]]) -> Table:

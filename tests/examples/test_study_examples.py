@@ -118,7 +118,7 @@ def test_a_model_that_was_trained_otherwise_is_not_taken(tmp_path: Path) -> None
 
 def test_pairs_of_figure_3_are_of_all_products(tmp_path: Path) -> None:
     index = index_folder(folder(tmp_path / "real", REAL))
-    places = [path.relative_to(index.root).as_posix() for path in figure3.spread_over(index, "spot", 5)]
+    places = [one.path.relative_to(index.root).as_posix() for one in figure3.spread_over(index, "spot", 5)]
     assert places == ["A/spot/000.png", "B/spot/000.png", "A/spot/001.png", "B/spot/001.png", "A/spot/002.png"]
 
 
