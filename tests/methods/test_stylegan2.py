@@ -106,6 +106,19 @@ def test_truncation_0_gives_the_mean_image_of_each_class(model: StyleGAN2) -> No
     assert not torch.allclose(wild[0], wild[1], atol=1e-3)
 
 
+def test_pixels_beside_each_other_stay_so_through_all_levels() -> None:
+    """Two by two pixels that coarse features make are enlarged as an image is, not each by itself."""
+    torch.manual_seed(0)
+    synthesis = StyleGAN2(config().network, 3, 2).generator.synthesis.requires_grad_(False)
+    for to_image in synthesis.to_image:
+        to_image.bias.zero_()
+        to_image.conv.conv.weight.zero_()
+    synthesis.to_image[0].bias.copy_(torch.tensor([1.0, 0, 0, 0]))
+    noise = synthesis.draw_noise(1, torch.Generator())
+    image = synthesis(torch.zeros(1, synthesis.layers, 8), noise)[0, 0]
+    assert image.shape == (SIZE, SIZE) and float((image[:, 1:] - image[:, :-1]).abs().max()) <= 0.5
+
+
 def test_an_image_depends_on_its_own_seed_alone(model: StyleGAN2) -> None:
     both = model.images(torch.tensor([1, 4]), [7, 8], 0.7)
     torch.testing.assert_close(both[1:], model.images(torch.tensor([4]), [8], 0.7))

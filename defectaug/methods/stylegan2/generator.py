@@ -68,12 +68,13 @@ class ToImage(nn.Module):
 
     def __init__(self, c_in: int, channels: int, style_dim: int, fold: int) -> None:
         super().__init__()
+        self.fold = fold
         self.conv = ModulatedConv(c_in, channels * fold**2, 1, style_dim)
         unfold_evenly(self.conv.conv.weight, fold)
         self.bias = nn.Parameter(torch.zeros(channels * fold**2))
 
     def forward(self, h: Tensor, w: Tensor) -> Tensor:
-        return self.conv(h, self.conv.style(w)).float() + self.bias[:, None, None]
+        return F.pixel_shuffle(self.conv(h, self.conv.style(w)).float() + self.bias[:, None, None], self.fold)
 
 
 class Synthesis(nn.Module):
@@ -88,7 +89,7 @@ class Synthesis(nn.Module):
     def __init__(self, net: NetworkConfig) -> None:
         super().__init__()
         widths, style = net.generator_widths[::-1], net.style_dim  # from coarse to fine
-        self.fold, self.base = net.fold, net.image_size // net.fold // 2 ** (len(widths) - 1)
+        self.base = net.image_size // net.fold // 2 ** (len(widths) - 1)
         self.layers = 2 * len(widths) - 1
         self.constant = nn.Parameter(torch.randn(1, widths[0], self.base, self.base))
         self.first = StyledConv(widths[0], widths[0], style)
@@ -109,7 +110,7 @@ class Synthesis(nn.Module):
             layer = 2 * level + 1
             h = block(h, w[:, layer : layer + 2], noise[layer : layer + 2])
             image = doubled(image) + self.to_image[level + 1](h, w[:, layer + 1])
-        return F.pixel_shuffle(image, self.fold)
+        return image
 
 
 class Generator(nn.Module):
