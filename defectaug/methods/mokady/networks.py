@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from defectaug.config.schema import NetworkConfig
 from defectaug.nn.branches import BranchedConv1x1
 
+THIN = -2.0  # bias of the mask's logits at the start: 0.12 everywhere
 GROUPS = 4  # of normalisation, a statistic of single images
 
 
@@ -83,6 +84,9 @@ class Decoders(nn.Module):
         widths = [net.encoder_widths[-1] + net.code_channels, *net.generator_widths[::-1][1:]]
         self.normal_decoder = doubling(widths, net.channels)
         self.defect_decoder = doubling(widths, net.channels + 1)
+        out = self.defect_decoder[-1]
+        assert isinstance(out, nn.ConvTranspose2d) and out.bias is not None
+        nn.init.constant_(out.bias[-1:], THIN)
 
     def absent(self, common: Tensor) -> Tensor:
         """The separate code of no defect: zeros."""
