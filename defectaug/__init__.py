@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from defectaug.bundle import load_model
     from defectaug.reporting.api import evaluate
     from defectaug.synthesis.api import synthesize
+    from defectaug.synthesis.augment import DefectAugment
     from defectaug.synthesis.transfer import transfer
     from defectaug.training.api import train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "load_model", "synthesize", "train", "transfer"]
+__all__ = ["DefectAugment", "__version__", "evaluate", "load_model", "synthesize", "train", "transfer"]
 
 _HOMES = {
     "train": "defectaug.training.api",
     "synthesize": "defectaug.synthesis.api",
+    "DefectAugment": "defectaug.synthesis.augment",
     "transfer": "defectaug.synthesis.transfer",
     "evaluate": "defectaug.reporting.api",
     "load_model": "defectaug.bundle",

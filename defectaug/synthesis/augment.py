@@ -1,0 +1,232 @@
+"""`defectaug.DefectAugment`: paints defects on normal images within a training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import get_worker_info
+from torchvision import tv_tensors
+
+from defectaug.bundle import find_bundle, load_model, read_config
+from defectaug.errors import ConfigError
+from defectaug.io import windows
+from defectaug.io.images import NativeImage, quantise
+from defectaug.io.masks import VISIBLE, defect_mask
+from defectaug.methods.base import painting
+from defectaug.methods.native import Floats, compose, seen_size, stack, to_numpy, view_of
+from defectaug.synthesis.plan import derive_seed
+from defectaug.synthesis.sources import known_name
+
+if TYPE_CHECKING:
+    from defectaug.methods.base import DefectModel
+
+MOST_TRIES = 5  # of codes that show nothing, or another defect, before an image stays normal
+_SEEDS = 1 << 62
+
+
+class Augmented(NamedTuple):
+    """What becomes of a normal image.
+
+    Attributes:
+        image: of the type, shape and depth that came in.
+        label: number of its class in `DefectAugment.classes`; 0, the normal class, where nothing was painted.
+        mask: (H, W), where the defect is: bool for arrays, else `torchvision.tv_tensors.Mask` of 0 and 1.
+    """
+
+    image: Any
+    label: int
+    mask: Any
+
+
+class DefectAugment:
+    """Turns normal images into defective ones with a probability: `image, label, mask = augment(image)`.
+
+    Takes arrays (H, W) or (H, W, 3) of uint8 or uint16, PIL images, and tensors (C, H, W) of uint8 or float in [0, 1].
+    It can stand in `torchvision.transforms.v2.Compose`, where what follows treats image and mask alike. What is drawn
+    depends on `seed` and on the order of calls; in a worker of a `DataLoader` also on that worker's seed, so that
+    workers and epochs differ, and `torch.manual_seed` makes them come again. The model is loaded on first use, in each
+    process: a pickle carries its folder alone.
+
+    Args:
+        model: folder or name of a model; None for the only or newest one under `./models`.
+        p: probability of a defect.
+        product: product that the images show, where a call does not say; None where the model knows one product
+            alone, or to leave it open.
+        defects: names of the defects to paint, one as likely as another; None for all that the model knows.
+        seed: of all random choices.
+        device: "cpu", "cuda" or "cuda:N"; workers of a `DataLoader` need "cpu", or the start method "spawn".
+
+    Raises:
+        ConfigError: a probability that cannot be, an unknown product or defect; on first use, a model that paints on no
+            image.
+        BundleError: no model, or a damaged one.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        p: float = 0.5,
+        *,
+        product: str | None = None,
+        defects: Sequence[str] | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        if not 0 <= p <= 1:
+            raise ConfigError(f"p is {p}: must be a probability, from 0 to 1")
+        self.folder = find_bundle(model).absolute()
+        self.p, self.seed, self.device = p, seed, device
+        _, data = read_config(self.folder)
+        self.classes, self.products = data.defects, data.products
+        where, known = f"model {self.folder.name}", data.defects[1:]
+        chosen = known if defects is None else [known_name("defects", name, known, where) for name in defects]
+        if not chosen:
+            raise ConfigError("defects: is empty; name some, or None for all")
+        self._defects = [data.defects.index(name) for name in chosen]
+        self._product = self._number(product)
+        self._model: DefectModel | None = None
+        self._generator: torch.Generator | None = None
+        self._worker: int | None = None
+
+    def __call__(self, image: Any, product: str | None = None) -> Augmented:
+        """The image, with a defect or as it is, its class and its mask.
+
+        Args:
+            image: a normal image.
+            product: what it shows, where it is another than that of all.
+
+        Raises:
+            TypeError: an image of a kind that is not known.
+        """
+        kind = _kind_of(image)
+        native = kind.native(image)
+        random = self._random()
+        if float(torch.rand((), generator=random)) >= self.p:
+            return Augmented(image, 0, kind.mask(np.zeros(native.size, bool)))
+        label = self._defects[int(torch.randint(len(self._defects), (), generator=random))]
+        seed = int(torch.randint(_SEEDS, (), generator=random))
+        change = self._change(native, label, seed, self._product if product is None else self._number(product))
+        if change is None:
+            return Augmented(image, 0, kind.mask(np.zeros(native.size, bool)))
+        mask = defect_mask(change, seen_size(self._loaded().info))
+        return Augmented(kind.changed(image, native, change), label, kind.mask(mask))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_model": None, "_generator": None, "_worker": None}
+
+    def __repr__(self) -> str:
+        return f"DefectAugment({self.folder.name!r}, p={self.p})"
+
+    def _change(self, native: NativeImage, label: int, seed: int, product: int) -> Floats | None:
+        """What a defect adds to the whole image, as a fraction of white; None where none could be shown."""
+        model = self._loaded()
+        info = model.info
+        window = windows.whole(native.size)
+        if info.framing == "crop":
+            window = windows.random_square(native.size, info.image_size, derive_seed(seed, "window"))
+        view = view_of(native, window, info)
+        numbers = torch.tensor([label], device=model.device), torch.tensor([product], device=model.device)
+        with torch.inference_mode():
+            source = model.source_features(stack([view.pixels], model))
+            for attempt in range(MOST_TRIES):
+                codes = model.latent_codes(numbers[0], [derive_seed(seed, attempt)], numbers[1])
+                painted = model.paint_on(source, codes)
+                if bool(model.shows(painted.image, numbers[0])[0]):
+                    change = view.change(to_numpy(painted.delta)[0], painted.changes()[0])
+                    if np.abs(change).max() >= VISIBLE:
+                        return change
+        return None
+
+    def _loaded(self) -> DefectModel:
+        if self._model is None:
+            self._model = painting(load_model(self.folder, self.device), "DefectAugment")
+        return self._model
+
+    def _random(self) -> torch.Generator:
+        """A stream of random numbers of this process alone."""
+        worker = get_worker_info()
+        key = None if worker is None else worker.seed
+        if self._generator is None or key != self._worker:
+            start = derive_seed(self.seed, "main" if key is None else key)
+            self._generator, self._worker = torch.Generator().manual_seed(start), key
+        return self._generator
+
+    def _number(self, product: str | None) -> int:
+        """Number of a product, -1 where it is left open."""
+        if product is None:
+            return 0 if len(self.products) == 1 else -1
+        return self.products.index(known_name("product", product, self.products, f"model {self.folder.name}"))
+
+
+class _Kind(Protocol):
+    """How a kind of image comes in and goes out."""
+
+    def native(self, image: Any) -> NativeImage: ...
+
+    def changed(self, image: Any, native: NativeImage, change: Floats) -> Any: ...
+
+    def mask(self, mask: NDArray[np.bool_]) -> Any: ...
+
+
+def _kind_of(image: Any) -> _Kind:
+    if isinstance(image, np.ndarray):
+        return _Array()
+    if isinstance(image, Image.Image):
+        return _Pil()
+    if isinstance(image, torch.Tensor):
+        return _Tensor()
+    raise TypeError(f"{type(image).__name__}: is no image; give an array, a tensor or a PIL image")
+
+
+class _Array:
+    def native(self, image: Any) -> NativeImage:
+        shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+        if not shaped or image.dtype not in (np.uint8, np.uint16):
+            raise TypeError(f"array {image.shape} of {image.dtype}: give (H, W) or (H, W, 3) of uint8 or uint16")
+        return NativeImage(image)
+
+    def changed(self, image: Any, native: NativeImage, change: Floats) -> Any:
+        return compose(native, change, native.white).pixels
+
+    def mask(self, mask: NDArray[np.bool_]) -> Any:
+        return mask
+
+
+class _Pil:
+    def native(self, image: Any) -> NativeImage:
+        if image.mode not in ("L", "RGB"):
+            raise TypeError(f"PIL image of mode {image.mode}: convert it to L or RGB")
+        return NativeImage(np.asarray(image))
+
+    def changed(self, image: Any, native: NativeImage, change: Floats) -> Any:
+        return Image.fromarray(compose(native, change, native.white).pixels)
+
+    def mask(self, mask: NDArray[np.bool_]) -> Any:
+        return tv_tensors.Mask(torch.from_numpy(mask.astype(np.uint8)))
+
+
+class _Tensor(_Pil):
+    def native(self, image: Any) -> NativeImage:
+        fits = image.ndim == 3 and image.shape[0] in (1, 3)
+        if not fits or not (image.dtype == torch.uint8 or image.is_floating_point()):
+            shape = tuple(image.shape)
+            raise TypeError(f"tensor {shape} of {image.dtype}: give (1 or 3, H, W) of uint8, or float from 0 to 1")
+        pixels = image.detach().cpu().permute(1, 2, 0).numpy()
+        pixels = pixels if pixels.dtype == np.uint8 else quantise(pixels.astype(np.float32), np.uint8)
+        return NativeImage(np.ascontiguousarray(pixels if len(image) == 3 else pixels[..., 0]))
+
+    def changed(self, image: Any, native: NativeImage, change: Floats) -> Any:
+        if image.dtype == torch.uint8:
+            added = torch.from_numpy(compose(native, change, native.white).pixels)
+        else:  # what came in is finer than what the network sees
+            added = torch.from_numpy(change).to(image.dtype)
+        planes = added[None] if added.ndim == 2 else added.permute(2, 0, 1)
+        planes = planes.to(image.device)
+        result = planes if image.dtype == torch.uint8 else (image.as_subclass(torch.Tensor) + planes).clamp(0, 1)
+        return tv_tensors.wrap(result, like=image) if isinstance(image, tv_tensors.TVTensor) else result

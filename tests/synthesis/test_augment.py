@@ -1,0 +1,147 @@
+"""Defects painted within a training loop, by the bundle that ships."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from defectaug import DefectAugment
+from defectaug.errors import BundleError, ConfigError
+from defectaug.io.images import as_channels
+
+HERE = Path(__file__).parents[2]
+MODEL = HERE / "models/demo"
+NORMAL = sorted((HERE / "examples/demo/data/A/normal").glob("*.png"))[:6]
+
+
+@pytest.fixture(scope="module")
+def arrays() -> list[np.ndarray]:
+    return [np.asarray(Image.open(path)) for path in NORMAL]
+
+
+def test_a_normal_image_goes_in_and_image_class_and_mask_come_out(arrays: list[np.ndarray]) -> None:
+    augment = DefectAugment(MODEL, p=1, product="A")
+    assert augment.classes == ("normal", "scratch", "spot")
+    labels = set()
+    for pixels in arrays:
+        before = pixels.copy()
+        image, label, mask = augment(pixels)
+        assert (image.shape, image.dtype, mask.shape, mask.dtype) == (pixels.shape, np.uint8, pixels.shape, bool)
+        assert (pixels == before).all()
+        change = np.abs(image.astype(int) - pixels)
+        assert 0 < mask.mean() < 0.3
+        assert change[mask].mean() > 5 * change[~mask].mean()
+        labels.add(label)
+    assert labels == {1, 2}
+
+
+def test_probability_and_classes_are_heeded(arrays: list[np.ndarray]) -> None:
+    never = DefectAugment(MODEL, p=0)
+    image, label, mask = never(arrays[0])
+    assert (image is arrays[0], label, mask.any()) == (True, 0, False)
+    assert {DefectAugment(MODEL, p=1, defects=["spot"])(pixels).label for pixels in arrays[:3]} == {2}
+    sometimes = DefectAugment(MODEL, p=0.5)
+    assert {sometimes(arrays[0]).label > 0 for _ in range(12)} == {True, False}
+
+
+def test_the_same_seed_paints_the_same_also_after_pickling(arrays: list[np.ndarray]) -> None:
+    first, other = DefectAugment(MODEL, p=1, seed=3), DefectAugment(MODEL, p=1, seed=4)
+    first(arrays[0])
+    again = pickle.loads(pickle.dumps(first))
+    assert len(pickle.dumps(first)) < 2000
+    assert again._model is None
+    one, two, three = (augment(arrays[0]).image for augment in (again, DefectAugment(MODEL, p=1, seed=3), other))
+    assert (one == two).all()
+    assert (one != three).any()
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_all_kinds_of_images_get_the_same_defect(colour: bool, arrays: list[np.ndarray]) -> None:
+    pixels = np.dstack([arrays[0]] * 3) if colour else arrays[0]
+    planes = torch.from_numpy(pixels.copy()).permute(2, 0, 1) if colour else torch.from_numpy(pixels.copy())[None]
+
+    def augmented(image: object) -> tuple:
+        return DefectAugment(MODEL, p=1, seed=1)(image)
+
+    image, label, mask = augmented(pixels)
+    pil = augmented(Image.fromarray(pixels))
+    assert isinstance(pil[0], Image.Image) and (np.asarray(pil[0]) == image).all()
+    tensor = augmented(planes)
+    assert tensor[0].shape == planes.shape and tensor[0].dtype == torch.uint8
+    assert (as_channels(tensor[0].permute(1, 2, 0).numpy().squeeze(), 3) == as_channels(image, 3)).all()
+    floats = augmented(tv_tensors.Image(planes.float() / 255))
+    assert isinstance(floats[0], tv_tensors.Image)
+    assert float((floats[0] * 255 - tensor[0]).abs().max()) <= 0.51
+    deep = augmented(pixels.astype(np.uint16) * 257) if not colour else (image, label, mask)
+    assert deep[0].dtype == (np.uint8 if colour else np.uint16)
+    for other in (pil, tensor, floats):
+        assert other[1] == label
+        assert isinstance(other[2], tv_tensors.Mask) and (other[2].numpy().astype(bool) == mask).all()
+
+
+def test_it_stands_in_a_chain_of_torchvision(arrays: list[np.ndarray]) -> None:
+    chain = v2.Compose(
+        [v2.ToImage(), DefectAugment(MODEL, p=1, product="A"), v2.RandomHorizontalFlip(p=1), v2.Resize((64, 64))]
+    )
+    image, label, mask = chain(Image.open(NORMAL[0]))
+    assert (tuple(image.shape), tuple(mask.shape)) == ((1, 64, 64), (64, 64))
+    assert label in (1, 2) and mask.any()
+
+
+class Images(Dataset):
+    def __init__(self, arrays: list[np.ndarray]) -> None:
+        self.arrays, self.augment = arrays * 2, DefectAugment(MODEL, p=1, product="A")
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image, label, _ = self.augment(self.arrays[index])
+        return torch.from_numpy(image), label
+
+
+def test_workers_and_epochs_differ_and_come_again(arrays: list[np.ndarray]) -> None:
+    def epochs() -> list[torch.Tensor]:
+        loader = DataLoader(
+            Images(arrays), batch_size=3, num_workers=2, generator=torch.Generator().manual_seed(5)
+        )
+        return [torch.cat([images for images, _ in loader]) for _ in range(2)]
+
+    first, second = epochs()
+    assert len(first) == 12
+    assert (first != second).flatten(1).any(1).all()  # another defect on the same image
+    assert (first[:6] != first[6:]).flatten(1).any(1).all()
+    assert all((one == two).all() for one, two in zip((first, second), epochs(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"p": 1.5}, "p is 1.5"),
+        ({"product": "Z"}, "product Z: not in model demo"),
+        ({"defects": ["dent"]}, "defects dent: not in model demo"),
+        ({"defects": []}, "defects: is empty"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict, error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
+        DefectAugment(MODEL, **options)
+
+
+def test_what_is_no_image_and_no_model_is_refused(tmp_path: Path) -> None:
+    augment = DefectAugment(MODEL)
+    for image in ("text", np.zeros((4, 4), np.float32), np.zeros((4, 4, 2), np.uint8), torch.zeros(2, 4, 4)):
+        with pytest.raises(TypeError):
+            augment(image)
+    with pytest.raises(TypeError, match="convert it to L or RGB"):
+        augment(Image.new("CMYK", (8, 8)))
+    with pytest.raises(BundleError):
+        DefectAugment(tmp_path)
