@@ -77,6 +77,7 @@ class Rendered:
 @dataclass(frozen=True)
 class _Draft:
     task: Task
+    kind: str
     source: Sample
     view: View
     reference: Sample | None
@@ -172,7 +173,10 @@ class Renderer:
         region = self._regions.of(source, native)
         strength = self._control.strength.draw(derive_seed(item.seed, "strength"))
         size = self._control.size.draw(derive_seed(item.seed, "size"))
-        return _Draft(task, source, view_of(native, window, info), reference, shown, close, region, strength, size)
+        return _Draft(
+            task, task.kind(info.defects), source, view_of(native, window, info), reference, shown, close, region,
+            strength, size,
+        )  # fmt: skip
 
     def _paint(self, batch: Sequence[_Draft]) -> list[Part]:
         """The next defect of each of a batch, all of it latent or all of it reference-guided, and what the acceptance
@@ -188,7 +192,7 @@ class Renderer:
         return [
             Part(
                 one.delta, native, apart, draft.reference,
-                self._acceptance(Category(draft.item.product, draft.item.defect), draft.reference is None).judge(
+                self._acceptance(Category(draft.item.product, draft.kind), draft.reference is None).judge(
                     one, sure, draft.strength, draft.size
                 ),
             )
@@ -247,7 +251,7 @@ class Renderer:
         return sample.path.name, view
 
     def _codes(self, batch: Sequence[_Draft]) -> Codes:
-        defect = class_indices((draft.item.defect for draft in batch), self._model)
+        defect = class_indices((draft.kind for draft in batch), self._model)
         shown = [draft.reference_pixels for draft in batch if draft.reference_pixels is not None]
         if not shown:
             seeds = [draft.task.code_seed() for draft in batch]

@@ -284,6 +284,11 @@ FLAGS = {
         "--n": NUMBERS,
         "--balance": None,
         "--reference": WORDS,
+        "--region": WORDS,
+        "--strength": WORDS,
+        "--size": WORDS,
+        "--max-defects": NUMBERS,
+        "--keep": WORDS,
         "--masks": None,
         "--overwrite": None,
         "--seed": NUMBERS,
@@ -292,7 +297,16 @@ FLAGS = {
         "--map": WORDS,
         "--normal": WORDS,
     },
-    "transfer": {"--defect": WORDS, "--mask": WORDS, "--n-styles": NUMBERS, "--overwrite": None, "--seed": NUMBERS},
+    "transfer": {
+        "--defect": WORDS,
+        "--mask": WORDS,
+        "--n-styles": NUMBERS,
+        "--region": WORDS,
+        "--strength": WORDS,
+        "--size": WORDS,
+        "--overwrite": None,
+        "--seed": NUMBERS,
+    },
 }
 
 

@@ -14,7 +14,10 @@ from scipy.ndimage import label
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.masks import read_mask
 from defectaug.synthesis.api import synthesize
+from defectaug.synthesis.control.acceptance import Verdict
 from defectaug.synthesis.control.options import Control, Range, parse_range
+from defectaug.synthesis.control.parts import Part, Task, kinds_of
+from defectaug.synthesis.plan import Item
 
 # Options
 
@@ -208,6 +211,18 @@ def test_more_defects_than_fit_are_left_out(model: FakeModel, root: Path, tmp_pa
     out = tmp_path / "out"
     synthesize(model=model, product="A", defect="spot", n=6, max_defects=20, region=tmp_path / "small.png", out=out)
     assert all(len(line["boxes"]) <= 3 for line in lines(out))
+
+
+def test_a_category_of_several_kinds_mixes_them() -> None:
+    defects = ("normal", "scratch", "spot", "combined", "scratch+spot")
+    assert kinds_of("spot", defects) == ("spot",)
+    assert kinds_of("combined", defects) == ("scratch", "spot", "scratch+spot")
+    assert kinds_of("scratch+spot", defects) == ("scratch", "spot")
+    assert kinds_of("a+b", (*defects, "a+b")) == ("a+b",)
+    part = Part(np.zeros((1, 4, 4), np.float32), None, None, None, Verdict(1.0, None))
+    items = [Item(0, "A", "combined", None, "f", seed) for seed in range(30)]
+    assert {Task(item).kind(defects[:4]) for item in items} == {"combined"}
+    assert {Task(item, (part,)).kind(defects[:4]) for item in items} == {"scratch", "spot"}
 
 
 # Keeping

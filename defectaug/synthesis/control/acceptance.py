@@ -24,7 +24,7 @@ LEAST_REAL = 3  # real defects that make a range
 # model may miss a part of a real defect: in natural logarithms of area and contrast, and in white levels of tone.
 AREA, CONTRAST, TONE = 1.0, 0.7, 0.1
 SHARE = 0.5  # and as a share of their width
-FAR = 1.5  # CHOICE: times the greatest distance of a real one from the nearest other one
+FAR = 1.2  # CHOICE: times the greatest distance of a real one from the nearest other one
 COPY = 0.15  # difference to a real image, as a share of what the defect changes, at which it is a copy
 STEEP = 4  # how soon a check falls beyond its limit
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from defectaug.synthesis.control.options import Control
 from defectaug.synthesis.plan import Item, derive_seed
 
 MAX_REJECTIONS = 4  # of a defect; the best of five is taken as it is
+MIXED = frozenset({"combined", "combination", "mixed", "multiple"})  # MVTec AD calls several kinds so
 GAP = 1 / 40  # of the image's side, that stays free around each defect
 
 Floats = NDArray[np.float32]
@@ -64,6 +66,13 @@ class Task:
         place = ("part", len(self.parts)) if self.parts else ()
         return derive_seed(self.item.seed, *place, self.attempt)
 
+    def kind(self, defects: Sequence[str]) -> str:
+        """Class of the next defect, of the model's `defects`: the category's, but for further ones of one that asks for
+        several kinds."""
+        name = self.item.defect
+        kinds = kinds_of(name, defects) if self.parts and self.item.reference is None else (name,)
+        return kinds[derive_seed(self.item.seed, "kind", len(self.parts)) % len(kinds)]
+
     def free(self) -> Bools | None:
         """(S, S), where the next defect may lie so that it stays apart from those that are there; None: anywhere."""
         if not self.parts:
@@ -86,3 +95,13 @@ class Task:
 
     def _wanted(self, control: Control) -> int:
         return 1 + random.Random(derive_seed(self.item.seed, "count")).randrange(control.max_defects)
+
+
+def kinds_of(name: str, defects: Sequence[str]) -> tuple[str, ...]:
+    """What defects an image of a class may show, of the model's `defects` (the first is the normal class): those that
+    "scratch+spot" names, all for "combined" and the like, else its own."""
+    named = tuple(part.strip() for part in name.split("+"))
+    if len(named) > 1 and set(named) <= set(defects[1:]):
+        return named
+    others = tuple(defect for defect in defects[1:] if defect.casefold() not in MIXED)
+    return others if name.casefold() in MIXED and others else (name,)
