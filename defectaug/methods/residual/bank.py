@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectaug.methods.residual.defect import CLIP, Defect
+from defectaug.methods.residual.defect import CLIP, Defect, masked_mean, offset_of
 from defectaug.methods.residual.native_structure import NativeStructure
 
 STYLE_NOISE = 0.15  # of a category's deviation, around a mixture of two of its styles
 FEW = 3  # styles of a category, with fewer of which the spread is that of the class
 LEAST_SPREAD = 0.05  # else one defect would have one style
-UNSIZED = ("bank.pictures", "bank.boxes", "bank.ends")  # as long as what they hold
+UNSIZED = ("bank.pictures", "bank.boxes", "bank.ends", "bank.material")  # the first is as long as what it holds
+RIDGE = 0.05  # difference of levels that says nothing of the material yet
 LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
 
 
@@ -35,6 +37,7 @@ class DefectBank(nn.Module):
     contexts: Tensor
     products: Tensor
     keys: Tensor
+    material: Tensor
     boxes: Tensor
     ends: Tensor
     pictures: Tensor
@@ -49,6 +52,7 @@ class DefectBank(nn.Module):
         self.register_buffer("contexts", torch.zeros(slots, channels, context, context, dtype=torch.uint8))
         self.register_buffer("products", torch.full((slots,), -1))
         self.register_buffer("keys", torch.full((slots,), -1))  # training image; -1 for an empty slot
+        self.register_buffer("material", torch.zeros(defects))  # by class, see `fit_material`
         self.register_buffer("boxes", torch.zeros(slots, 4))
         self.register_buffer("ends", torch.zeros(slots, dtype=torch.long))  # of each slot's part of the pictures
         self.register_buffer("pictures", torch.zeros(0, dtype=torch.uint8))  # native structures, one after the other
@@ -77,6 +81,30 @@ class DefectBank(nn.Module):
             self.products[slot], self.keys[slot] = product[row], image
             kept += 1
         return kept
+
+    @torch.no_grad()
+    def fit_material(self) -> None:
+        """Finds, for each class, by what share the colour of its defects stays the same on darker and lighter surfaces
+        of a product, and does not follow them: by which the tone of each predicts those of the others best."""
+        for number in range(1, len(self.material)):
+            follows, differs = [], []
+            slots = self.known(number)
+            for product in self.products[slots].unique():
+                own = slots[self.products[slots] == product]
+                tone, level = self.styles[own, :-1], self.levels(own)
+                colour = level + offset_of(tone, level)
+                predicted = level[None] + offset_of(tone[:, None].expand(-1, len(own), -1), level[None])
+                follows.append((predicted - colour[None]).flatten())
+                differs.append((predicted - colour[:, None]).flatten())
+            wrong, step = torch.cat(follows), torch.cat(differs)
+            share = (wrong * step).sum() / (step.square() + RIDGE**2).sum().clamp(min=1e-6)
+            self.material[number] = share.clamp(0, 1)
+
+    def levels(self, slots: Tensor) -> Tensor:
+        """Levels (N, C) of the surfaces that defects were found on."""
+        contexts = self.contexts[slots].float() / 127.5 - 1
+        masks = F.adaptive_avg_pool2d(self.masks[slots].float() / 255, contexts.shape[-1])
+        return masked_mean(contexts, masks).flatten(1)
 
     def keep_native(self, structures: Mapping[int, NativeStructure]) -> None:
         """Keeps the native structures of slots in place of all that were there."""
@@ -117,10 +145,10 @@ class DefectBank(nn.Module):
 
     def draw(
         self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator], other: float = 0.2
-    ) -> tuple[Defect, list[int]]:
+    ) -> tuple[Defect, list[int], Tensor]:
         """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; with the chance
         ``other`` in the shape of another product's. Its style is near its own, or for another product's shape one of
-        the category. And the slots that they are of, -1 for none."""
+        the category. And the slots that they are of, -1 for none, and whether these are the product's own (N,)."""
         slots = []
         for number, owner, g in zip(label.tolist(), product.tolist(), generators, strict=True):
             chance, place = torch.rand(2, generator=g).tolist()
@@ -129,8 +157,9 @@ class DefectBank(nn.Module):
         defect_slots = torch.tensor(slots, device=label.device)
         defect = self.get(defect_slots, label)
         owners = torch.where(product < 0, product, self.products[defect_slots])
-        own = (owners == product).tolist()
-        return defect.with_style(self.draw_styles(label, product, generators, defect.style, own)), slots
+        own = (owners == product) & (defect_slots >= 0)
+        style = self.draw_styles(label, product, generators, defect.style, own.tolist())
+        return defect.with_style(style), slots, own & (product >= 0)
 
     def nearest_product(self, label: Tensor, style: Tensor) -> Tensor:
         """Products (N,) whose styles of the classes (N,) are most like the given ones (N, C + 1), on average; -1 where

@@ -70,7 +70,7 @@ def decompose(x: Tensor, clean: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     deviation = deviation.clamp(min=FAINTEST)
     structure = ((difference - mean) / deviation).clamp(-CLIP, CLIP) * (mask > 0)
     level = masked_mean(clean, mask)
-    tone = mean / torch.where(mean < 0, level + 1, 1 - level).clamp(min=0.05)
+    tone = mean / light_left(mean, level)
     return structure, torch.cat([tone.clamp(-1.5, 1.5), deviation.log()], dim=1).flatten(1)
 
 
@@ -78,5 +78,23 @@ def compose(structure: Tensor, style: Tensor, mask: Tensor, clean: Tensor) -> Te
     """What a defect adds to a clean image (N, C, S, S): its structure at the style's contrast about the style's
     tone."""
     tone, contrast = style[:, :-1, None, None], style[:, -1, None, None, None].exp()
-    level = masked_mean(clean, mask)
-    return structure * contrast + tone * torch.where(tone < 0, level + 1, 1 - level).clamp(min=0.05)
+    return structure * contrast + offset_of(tone, masked_mean(clean, mask))
+
+
+def offset_of(tone: Tensor, level: Tensor) -> Tensor:
+    """Tone as a difference to the level of the clean image in the mask; all of one shape."""
+    return tone * light_left(tone, level)
+
+
+def light_left(sign: Tensor, level: Tensor) -> Tensor:
+    """What is left from a level to black where ``sign`` is negative, to white elsewhere."""
+    return torch.where(sign < 0, level + 1, 1 - level).clamp(min=0.05)
+
+
+def revealed(style: Tensor, origin: Tensor, level: Tensor, material: Tensor) -> Tensor:
+    """Styles (N, C + 1) whose tone is, by the shares ``material`` (N,), the colour that it was at its ``origin``
+    (N, C), whatever the ``level`` (N, C) is where it comes to: a crack that shows what lies below, a stain."""
+    tone, share = style[:, :-1], material[:, None]
+    there = origin + offset_of(tone, origin)
+    offset = (1 - share) * offset_of(tone, level) + share * (there - level)
+    return torch.cat([offset / light_left(offset, level), style[:, -1:]], dim=1)

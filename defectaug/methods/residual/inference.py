@@ -16,10 +16,10 @@ from defectaug.device import Compute
 from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.placement import Placement
-from defectaug.methods.residual.defect import Defect, masked_mean, stronger
+from defectaug.methods.residual.defect import Defect, masked_mean, offset_of, revealed, stronger
 from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.model import CONTEXT, Residual
-from defectaug.methods.residual.native_structure import NativePainting, NativeStructure, style_range
+from defectaug.methods.residual.native_structure import NativePainting, NativeStructure
 from defectaug.methods.residual.warp import BEND, Warps, draw_warps, enlarge, place
 
 CLEAR, DOUBTFUL = 0.5, 0.1  # probabilities from which a pixel is defect, and may be
@@ -31,12 +31,14 @@ NORMAL = 0
 class Codes:
     """Defects to be painted: as they are where a reference gives them, warped to a place of the source (``warps``)
     where they are drawn. ``noise`` (N, 1, S, S). ``native``: their structures at a larger scale, None for those that
-    have none."""
+    have none. ``origin`` (N, C) and ``material`` (N,): see :func:`defectaug.methods.residual.defect.revealed`."""
 
     shape: Defect
     noise: Tensor
     warps: Warps | None
     native: tuple[NativeStructure | None, ...]
+    origin: Tensor
+    material: Tensor
 
     @property
     def defect(self) -> Tensor:
@@ -49,7 +51,8 @@ class Codes:
     def __getitem__(self, rows: slice | Tensor) -> Codes:
         kept = torch.arange(len(self))[rows.cpu() if isinstance(rows, Tensor) else rows].tolist()
         warps = None if self.warps is None else self.warps[rows]
-        return Codes(self.shape[rows], self.noise[rows], warps, tuple(self.native[row] for row in kept))
+        native = tuple(self.native[row] for row in kept)
+        return Codes(self.shape[rows], self.noise[rows], warps, native, self.origin[rows], self.material[rows])
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,11 @@ class InferenceModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         label = defect.to(self.device)
         owner = torch.full_like(label, -1) if product is None else product.to(self.device)
-        shape, slots = self.model.bank.draw(label, owner, generators)
-        native = tuple(self.model.bank.native(slot) for slot in slots)
-        return Codes(shape, self._noise(generators), draw_warps(generators, self.device), native)
+        bank = self.model.bank
+        shape, slots, own = bank.draw(label, owner, generators)
+        native = tuple(bank.native(slot) for slot in slots)
+        origin, material = bank.levels(torch.tensor(slots, device=self.device)), bank.material[label] * own
+        return Codes(shape, self._noise(generators), draw_warps(generators, self.device), native, origin, material)
 
     @torch.inference_mode()
     def reference_codes(
@@ -104,7 +109,8 @@ class InferenceModel:
         with self.compute.autocast():
             shape, clean = self.model.read(self._ready(image), defect.to(self.device))
         noise = self._noise([torch.Generator().manual_seed(0) for _ in range(len(shape))])
-        return Codes(shape, noise, None, native_structures(native, shape, clean))
+        nothing = shape.style.new_zeros(len(shape), shape.style.shape[1])
+        return Codes(shape, noise, None, native_structures(native, shape, clean), nothing[:, 1:], nothing[:, 0])
 
     @torch.inference_mode()
     def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
@@ -145,7 +151,10 @@ class InferenceModel:
             shape = shape.within(placement.region)
         with self.compute.autocast():
             filled = self.model.clean(clean, shape.mask).float()
+            level = masked_mean(filled, shape.mask).flatten(1)
+            shape = shape.with_style(revealed(shape.style, codes.origin, level, codes.material))
             painted = self.model.painter(clean, filled, shape, codes.noise)
+        offset = offset_of(shape.style[:, :-1], level).float().cpu()
         there = (shape.mask > CLEAR).flatten(1).any(1)
         image = torch.where(there[:, None, None, None], painted.image.float(), clean)
         if placement is not None:
@@ -153,8 +162,8 @@ class InferenceModel:
         native = [
             NativePainting(
                 structure, image[row] - x[row], painted.opacity[row], filled[row], painted.correction[row],
-                clean[row] - x[row], style_range(shape.style[row, :-1], filled[row], shape.mask[row]),
-                float(shape.style[row, -1].exp()), None if maps is None else maps[row].cpu(),
+                clean[row] - x[row], offset[row], float(shape.style[row, -1].exp()),
+                None if maps is None else maps[row].cpu(),
                 None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
             ) if structure is not None and there[row] else None
             for row, structure in enumerate(codes.native)

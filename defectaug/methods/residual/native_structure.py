@@ -15,6 +15,7 @@ from torch import Tensor
 
 from defectaug.io.images import as_channels, resize_float
 from defectaug.io.windows import Window
+from defectaug.methods.residual.defect import masked_mean, offset_of
 
 Floats = NDArray[np.float32]
 SIDE = 384  # pixels at most that are kept of a box's longer side
@@ -70,19 +71,13 @@ class NativeStructure:
         channels = len(clean)
         pixels = as_channels(part.cut(view), channels)
         plain = _sampled(clean, part, (height, width))
-        tone_range = style_range(style[:-1], clean, mask)
-        structure = (pixels - plain - tone_range.numpy()) / float(style[-1].exp())
+        offset = offset_of(style[:-1], masked_mean(clean[None], mask[None]).flatten()).float().cpu().numpy()
+        structure = (pixels - plain - offset) / float(style[-1].exp())
         scale = min(1.0, most / max(part.size))
         structure = resize_float(structure, (max(1, round(part.height * scale)), max(1, round(part.width * scale))))
         values = np.rint((structure.reshape(*structure.shape[:2], channels) / CLIP + 1).clip(0, 2) * 127.5)
         down, right = (part.top + part.height) / height, (part.left + part.width) / width
         return NativeStructure(values.astype(np.uint8), (part.top / height, part.left / width, down, right))
-
-
-def style_range(tone: Tensor, clean: Tensor, mask: Tensor) -> Tensor:
-    """Tone (C,), a share of the range that is left, as a difference (C,) to the clean image (C, S, S) in the mask."""
-    level = (clean * mask).sum((1, 2)) / mask.sum().clamp(min=1e-4)
-    return (tone * torch.where(tone < 0, level + 1, 1 - level).clamp(min=0.05)).float().cpu()
 
 
 def _reach(line: Tensor, size: int) -> tuple[int, int]:
