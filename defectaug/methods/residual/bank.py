@@ -17,6 +17,7 @@ STYLE_NOISE = 0.15  # of a category's deviation, around a mixture of two of its 
 FEW = 3  # styles of a category, with fewer of which the spread is that of the class
 LEAST_SPREAD = 0.05  # else one defect would have one style
 UNSIZED = ("bank.pictures", "bank.boxes", "bank.ends", "bank.material")  # the first is as long as what it holds
+OTHERS = 1  # defects of its own that a product's have the weight of, all others together
 RIDGE = 0.05  # difference of levels that says nothing of the material yet
 LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
 
@@ -144,15 +145,16 @@ class DefectBank(nn.Module):
         return Defect(mask, structure, self.styles[slots], self.contexts[slots].float() / 127.5 - 1, label)
 
     def draw(
-        self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator], other: float = 0.2
+        self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator]
     ) -> tuple[Defect, list[int], Tensor]:
-        """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; with the chance
-        ``other`` in the shape of another product's. Its style is near its own, or for another product's shape one of
+        """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; of another product the
+        more often, the fewer there are of the own. Its style is near its own, or for another product's shape one of
         the category. And the slots that they are of, -1 for none, and whether these are the product's own (N,)."""
         slots = []
         for number, owner, g in zip(label.tolist(), product.tolist(), generators, strict=True):
             chance, place = torch.rand(2, generator=g).tolist()
-            known = self.known(number, -1 if chance < other else owner) if number else self.keys[:0]
+            known = self.known(number, owner) if number else self.keys[:0]
+            known = self.known(number) if chance < OTHERS / (OTHERS + len(known)) else known
             slots.append(int(known[int(place * len(known))]) if len(known) else -1)
         defect_slots = torch.tensor(slots, device=label.device)
         defect = self.get(defect_slots, label)

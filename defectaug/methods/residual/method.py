@@ -117,6 +117,8 @@ class ResidualMethod:
         if finding:
             terms |= self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
         if fraction > self.remembering:
+            with self.compute.autocast():
+                defect = objective.taken(self.model, scene, self.model.tightened(scene.reference, mask))
             for bank in (self.model.bank, self.average.bank):
                 bank.remember(defect, scene.reference_product, scene.key)
         if playing:
@@ -267,7 +269,7 @@ class ResidualMethod:
             prior = self.prior(levels, product, net.image_size)
             scene = Scene(x, product, x, label, product, bank.keys[slot : slot + 1], levels, prior)
             mask = objective.mask_of(self.average, scene, 1.0)
-            defect, clean = self.average.take(x, mask, label)
+            defect, clean = self.average.take(x, self.average.tightened(x, mask), label)
         if not bank.remember(defect, product, scene.key):
             return None
         return NativeStructure.of(2 * photograph - 1, clean[0], defect.mask[0], defect.style[0])

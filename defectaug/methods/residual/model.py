@@ -12,10 +12,13 @@ from defectaug.methods.residual.discriminator import Discriminator
 from defectaug.methods.residual.encoder import Encoder, own_logits
 from defectaug.methods.residual.fill import Inpainter
 from defectaug.methods.residual.painter import Painter, Painting
-from defectaug.nn.blocks import dilated
+from defectaug.nn.blocks import blur3, dilated
 
 CONTEXT = 32  # side of what is kept of the surroundings
 MARGIN = 2  # pixels around the mask that are filled too: a soft edge would tint the fill
+RIM = 3  # pixels at the edge of a mask that are left out
+FAINT = 0.25  # where they differ less than this from the clean image, as a share of the change
+PEAK = 0.1  # that a tenth of the mask's pixels exceed
 
 
 class Residual(nn.Module):
@@ -60,10 +63,26 @@ class Residual(nn.Module):
         return self.painter(x, filled, defect, noise)
 
     @torch.no_grad()
+    def tightened(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Masks (N, 1, S, S) without the rim in which nothing is to be seen: E's are some pixels too wide around thin
+        defects, and what surrounds these would be painted along with them."""
+        there = (mask > 0.5).to(mask.dtype)
+        change = blur3((x - self.clean(x, there)).abs().amax(1, keepdim=True)).float()
+        ranked = (change * there).flatten(1).sort(1, descending=True).values
+        peak = ranked.gather(1, (PEAK * there.flatten(1).sum(1)).long()[:, None])[..., None, None]
+        seen = there * (change > FAINT * peak)
+        return mask * torch.maximum(eroded(dilated(seen, 1), 1), eroded(there, RIM)).to(mask.dtype)
+
+    @torch.no_grad()
     def read(self, x: Tensor, label: Tensor) -> tuple[Defect, Tensor]:
         """The defects of classes (N,) that images show, as E finds them, and the images without them."""
-        mask = torch.sigmoid(own_logits(self.encoder(x), label))
-        return self.take(x, confident(mask), label)
+        mask = confident(torch.sigmoid(own_logits(self.encoder(x), label)))
+        return self.take(x, self.tightened(x, mask), label)
+
+
+def eroded(x: Tensor, reach: int) -> Tensor:
+    """Least of the values in [0, 1] within ``reach`` pixels, squarely, within the image."""
+    return 1 - dilated(1 - x, reach)
 
 
 def confident(mask: Tensor) -> Tensor:
