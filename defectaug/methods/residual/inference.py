@@ -141,8 +141,6 @@ class InferenceModel:
         x, clean = (torch.cat(rows) for rows in zip(*(s.parts for s in sources), strict=True))
         shape = codes.shape
         maps: Tensor | None = None
-        if placement is not None:
-            shape = shape.with_style(stronger(shape.style, placement.strength))
         if codes.warps is not None:
             shape, maps = place(shape, F.adaptive_avg_pool2d(clean, CONTEXT), codes.warps, self.flips, placement)
         elif placement is not None:
@@ -152,16 +150,19 @@ class InferenceModel:
         with self.compute.autocast():
             filled = self.model.clean(clean, shape.mask).float()
             level = masked_mean(filled, shape.mask).flatten(1)
-            shape = shape.with_style(revealed(shape.style, codes.origin, level, codes.material))
+            style = revealed(shape.style, codes.origin, level, codes.material)
+            shape = shape.with_style(style if placement is None else stronger(style, placement.strength))
             painted = self.model.painter(clean, filled, shape, codes.noise)
         offset = offset_of(shape.style[:, :-1], level).float().cpu()
+        opacity, correction = painted.opacity, painted.correction
         there = (shape.mask > CLEAR).flatten(1).any(1)
         image = torch.where(there[:, None, None, None], painted.image.float(), clean)
         if placement is not None:
             image = torch.where(placement.region > 0, image, x)
+            opacity, correction = opacity * (placement.region > 0), correction * (placement.region > 0)
         native = [
             NativePainting(
-                structure, image[row] - x[row], painted.opacity[row], filled[row], painted.correction[row],
+                structure, image[row] - x[row], opacity[row], filled[row], correction[row],
                 clean[row] - x[row], offset[row], float(shape.style[row, -1].exp()),
                 None if maps is None else maps[row].cpu(),
                 None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
