@@ -115,6 +115,14 @@ def test_g_starts_as_cut_and_paste_and_changes_nothing_far_from_the_mask() -> No
     assert torch.equal(made.image * far, clean * far)
 
 
+def test_the_correction_is_bounded() -> None:
+    """What D has learnt of the surroundings must not be painted: a wild G changes little."""
+    painter, clean, defect = Painter(3, 2), torch.zeros(2, 3, SIZE, SIZE), a_defect()
+    torch.nn.init.normal_(painter.out.weight, std=30)
+    made = painter(clean, clean, defect, torch.zeros(2, 1, SIZE, SIZE))
+    assert 0.05 < float((made.image - made.draft).abs().max()) <= 0.1 + 1e-6
+
+
 def test_no_mask_no_change() -> None:
     painter, clean = Painter(3, 2), images(2, 3, SIZE, 3) * 0.5
     torch.nn.init.normal_(painter.out.weight, std=0.1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from defectaug.methods.residual.defect import Defect, compose, masked_mean
 from defectaug.nn.blocks import ResBlock, StyledResBlock, blur3, conv3, dilated
 
+MOST = 0.1  # that the correction changes, in units of [-1, 1]; without a bound it turned what lay on a table yellow
 RIM = 2  # pixels around the mask that the correction may change
 
 
@@ -66,7 +67,7 @@ class Painter(nn.Module):
         a = self.down1(h)
         a = a + self.up2(self.middle(self.down2(a), style), style)
         h = h + self.up1(a, style)
-        correction = rim * F.pixel_shuffle(self.out(F.leaky_relu(h, 0.2)), 2).float()
+        correction = rim * MOST * torch.tanh(F.pixel_shuffle(self.out(F.leaky_relu(h, 0.2)), 2).float() / MOST)
         return Painting((draft + correction).clamp(-1, 1), draft, correction, opacity, torch.maximum(opacity, rim))
 
 
