@@ -53,7 +53,8 @@ class View:
             return self.window.spread(native_change(delta, size, self.native.channels), self.native.size)
         part, channels = native.part(size), self.native.channels
         values = as_channels(part.cut(self.window.cut(self.native.pixels)), len(delta))
-        change = as_channels(native(values * np.float32(2 / self.white) - 1, part, size) / 2, channels)
+        planes = native(values * np.float32(2 / self.white) - 1, part, size) / 2
+        change = as_channels(planes if planes.shape[2] == 3 else planes[..., 0], channels)
         change = _without_invisible(change if channels == 3 else change[..., 0])
         return self.window.spread(part.spread(change, size), self.native.size)
 

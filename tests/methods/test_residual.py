@@ -13,9 +13,10 @@ from torch import Tensor
 
 from defectaug.config.resolve import resolve
 from defectaug.data.batches import Batch
-from defectaug.io.images import to_model
+from defectaug.io.images import NativeImage, to_model
+from defectaug.io.windows import whole
 from defectaug.methods.features import ImageNetFeatures
-from defectaug.methods.native import native_change
+from defectaug.methods.native import native_change, view_of
 from defectaug.methods.placement import Placement
 from defectaug.methods.prior import FeaturePrior
 from defectaug.methods.residual.bank import DefectBank
@@ -396,6 +397,25 @@ def test_a_native_structure_moves_with_its_mask() -> None:
     part = moved.part(view.shape[:2])
     made = part.spread(moved(part.cut(np.zeros_like(view)), part, view.shape[:2]), view.shape[:2])
     assert np.corrcoef(made[84:124, 99:129].ravel(), view[84:124, 75:105].ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("model_channels", [1, 3])
+def test_a_change_at_native_scale_has_the_channels_of_its_image(channels: int, model_channels: int) -> None:
+    pixels = (127.5 * (photograph() + 1)).astype(np.uint8)
+    image = NativeImage(pixels if channels == 3 else pixels[..., 0])
+    facts = info(image_size=SIZE, channels=model_channels)
+    shown = view_of(image, whole(image.size), facts)
+    seen, mask = torch.from_numpy(shown.pixels)[None], square(count=1)
+    clean = torch.zeros_like(seen)
+    _, style = decompose(seen, clean, mask)
+    structure = NativeStructure.of(shown.at_most(1024), clean[0], mask[0], style[0])
+    assert structure is not None and structure.values.shape[2] == model_channels
+    nothing = torch.zeros(model_channels, SIZE, SIZE)
+    painting = NativePainting(structure, mask[0].expand_as(nothing), mask[0], clean[0], nothing, nothing,
+                              torch.zeros(model_channels), float(style[0, -1].exp()), None, None)  # fmt: skip
+    change = shown.change(nothing.numpy(), painting)
+    assert change.shape == image.pixels.shape and np.abs(change[84:124, 75:105]).max() > 0.03
 
 
 def test_images_hardly_larger_than_the_model_have_no_native_structure() -> None:

@@ -16,7 +16,7 @@ from defectaug.nn.blocks import blur3, dilated
 
 CONTEXT = 32  # side of what is kept of the surroundings
 MARGIN = 2  # pixels around the mask that are filled too: a soft edge would tint the fill
-RIM = 3  # pixels at the edge of a mask that are left out
+RIM = 5  # pixels at the edge of a mask that are left out
 FAINT = 0.25  # where they differ less than this from the clean image, as a share of the change
 PEAK = 0.1  # that a tenth of the mask's pixels exceed
 
