@@ -36,8 +36,7 @@ from defectaug.synthesis.control.regions import Regions, choose_regions
 from defectaug.synthesis.plan import derive_seed
 from defectaug.synthesis.render import CLOSE, class_indices, reference_view, resized_mask, seen_region
 from defectaug.synthesis.sources import known_name, unfit
-from defectaug.synthesis.transfer_jobs import Job, plan_jobs, refuse_existing
-from defectaug.synthesis.transfer_journal import UnfinishedTransfer
+from defectaug.synthesis.transfer_jobs import Job, UnfinishedTransfer, plan_jobs, refuse_existing
 
 if TYPE_CHECKING:
     from defectaug.methods.base import Codes, DefectModel, Model

@@ -1,14 +1,20 @@
-"""Which image of a transfer gets which one's defect, and the files that come of it. No torch."""
+"""Which image of a transfer gets which one's defect, the files that come of it, and the record of one that was
+stopped: the same command does the rest. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, DataError, OutputError
+from defectaug.io.atomic import write_atomic
 from defectaug.io.files import IMAGE_SUFFIXES, images_with_masks, real
+
+RECORD = ".defectaug-transfer.json"
 
 
 @dataclass(frozen=True)
@@ -103,3 +109,45 @@ def refuse_existing(jobs: Sequence[Job], overwrite: bool) -> None:
             raise OutputError(f"{path}: is SRC or REF itself; choose another --out")
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: is there already; choose another name, or give --overwrite")
+
+
+class UnfinishedTransfer:
+    """The record of a transfer in its output folder, which is there while the transfer is under way.
+
+    Args:
+        folder: where the images go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / RECORD
+        self._known = self._read()
+
+    @property
+    def found(self) -> bool:
+        """Whether an earlier transfer was stopped there."""
+        return self._known is not None
+
+    def was(self, request: Mapping[str, Any]) -> bool:
+        """Whether the transfer that was stopped is this one."""
+        return self._known == json.loads(json.dumps(request))
+
+    def begin(self, request: Mapping[str, Any]) -> None:
+        """Puts a transfer on record.
+
+        Raises:
+            OutputError: the record cannot be written.
+        """
+        content = json.dumps(request).encode()
+        write_atomic(self._path, lambda file: file.write(content))
+
+    def end(self) -> None:
+        """All images are there."""
+        self._path.unlink(missing_ok=True)
+
+    def _read(self) -> Any:
+        try:
+            return json.loads(self._path.read_text(encoding="utf-8"))
+        except OSError:
+            return None
+        except (ValueError, RecursionError):
+            return {}

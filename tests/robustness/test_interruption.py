@@ -19,7 +19,7 @@ from defectaug.cli.failures import ExitCode, Session, guard
 from defectaug.errors import OutputError
 from defectaug.io import atomic as durable
 from defectaug.io.lock import Lock
-from defectaug.synthesis import transfer_journal as unfinished
+from defectaug.synthesis import transfer_jobs as unfinished
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.transfer import transfer
 from defectaug.training.checkpoint import load_state, save_state
