@@ -15,7 +15,7 @@ from defectaug.errors import BundleError, OutputError
 from defectaug.io.files import expanded
 from defectaug.io.masks import mask_folder
 from defectaug.io.regions import boxes_and_area
-from defectaug.methods.base import GenerativeModel, painting
+from defectaug.methods.base import GenerativeModel
 from defectaug.synthesis.choose import make_plan
 from defectaug.synthesis.control.options import Factors
 from defectaug.synthesis.control.regions import Anywhere, Regions, choose_regions
@@ -194,8 +194,6 @@ def produce(
             refuse_source(place, root)
         if reference is not None:
             refuse_source(place, Path(reference))
-    if wish := asked.control.wish:
-        painting(loaded, wish)
     started = time.monotonic()
     painted_on = {item.product for item in plan.items if item.synthetic}
     normals = {product: samples for product, samples in plan.normals.items() if product in painted_on}

@@ -40,6 +40,9 @@ def _whole_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[P
     if asked.masks:
         option = f"--export {asked.export}" if asked.export else "--report" if asked.report else "--masks"
         raise ConfigError(f"{option}: model {info.name} makes whole images and knows no masks of them; leave it out")
+    region = None if asked.control.region == "auto" else f"--region {asked.control.region}"
+    if wish := asked.control.wish or region:
+        raise ConfigError(f"{wish}: model {info.name} makes whole images and places no defects on them; leave it out")
     defect = None if asked.defect is None else _known_defect(asked.defect, info)
     product = asked.product
     if product is not None:

@@ -84,6 +84,21 @@ def test_sources_are_not_needed_and_not_used(tmp_path: Path) -> None:
     assert told == [f"--source {tmp_path / 'no'}: not used, model fake makes whole images"]
 
 
+def test_options_of_painted_defects_are_refused_in_one_line(
+    noise: FakeNoise, root: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("defectaug.synthesis.api.as_model", lambda model, device: noise)
+    asked = ("synthesize", "--model", "fake", "--defect", "scratch", "--n", 1, "--out", tmp_path / "out")
+    for option, value, shown in (
+        ("--strength", "0.5:2", "0.5:2"), ("--size", 2, "2:2"), ("--max-defects", 3, "3"), ("--region", "none", "none"),
+        ("--region", root, root),
+    ):  # fmt: skip
+        code, out, error = run(*asked, option, value)
+        assert (code, out, len(error.splitlines())) == (2, "", 1), error
+        assert f"{option} {shown}: model fake makes whole images and places no defects on them; leave it out" in error
+    assert run(*asked, "--region", "auto", "--strength", 1, "--size", 1, "--max-defects", 1)[0] == 0
+
+
 def test_masks_references_and_transfer_are_refused(noise: FakeNoise, root: Path, tmp_path: Path) -> None:
     for option, why in (
         ({"masks": True}, r"--masks: model fake makes whole images and knows no masks of them; leave it out"),
