@@ -2,9 +2,12 @@
 
     python examples/again.py OUT/manifest.jsonl --model DIR [--index N ...] [--to FOLDER]
 
-Each image is made from its line alone and compared with the file that lies beside the manifest; without --index all of
-them. A line names the sha256 of the weights: with any other bundle the command refuses. With --to the new images are
-written there. Differences of one grey level are rounding: other machines and batches add in another order.
+Each image is made from its line, and compared with the file that lies beside the manifest; without --index all of
+them. Which of its attempts was kept, and where its defect may lie, rest on the real images of the data folder: the
+model's, or --source DIR as synthesize was given it. Runs with --region DIR, --max-defects or --keep all are not made
+again. A line names the sha256 of the weights: with any other bundle the command refuses. With --to the new images are
+written there.
+Differences of one grey level are rounding: other machines and batches add in another order.
 """
 
 from __future__ import annotations
@@ -24,12 +27,15 @@ from defectaug.errors import BundleError, DataError, DefectaugError
 from defectaug.io.images import read_image, write_png
 from defectaug.io.manifest import read_lines
 from defectaug.methods.base import DefectModel
+from defectaug.synthesis.choose import make_plan
+from defectaug.synthesis.control.regions import choose_regions
 from defectaug.synthesis.plan import Item, Plan
 from defectaug.synthesis.render import Rendered, Renderer
+from defectaug.synthesis.settings import SynthesisSettings
 
 
-def again(line: Mapping[str, Any], model: DefectModel) -> Rendered:
-    """The image of a manifest's line, made from that line alone.
+def again(line: Mapping[str, Any], model: DefectModel, data: Path | None = None) -> Rendered:
+    """The image of a manifest's line; ``data`` as ``--source``.
 
     Raises:
         BundleError: the model has other weights than the one that made the image.
@@ -46,10 +52,19 @@ def again(line: Mapping[str, Any], model: DefectModel) -> Rendered:
         mask = line.get("reference_mask")
         reference = Sample(Path(line["reference"]), product, defect, None if mask is None else Path(mask))
     item = Item(line["index"], product, defect, source, line["file"], line["item_seed"], reference)
-    plan = Plan((item,), {product: (source,)}, {} if reference is None else {defect: (reference,)})
+    strength, size = (f"{line[name]}:{line[name]}" for name in ("strength", "size"))
+    asked = SynthesisSettings(source=data, product=product, defect=defect, strength=strength, size=size)
+    root, whole = make_plan(model.info, asked, _silent)
+    assert root is not None  # a model that paints on images
+    regions = choose_regions("auto", whole.normals, root, _silent)
+    plan = Plan((item,), {product: (source,)}, {} if reference is None else {defect: (reference,)}, real=whole.real)
     with ThreadPoolExecutor(1) as pool:
-        (finish,) = Renderer(model, plan, pool, batch_size=1).render([item])
+        (finish,) = Renderer(model, plan, pool, control=asked.control, regions=regions, batch_size=1).render([item])
         return finish()
+
+
+def _silent(line: str) -> None:
+    pass
 
 
 def difference(line: Mapping[str, Any], folder: Path, made: Rendered) -> int:
@@ -65,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make synthetic images again from the manifest.")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--model", type=Path, help="model folder (default: the newest under ./models)")
+    parser.add_argument("--source", type=Path, help="data folder (default: the model's)")
     parser.add_argument("--index", type=int, nargs="*", help="indices of the images (default: all synthetic ones)")
     parser.add_argument("--to", type=Path, help="folder to write the new images to")
     parser.add_argument("--device", default="auto")
@@ -75,7 +91,7 @@ def main() -> None:
         chosen = [line for line in read_lines(options.manifest) if wanted is None or line["index"] in wanted]
         differences = []
         for line in (line for line in chosen if line["synthetic"]):
-            made = again(line, model)
+            made = again(line, model, options.source)
             differences.append(difference(line, options.manifest.parent, made))
             if options.to is not None:
                 write_png(options.to / line["file"], made.image)

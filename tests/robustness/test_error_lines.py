@@ -126,7 +126,7 @@ SYNTHESIS: dict[str, tuple[Act, type[Exception]]] = {
 
 TRANSFER: dict[str, tuple[Act, type[Exception]]] = {
     "--n-styles 0: must be from 1": (lambda p: transferred(p, n_styles=0), ConfigError),
-    "restores the image, which has no style": (lambda p: transferred(p, defect="normal", n_styles=2), ConfigError),
+    "restores the image, and paints nothing": (lambda p: transferred(p, defect="normal", n_styles=2), ConfigError),
     "no images in this folder": (lambda p: transferred(p, src=folder_called(p / "empty")), DataError),
     "images are written as PNG": (lambda p: transferred(p, out=p / "out.jpg"), ConfigError),
     "--out and --mask name the same file": (lambda p: transferred(p, mask=p / "out.png"), ConfigError),

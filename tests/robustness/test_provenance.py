@@ -73,6 +73,7 @@ def test_the_command_with_a_bundle(tmp_path: Path) -> None:
     digest = hashlib.sha256((tmp_path / "m/model.safetensors").read_bytes()).hexdigest()
     assert {line["model"] for line in lines(tmp_path / "out")} == {digest}
     command = [sys.executable, str(EXAMPLES / "again.py"), str(tmp_path / "out/manifest.jsonl"), "--device", "cpu"]
+    command += ["--source", str(root)]
     done = subprocess.run(
         [*command, "--model", str(tmp_path / "m"), "--index", "0", "2", "--to", str(tmp_path / "new")],
         capture_output=True,

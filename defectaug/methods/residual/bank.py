@@ -90,6 +90,8 @@ class DefectBank(nn.Module):
         for number in range(1, len(self.material)):
             follows, differs = [], []
             slots = self.known(number)
+            if not len(slots):
+                continue
             for product in self.products[slots].unique():
                 own = slots[self.products[slots] == product]
                 tone, level = self.styles[own, :-1], self.levels(own)
