@@ -135,7 +135,7 @@ class DefectGANConfig:
 @dataclass(frozen=True)
 class MokadyConfig:
     """Weights of the terms of masked content transfer, by their names in the paper (A is normal, B defective), those of
-    the authors' code."""
+    an early version of the authors' code."""
 
     recon1_a: Weight = 5.0  # a normal image by D_A
     recon1_b: Weight = 7.0  # a defective one by D_B's layer over D_A's image
