@@ -5,6 +5,10 @@
 It trains on the normal images of a product alone, the first three quarters of them, half of which the workers of the
 `DataLoader` turn into defective ones, and is tested on the other normal images and all real defective ones. (The model
 that ships has learnt from these defective images: this shows how it is done, not how well it does on new ones.)
+
+The four epochs of the default are some fifty steps from random weights. They show how the parts go together, no more:
+the training loss fell to 0.29, but all real images were given one class. For a classifier that is of use raise
+`--epochs`, and begin with pretrained weights (`resnet18(weights="DEFAULT")` with a new last layer).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""D, after section 3.2: real or generated, patch by patch, and of which class; on the image and, our choice, on its half."""
+"""D, after section 3.2: real or generated, patch by patch, and of which class; on the image and, ours, on its half."""
 
 from __future__ import annotations
 
