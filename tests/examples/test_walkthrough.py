@@ -20,7 +20,7 @@ set -e
 python() {{ "{sys.executable}" "$@"; }}
 defectaug() {{ local flags=$1_FLAGS; python -m defectaug "$@" ${{!flags}}; }}
 """
-FLAGS = {"train_FLAGS": "--steps 2", "evaluate_FLAGS": "--seeds 1 --classifier small"}
+FLAGS = {"train_FLAGS": "--steps 2", "evaluate_FLAGS": "--seeds 1"}
 
 
 @pytest.mark.slow
