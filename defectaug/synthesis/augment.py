@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -14,20 +16,29 @@ from torch.utils.data import get_worker_info
 from torchvision import tv_tensors
 
 from defectaug.bundle import find_bundle, load_model, read_config
-from defectaug.errors import ConfigError
+from defectaug.data.regions import Surroundings
+from defectaug.errors import ConfigError, DataError
 from defectaug.io import windows
 from defectaug.io.images import NativeImage, quantise
-from defectaug.io.masks import VISIBLE, defect_mask
-from defectaug.methods.base import painting
+from defectaug.io.masks import VISIBLE, defect_mask, read_mask
+from defectaug.methods.base import SourceFeatures, painting
 from defectaug.methods.native import Floats, compose, seen_size, stack, to_numpy, view_of
+from defectaug.methods.placement import Placement, paint_placed
+from defectaug.synthesis.control.options import Control, Factors
+from defectaug.synthesis.control.parts import apart_from, joined, kinds_of
+from defectaug.synthesis.control.regions import surroundings_of
 from defectaug.synthesis.plan import derive_seed
-from defectaug.synthesis.sources import known_name
+from defectaug.synthesis.render import confined, resized_mask, seen_region
+from defectaug.synthesis.settings import SynthesisSettings
+from defectaug.synthesis.sources import by_category, find_samples, known_name
 
 if TYPE_CHECKING:
-    from defectaug.methods.base import DefectModel
+    from defectaug.methods.base import BundleInfo, DefectModel, NativeChange
 
 MOST_TRIES = 5  # of codes that show nothing, or another defect, before an image stays normal
 _SEEDS = 1 << 62
+Bools = NDArray[np.bool_]
+logger = logging.getLogger("defectaug")
 
 
 class Augmented(NamedTuple):
@@ -59,12 +70,19 @@ class DefectAugment:
         product: product that the images show, where a call does not say; None where the model knows one product
             alone, or to leave it open.
         defects: names of the defects to paint, one as likely as another; None for all that the model knows.
+        region: where a defect may lie: "none" anywhere, "auto" on the product, not on what surrounds it, or a mask
+            (H, W) for all images, as an array or a file (above 0, or white = allowed); a call can bring its own.
+        source: folder whose normal images "auto" learns from; None for the data the model was trained on.
+        strength: factors on the contrast of defects, drawn from LO:HI; 1 = as learnt. Also a pair, or one number.
+        size: the same for their sides.
+        max_defects: up to so many defects on one image, apart from one another.
         seed: of all random choices.
         device: "cpu", "cuda" or "cuda:N"; workers of a `DataLoader` need "cpu", or the start method "spawn".
 
     Raises:
-        ConfigError: a probability that cannot be, an unknown product or defect; on first use, a model that paints on no
-            image.
+        ConfigError: a probability or an option that cannot be, an unknown product or defect; on first use, a model that
+            paints on no image.
+        DataError: a region that allows no place, or no normal images to learn it from.
         BundleError: no model, or a damaged one.
     """
 
@@ -75,11 +93,18 @@ class DefectAugment:
         *,
         product: str | None = None,
         defects: Sequence[str] | None = None,
+        region: str | Path | NDArray[Any] = "none",
+        source: str | Path | None = None,
+        strength: Factors = "1:1",
+        size: Factors = "1:1",
+        max_defects: int = 1,
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
         if not 0 <= p <= 1:
             raise ConfigError(f"p is {p}: must be a probability, from 0 to 1")
+        named = "none" if isinstance(region, np.ndarray) else region
+        self._control = Control.of(named, strength, size, max_defects, "all")
         self.folder = find_bundle(model).absolute()
         self.p, self.seed, self.device = p, seed, device
         _, data = read_config(self.folder)
@@ -93,16 +118,24 @@ class DefectAugment:
         self._model: DefectModel | None = None
         self._generator: torch.Generator | None = None
         self._worker: int | None = None
+        self._allowed: Bools | None = None
+        self._around: dict[str, Surroundings | None] = {}
+        if self._control.region == "auto":
+            self._around = _surroundings(self._loaded().info, source)
+        elif isinstance(region, np.ndarray) or self._control.region != "none":
+            self._allowed = _mask(region)
 
-    def __call__(self, image: Any, product: str | None = None) -> Augmented:
+    def __call__(self, image: Any, product: str | None = None, region: NDArray[Any] | None = None) -> Augmented:
         """The image, with a defect or as it is, its class and its mask.
 
         Args:
             image: a normal image.
             product: what it shows, where it is another than that of all.
+            region: (H, W), where on this image a defect may lie; above 0 = allowed.
 
         Raises:
             TypeError: an image of a kind that is not known.
+            ConfigError: an unknown product, or none where "auto" knows several.
         """
         kind = _kind_of(image)
         native = kind.native(image)
@@ -111,11 +144,16 @@ class DefectAugment:
             return Augmented(image, 0, kind.mask(np.zeros(native.size, bool)))
         label = self._defects[int(torch.randint(len(self._defects), (), generator=random))]
         seed = int(torch.randint(_SEEDS, (), generator=random))
-        change = self._change(native, label, seed, self._product if product is None else self._number(product))
-        if change is None:
+        number = self._product if product is None else self._number(product)
+        allowed = self._region(native, number) if region is None else np.asarray(region) > 0
+        changes = self._changes(native, label, seed, number, allowed)
+        if not changes:
             return Augmented(image, 0, kind.mask(np.zeros(native.size, bool)))
-        mask = defect_mask(change, seen_size(self._loaded().info))
-        return Augmented(kind.changed(image, native, change), label, kind.mask(mask))
+        seen = seen_size(self._loaded().info)
+        mask = np.any([defect_mask(change, seen) for change in changes], axis=0)
+        if allowed is not None:
+            mask &= resized_mask(allowed, mask.shape)
+        return Augmented(kind.changed(image, native, joined(changes)), label, kind.mask(mask))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_model": None, "_generator": None, "_worker": None}
@@ -123,25 +161,68 @@ class DefectAugment:
     def __repr__(self) -> str:
         return f"DefectAugment({self.folder.name!r}, p={self.p})"
 
-    def _change(self, native: NativeImage, label: int, seed: int, product: int) -> Floats | None:
-        """What a defect adds to the whole image, as a fraction of white; None where none could be shown."""
-        model = self._loaded()
-        info = model.info
+    def _changes(
+        self, native: NativeImage, label: int, seed: int, product: int, allowed: Bools | None
+    ) -> list[Floats]:
+        """What each defect adds to the whole image, as a fraction of white; none where none could be shown."""
+        model, control = self._loaded(), self._control
+        info, side = model.info, model.info.image_size
         window = windows.whole(native.size)
         if info.framing == "crop":
-            window = windows.random_square(native.size, info.image_size, derive_seed(seed, "window"))
+            window = windows.random_square(native.size, side, derive_seed(seed, "window"))
         view = view_of(native, window, info)
-        numbers = torch.tensor([label], device=model.device), torch.tensor([product], device=model.device)
+        limits = np.ones((side, side), bool) if allowed is None else seen_region(allowed, view, side)
+        factors = [factor.draw(derive_seed(seed, at)) for at, factor in enumerate((control.strength, control.size))]
+        kinds = [info.defects.index(name) for name in kinds_of(info.defects[label], info.defects)]
         with torch.inference_mode():
             source = model.source_features(stack([view.pixels], model))
-            for attempt in range(MOST_TRIES):
-                codes = model.latent_codes(numbers[0], [derive_seed(seed, attempt)], numbers[1])
-                painted = model.paint_on(source, codes)
-                if bool(model.shows(painted.image, numbers[0])[0]):
-                    change = view.change(to_numpy(painted.delta)[0], painted.changes()[0])
-                    if np.abs(change).max() >= VISIBLE:
-                        return change
-        return None
+        changes: list[Floats] = []
+        deltas: list[Floats] = []
+        for place in range(1 + random.Random(derive_seed(seed, "count")).randrange(control.max_defects)):
+            free = apart_from(deltas)
+            kind = kinds[derive_seed(seed, "kind", place) % len(kinds)] if place else label
+            wishes = self._wishes(limits if free is None else limits & free, factors)
+            for delta, native_change in self._tries(source, kind, product, derive_seed(seed, place), wishes):
+                change = confined(view.change(delta, native_change), view, allowed, free)
+                if np.abs(change).max() >= VISIBLE:
+                    deltas.append(delta)
+                    changes.append(change)
+                    break
+            if len(changes) <= place:
+                break  # no room for one more
+        return changes
+
+    def _tries(
+        self, source: Sequence[SourceFeatures], label: int, product: int, seed: int, wishes: Placement
+    ) -> Iterator[tuple[Floats, NativeChange | None]]:
+        """What defects change that the model names right: at its size (C, S, S), and what it knows of that at native
+        scale."""
+        model = self._loaded()
+        defect, owner = (torch.tensor([number], device=model.device) for number in (label, product))
+        for attempt in range(MOST_TRIES):
+            with torch.inference_mode():
+                codes = model.latent_codes(defect, [derive_seed(seed, attempt)], owner)
+                painted = paint_placed(model, source, codes, wishes)
+                named_right = bool(model.shows(painted.image, defect)[0])
+            if named_right:
+                yield to_numpy(painted.delta)[0], painted.changes()[0]
+
+    def _wishes(self, region: Bools, factors: Sequence[float]) -> Placement:
+        device = self._loaded().device
+        strength, size = torch.tensor([factors], device=device).unbind(1)
+        return Placement(torch.from_numpy(region.astype(np.float32)).to(device)[None, None], strength, size)
+
+    def _region(self, native: NativeImage, product: int) -> Bools | None:
+        """Where on an image a defect may lie; None for anywhere."""
+        if self._control.region != "auto":
+            return self._allowed
+        if product < 0:
+            raise ConfigError(f"region auto: name the product of the images, one of {', '.join(self.products)}")
+        name = self.products[product]
+        if name not in self._around:
+            raise ConfigError(f"region auto: no normal images of product {name} to learn it from; name another source")
+        around = self._around[name]
+        return None if around is None else around.product_in(native)
 
     def _loaded(self) -> DefectModel:
         if self._model is None:
@@ -162,6 +243,34 @@ class DefectAugment:
         if product is None:
             return 0 if len(self.products) == 1 else -1
         return self.products.index(known_name("product", product, self.products, f"model {self.folder.name}"))
+
+
+def _surroundings(info: BundleInfo, source: str | Path | None) -> dict[str, Surroundings | None]:
+    """What surrounds each product in the normal images of a folder, or of the training data.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = by_category(find_samples(info, SynthesisSettings(source=source), logger.info)[1])
+    normals = {product: samples for (product, defect), samples in found.items() if defect == info.normal}
+    return surroundings_of(normals, logger.info)
+
+
+def _mask(region: str | Path | NDArray[Any]) -> Bools:
+    """(H, W), where a defect may lie.
+
+    Raises:
+        ConfigError: it is no mask.
+        DataError: it cannot be read, or allows no place.
+    """
+    if not isinstance(region, np.ndarray) and Path(region).is_dir():
+        raise ConfigError(f"region {region}: is a folder; give one mask here, or one with each call")
+    mask = np.asarray(region) > 0 if isinstance(region, np.ndarray) else read_mask(Path(region))
+    if mask.ndim != 2:
+        raise ConfigError(f"region {mask.shape}: must be a mask (H, W)")
+    if not mask.any():
+        raise DataError("region: allows no place; it must be above 0 (white) where defects may lie")
+    return mask
 
 
 class _Kind(Protocol):

@@ -33,7 +33,7 @@ from defectaug.methods.native import (
 from defectaug.methods.placement import Placement, paint_placed
 from defectaug.synthesis.control.acceptance import Acceptance, Real, Shown, Verdict, visible
 from defectaug.synthesis.control.options import Control
-from defectaug.synthesis.control.parts import Part, Task
+from defectaug.synthesis.control.parts import Part, Task, joined
 from defectaug.synthesis.control.regions import Anywhere, Regions
 from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
@@ -282,13 +282,10 @@ class _Finish:
     def __call__(self) -> Rendered:
         draft, view, parts = self.draft, self.draft.view, self.task.parts
         changes = [self._change(part) for part in parts]
-        change = changes[0]
-        for other in changes[1:]:  # they lie apart; where the source's own defect is taken away all do the same
-            change = np.where(np.abs(other) > np.abs(change), other, change)
         mask = np.any([defect_mask(one, seen_size(self.info)) for one in changes], axis=0)
         return Rendered(
             item=self.task.item,
-            image=compose(view.native, change, view.white),
+            image=compose(view.native, joined(changes), view.white),
             mask=mask if draft.region is None else mask & resized_mask(draft.region, view.native.size),
             source=draft.source,
             reference=parts[0].reference,
@@ -300,19 +297,27 @@ class _Finish:
         )
 
     def _change(self, part: Part) -> Floats:
-        """What one defect changes of the native image: nothing outside of where it may lie."""
-        draft, view = self.draft, self.draft.view
-        change = view.change(part.delta, part.native)
-        if draft.region is not None:
-            change[~resized_mask(draft.region, view.native.size)] = 0
-        if part.free is not None:
-            view.window.cut(change)[~resized_mask(part.free, view.window.size)] = 0
-        return change
+        """What one defect changes of the native image."""
+        view = self.draft.view
+        return confined(view.change(part.delta, part.native), view, self.draft.region, part.free)
 
 
 def resized_mask(mask: Bools, size: tuple[int, int]) -> Bools:
     """A mask (H, W) at another size."""
     return mask if mask.shape == size else resize_float(mask, size) > 0.5
+
+
+def confined(change: Floats, view: View, region: Bools | None, free: Bools | None = None) -> Floats:
+    """A change of the whole native image, made zero outside of where it may lie.
+
+    Args:
+        region: a mask over the whole image; ``free``: one over the view. None for no limits.
+    """
+    if region is not None:
+        change[~resized_mask(region, view.native.size)] = 0
+    if free is not None:
+        view.window.cut(change)[~resized_mask(free, view.window.size)] = 0
+    return change
 
 
 def seen_region(region: Bools, view: View, side: int) -> Bools:

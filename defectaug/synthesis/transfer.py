@@ -34,7 +34,7 @@ from defectaug.methods.placement import Placement, paint_placed
 from defectaug.synthesis.control.options import Control, Factors
 from defectaug.synthesis.control.regions import Regions, choose_regions
 from defectaug.synthesis.plan import derive_seed
-from defectaug.synthesis.render import CLOSE, class_indices, reference_view, resized_mask, seen_region
+from defectaug.synthesis.render import CLOSE, class_indices, confined, reference_view, seen_region
 from defectaug.synthesis.sources import known_name, unfit
 from defectaug.synthesis.transfer_jobs import Job, UnfinishedTransfer, plan_jobs, refuse_existing
 
@@ -246,9 +246,7 @@ def _painted(
         features = model.source_features(stack([source.pixels] * count, model))
         painted = paint_placed(model, features, codes, wishes)
     for change in map(source.change, to_numpy(painted.delta), painted.changes()):
-        if region is not None:
-            change[~resized_mask(region, source.native.size)] = 0
-        yield change
+        yield confined(change, source, region)
 
 
 def _view_like(native: NativeImage, shown: View, model: DefectModel) -> View:

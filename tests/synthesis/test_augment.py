@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from defectaug import DefectAugment
-from defectaug.errors import BundleError, ConfigError
+from defectaug.errors import BundleError, ConfigError, DataError
 from defectaug.io.images import as_channels
+from defectaug.io.regions import regions
 
 HERE = Path(__file__).parents[2]
 MODEL = HERE / "models/demo"
@@ -122,6 +124,65 @@ def test_workers_and_epochs_differ_and_come_again(arrays: list[np.ndarray]) -> N
     assert all((one == two).all() for one, two in zip((first, second), epochs(), strict=True))
 
 
+def painted(arrays: list[np.ndarray], **options: object) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What is added to each image, and its mask."""
+    augment = DefectAugment(MODEL, p=1, product="A", **options)  # type: ignore[arg-type]
+    results = [(augment(pixels), pixels) for pixels in arrays]
+    return [(image.astype(int) - pixels, mask) for (image, _, mask), pixels in results]
+
+
+def test_defects_lie_within_a_mask_for_all_or_for_one_image(arrays: list[np.ndarray], tmp_path: Path) -> None:
+    left = np.zeros(arrays[0].shape, np.uint8)
+    left[:, : left.shape[1] // 2] = 255
+    Image.fromarray(left).save(tmp_path / "left.png")
+    for region in (left, tmp_path / "left.png"):
+        found = painted(arrays, region=region)
+        assert sum(mask.any() for _, mask in found) > len(found) / 2
+        assert not any(change[left == 0].any() or mask[left == 0].any() for change, mask in found)
+    augment = DefectAugment(MODEL, p=1, product="A", region=left)
+    image, label, _ = augment(arrays[0], region=left == 0)  # a call's own counts
+    assert label and not (image != arrays[0])[left > 0].any()
+    assert augment(arrays[0], region=np.zeros((8, 8), bool)).label == 0
+
+
+def test_defects_stay_on_the_product_that_is_found_in_normal_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:128, :128] - 63.5
+    disc = np.hypot(rows, columns) < 40
+    pictures = [np.where(disc, 150, 20) + rng.integers(0, 12, disc.shape) for _ in range(6)]
+    for number, pixels in enumerate(pictures):
+        (tmp_path / "A/normal").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"A/normal/{number}.png")
+    shown = [pixels.astype(np.uint8) for pixels in pictures]
+    beside = np.hypot(rows, columns) > 42
+
+    def outside(**options: object) -> int:
+        return sum(bool(mask[beside].any()) for _, mask in painted(shown, seed=2, **options))
+
+    assert outside() > 0
+    assert outside(region="auto", source=tmp_path) == 0
+    augment = pickle.loads(pickle.dumps(DefectAugment(MODEL, p=1, region="auto", source=tmp_path)))
+    assert not augment(shown[0], product="A").mask[beside].any()
+    with pytest.raises(ConfigError, match="name the product"):
+        augment(shown[0])
+    with pytest.raises(ConfigError, match="no normal images of product B"):
+        augment(shown[0], product="B")
+
+
+def test_strength_size_and_number_are_heeded(arrays: list[np.ndarray]) -> None:
+    def mean(of: Callable[[np.ndarray, np.ndarray], float], **options: object) -> float:
+        return float(np.mean([of(change, mask) for change, mask in painted(arrays, **options) if mask.any()]))
+
+    def contrast(change: np.ndarray, mask: np.ndarray) -> float:
+        return float(np.abs(change[mask]).mean())
+
+    assert mean(contrast, strength="0.5:0.5") < 0.8 * mean(contrast) < 0.8 * 0.9 * mean(contrast, strength=1.5)
+    area = [mean(lambda change, mask: mask.mean(), size=size) for size in (0.5, 1)]
+    assert area[0] < 0.6 * area[1]
+    parts = [mean(lambda change, mask: len(regions(mask)), max_defects=most) for most in (1, 3)]
+    assert parts[1] > parts[0] + 0.5
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -129,11 +190,21 @@ def test_workers_and_epochs_differ_and_come_again(arrays: list[np.ndarray]) -> N
         ({"product": "Z"}, "product Z: not in model demo"),
         ({"defects": ["dent"]}, "defects dent: not in model demo"),
         ({"defects": []}, "defects: is empty"),
+        ({"size": "2:1"}, "--size 2:1: the first factor is above the second"),
+        ({"strength": "0:1"}, "--strength 0:1: factors must be from"),
+        ({"max_defects": 0}, "--max-defects 0"),
+        ({"region": "nowhere"}, "--region nowhere: no such folder"),
+        ({"region": HERE / "examples"}, "is a folder; give one mask here"),
+        ({"region": np.ones((4, 4, 3))}, "must be a mask"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict, error: str) -> None:
     with pytest.raises(ConfigError, match=error):
         DefectAugment(MODEL, **options)
+    with pytest.raises(DataError, match="allows no place"):
+        DefectAugment(MODEL, region=np.zeros((4, 4)))
+    with pytest.raises(DataError, match="no such folder"):
+        DefectAugment(MODEL, region="auto", source="nowhere")
 
 
 def test_what_is_no_image_and_no_model_is_refused(tmp_path: Path) -> None:

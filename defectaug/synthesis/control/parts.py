@@ -75,12 +75,7 @@ class Task:
 
     def free(self) -> Bools | None:
         """(S, S), where the next defect may lie so that it stays apart from those that are there; None: anywhere."""
-        if not self.parts:
-            return None
-        from scipy.ndimage import binary_dilation
-
-        changed = np.any([np.abs(part.delta).max(axis=0) > 0 for part in self.parts], axis=0)
-        return ~binary_dilation(changed, iterations=max(1, round(GAP * len(changed))))
+        return apart_from([part.delta for part in self.parts])
 
     def after(self, part: Part, control: Control) -> Task:
         """The task once a try has come out."""
@@ -95,6 +90,25 @@ class Task:
 
     def _wanted(self, control: Control) -> int:
         return 1 + random.Random(derive_seed(self.item.seed, "count")).randrange(control.max_defects)
+
+
+def apart_from(deltas: Sequence[Floats]) -> Bools | None:
+    """(S, S), where one more defect stays apart from those that change (C, S, S); None for anywhere."""
+    if not deltas:
+        return None
+    from scipy.ndimage import binary_dilation
+
+    changed = np.any([np.abs(delta).max(axis=0) > 0 for delta in deltas], axis=0)
+    return ~binary_dilation(changed, iterations=max(1, round(GAP * len(changed))))
+
+
+def joined(changes: Sequence[Floats]) -> Floats:
+    """Changes of one image by defects that lie apart, as one; where the source's own defect is taken away all of them
+    do the same."""
+    change = changes[0]
+    for other in changes[1:]:
+        change = np.where(np.abs(other) > np.abs(change), other, change)
+    return change
 
 
 def kinds_of(name: str, defects: Sequence[str]) -> tuple[str, ...]:

@@ -87,8 +87,13 @@ def choose_regions(region: str | Path, normals: Mapping[str, Sequence[Sample]], 
     if region == "none":
         return Anywhere()
     if region == "auto":
-        return OnProduct({product: _surroundings(product, samples, log) for product, samples in normals.items()})
+        return OnProduct(surroundings_of(normals, log))
     return Masks(_mask_files(Path(region), [sample for samples in normals.values() for sample in samples], root))
+
+
+def surroundings_of(normals: Mapping[str, Sequence[Sample]], log: Log) -> dict[str, Surroundings | None]:
+    """What surrounds each product in its normal images, of which some are read; None where it fills them."""
+    return {product: _surroundings(product, samples, log) for product, samples in normals.items()}
 
 
 def _surroundings(product: str, samples: Sequence[Sample], log: Log) -> Surroundings | None:
