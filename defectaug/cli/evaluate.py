@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _PARTS = "What to measure"
 _STUDY = "The study: does it help a classifier?"
-_SYNTHETIC = typer.Argument(metavar="[SYNTHETIC]...", help="Folders that synthesize or another tool has left.")
+_SYNTHETIC = typer.Argument(metavar="SYNTHETIC", help="Folders that synthesize or another tool has left.")
 _MODEL = option("Bundle: its images are counted, and real defects located by restoring.", default="none", metavar="DIR")
 _TEST = option(
     "Further real images, which nothing was trained on.",

@@ -22,10 +22,19 @@ def _completion_asked() -> bool:
     return "_DEFECTAUG_COMPLETE" in os.environ or not {"--install-completion", "--show-completion"}.isdisjoint(sys.argv)
 
 
+def _epilog(*lines: str) -> str:
+    """What stands at the end of a help; an empty line between two, since Typer joins the others."""
+    return "\n\n".join(lines)
+
+
 app = typer.Typer(
     name="defectaug",
     help="Learn defects from folders of images, and paint them on normal images.",
-    epilog="Shell completion: defectaug --install-completion",
+    epilog=_epilog(
+        "Examples:",
+        *(f"  {command.EXAMPLES[0]}" for command in (train, synthesize, transfer, evaluate)),
+        "More: defectaug COMMAND --help. Shell completion: defectaug --install-completion",
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     # Typer's own --install-completion and root --help make it import pydantic, half of the time of a --help.
@@ -47,8 +56,7 @@ class Command(TyperCommand):
 for _module in (train, synthesize, transfer, evaluate):
     _lines = [f"  {line}" for line in _module.EXAMPLES]
     _name = _module.__name__.rpartition(".")[2]
-    # An empty line between two, since Typer joins the others
-    app.command(_name, cls=Command, epilog="\n\n".join(["Examples:", *_lines]))(getattr(_module, _name))
+    app.command(_name, cls=Command, epilog=_epilog("Examples:", *_lines))(getattr(_module, _name))
 
 
 def _version(context: typer.Context, value: bool) -> None:

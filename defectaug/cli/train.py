@@ -25,7 +25,11 @@ from defectaug.errors import ConfigError
 
 _LENGTH = "Length of the training"
 _OUT = option("Folder of the model.", default="models/NAME, named after DATA", metavar="DIR", panel=OUTPUT_PANEL)
-_PRESET = option("Recipe: auto, tiny, small, layered, paper, or an ablation.", default="auto")
+_PRESET = option(
+    "Recipe: small, tiny for first tries, layered, paper, ablation_a to ablation_e, or a method to compare with: "
+    "cutpaste, stylegan2, stargan2, biggan, mokady, defectgan.",
+    default="auto: small", metavar="NAME",
+)  # fmt: skip
 _SIZE = option("Side of the square the model works at, in pixels.", default="as in the recipe", least=1, metavar="N")
 _STEPS = option("Training steps.", default="as in the recipe", least=1, metavar="N", panel=_LENGTH)
 _PRECISION = option("auto, fp32 or bf16.", default="auto", metavar="NAME", panel=MACHINE_PANEL)
@@ -44,11 +48,12 @@ EXAMPLES = (
     "defectaug train ./data --dry-run",
     "defectaug train ./data --out models/parts --minutes 30",
     "defectaug train ./MTD --map mtd.yaml",
+    "defectaug train ./data --resume",
 )
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder of images: one folder a product and defect.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of images: one folder a product and defect.")],
     out: Annotated[Path | None, _OUT] = None,
     preset: Annotated[str | None, _PRESET] = None,
     image_size: Annotated[int | None, _SIZE] = None,

@@ -114,7 +114,7 @@ def test_help_shows_examples_and_no_value_for_flags(command: ModuleType, run: Ru
     name = command.__name__.rpartition(".")[2]
     code, text, _ = run(name, "--help")
     assert code == 0
-    assert "bool" not in text
+    assert "bool" not in text and "<str>" not in text
     options = set(inspect.signature(getattr(command, name)).parameters)
     for line in command.EXAMPLES:
         assert " ".join(line.split()) in " ".join(text.split())
@@ -122,6 +122,20 @@ def test_help_shows_examples_and_no_value_for_flags(command: ModuleType, run: Ru
         assert words[:2] == ["defectaug", name]
         given = {word[2:].replace("-", "_") for word in words if word.startswith("--")}
         assert given - {"map"} <= options
+
+
+def test_the_first_help_shows_an_example_of_each_command_and_how_the_shell_completes(run: Run) -> None:
+    _, text, _ = run("--help")
+    words = " ".join(text.split())
+    assert all(command.EXAMPLES[0] in words for command in (train, synthesize, transfer, evaluate))
+    assert "--install-completion" in words
+
+
+def test_every_recipe_is_named_in_the_help_of_training(run: Run) -> None:
+    text = " ".join(run("train", "--help")[1].replace("│", " ").split())
+    recipes = {path.stem for path in (Path(train.__file__).parents[1] / "config/recipes").glob("*.yaml")}
+    left_out = {"ablation_b", "ablation_c", "ablation_d", "layered_tiny"}  # named by their range and their like
+    assert all(name in text for name in recipes - left_out)
 
 
 def test_the_shell_completes_options() -> None:
