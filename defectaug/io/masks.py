@@ -67,7 +67,9 @@ def magnitude(change: NDArray) -> NDArray:
     return np.abs(change) if change.ndim == 2 else np.abs(change).max(axis=-1)
 
 
-def defect_mask(change: NDArray[np.float32], seen: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+def defect_mask(
+    change: NDArray[np.float32], seen: tuple[int, int] | None = None, enlarged: float = 1.0
+) -> NDArray[np.bool_]:
     """Where a change (H, W) or (H, W, 3) is visible, without its soft rim: bool (H, W).
 
     The change is smoothed by one pixel of the network's (CHOICE): where a surface happens to have a defect's colour
@@ -76,12 +78,14 @@ def defect_mask(change: NDArray[np.float32], seen: tuple[int, int] | None = None
     Args:
         change: as a fraction of the white level.
         seen: height and width at which the network has seen all of it; None for its own.
+        enlarged: factor on the defect's sides, which its rim and its gaps have grown by.
     """
     strength = magnitude(change)
     if float(strength.max(initial=0)) <= VISIBLE:
         return np.zeros(strength.shape, bool)
     size = strength.shape[0], strength.shape[1]
-    smooth = resize_float(_smoothed(resize_float(strength, seen or size)), size)
+    height, width = (max(1, round(edge / enlarged)) for edge in seen or size)
+    smooth = resize_float(_smoothed(resize_float(strength, (height, width))), size)
     return smooth > SHARE_OF_PEAK * smooth.max()
 
 

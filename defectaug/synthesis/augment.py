@@ -146,11 +146,13 @@ class DefectAugment:
         seed = int(torch.randint(_SEEDS, (), generator=random))
         number = self._product if product is None else self._number(product)
         allowed = self._region(native, number) if region is None else np.asarray(region) > 0
-        changes = self._changes(native, label, seed, number, allowed)
+        wished = (self._control.strength, self._control.size)
+        strength, size = (factors.draw(derive_seed(seed, at)) for at, factors in enumerate(wished))
+        changes = self._changes(native, label, seed, number, allowed, (strength, size))
         if not changes:
             return Augmented(image, 0, kind.mask(np.zeros(native.size, bool)))
         seen = seen_size(self._loaded().info)
-        mask = np.any([defect_mask(change, seen) for change in changes], axis=0)
+        mask = np.any([defect_mask(change, seen, size) for change in changes], axis=0)
         if allowed is not None:
             mask &= resized_mask(allowed, mask.shape)
         return Augmented(kind.changed(image, native, joined(changes)), label, kind.mask(mask))
@@ -162,23 +164,28 @@ class DefectAugment:
         return f"DefectAugment({self.folder.name!r}, p={self.p})"
 
     def _changes(
-        self, native: NativeImage, label: int, seed: int, product: int, allowed: Bools | None
+        self,
+        native: NativeImage,
+        label: int,
+        seed: int,
+        product: int,
+        allowed: Bools | None,
+        factors: tuple[float, float],
     ) -> list[Floats]:
         """What each defect adds to the whole image, as a fraction of white; none where none could be shown."""
-        model, control = self._loaded(), self._control
+        model = self._loaded()
         info, side = model.info, model.info.image_size
         window = windows.whole(native.size)
         if info.framing == "crop":
             window = windows.random_square(native.size, side, derive_seed(seed, "window"))
         view = view_of(native, window, info)
         limits = np.ones((side, side), bool) if allowed is None else seen_region(allowed, view, side)
-        factors = [factor.draw(derive_seed(seed, at)) for at, factor in enumerate((control.strength, control.size))]
         kinds = [info.defects.index(name) for name in kinds_of(info.defects[label], info.defects)]
         with torch.inference_mode():
             source = model.source_features(stack([view.pixels], model))
         changes: list[Floats] = []
         deltas: list[Floats] = []
-        for place in range(1 + random.Random(derive_seed(seed, "count")).randrange(control.max_defects)):
+        for place in range(1 + random.Random(derive_seed(seed, "count")).randrange(self._control.max_defects)):
             free = apart_from(deltas)
             kind = kinds[derive_seed(seed, "kind", place) % len(kinds)] if place else label
             wishes = self._wishes(limits if free is None else limits & free, factors)

@@ -282,7 +282,7 @@ class _Finish:
     def __call__(self) -> Rendered:
         draft, view, parts = self.draft, self.draft.view, self.task.parts
         changes = [self._change(part) for part in parts]
-        mask = np.any([defect_mask(one, seen_size(self.info)) for one in changes], axis=0)
+        mask = np.any([defect_mask(one, seen_size(self.info), draft.size) for one in changes], axis=0)
         return Rendered(
             item=self.task.item,
             image=compose(view.native, joined(changes), view.white),

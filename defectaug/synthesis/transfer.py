@@ -199,19 +199,26 @@ def _path(value: str | Path | None) -> Path | None:
 def _run(job: Job, model: DefectModel, asked: TransferSettings, regions: Regions, log: Log) -> None:
     native = read_image(job.source.path)
     changes: Iterator[Floats]
+    factors = asked.factors(job, len(job.images))
     if asked.defect == model.info.normal:
         changes = iter([restoration_change(native, model)])
     else:
-        changes = _changes(native, job, regions.of(job.source, native), model, asked, log)
+        changes = _changes(native, job, regions.of(job.source, native), model, asked, factors, log)
     white = white_level(native, model.info.white)
     for k, change in enumerate(changes):
         if job.masks:
-            write_mask(job.masks[k], defect_mask(change, seen_size(model.info)))
+            write_mask(job.masks[k], defect_mask(change, seen_size(model.info), factors[k][1]))
         write_png(job.images[k], compose(native, change, white))
 
 
 def _changes(
-    native: NativeImage, job: Job, region: Bools | None, model: DefectModel, asked: TransferSettings, log: Log
+    native: NativeImage,
+    job: Job,
+    region: Bools | None,
+    model: DefectModel,
+    asked: TransferSettings,
+    factors: Sequence[tuple[float, float]],
+    log: Log,
 ) -> Iterator[Floats]:
     """What the reference's defect changes of the source: one change, or one a style."""
     reference = job.reference
@@ -219,7 +226,6 @@ def _changes(
     defect = asked.defect or _defect_of(reference.path, shown, model, log)
     source = _view_like(native, shown, model)
     seeds = asked.style_seeds()
-    factors = asked.factors(job, 1 if seeds is None else len(seeds))
     with torch.inference_mode():
         defects = class_indices([defect], model)
         codes = model.reference_codes(stack([shown.pixels], model), defects, [shown.at_most(CLOSE)])

@@ -60,6 +60,10 @@ def test_wishes_shift_what_is_expected() -> None:
     assert Acceptance(REAL).judge(strong, 0.9, strength=3.0).accepted
     assert not Acceptance(REAL).judge(large, 0.9).accepted
     assert Acceptance(REAL).judge(large, 0.9, size=3.0).accepted
+    unlike, far = (spot(98, radius=8, features=features) for features in (2.7, 20))
+    assert Acceptance(REAL).judge(unlike, 0.9).reason == "unlike real ones"
+    assert Acceptance(REAL).judge(unlike, 0.9, size=2.0).accepted
+    assert Acceptance(REAL).judge(far, 0.9, size=2.0).reason == "unlike real ones"
 
 
 def test_without_real_ones_it_is_visible_and_of_its_class() -> None:

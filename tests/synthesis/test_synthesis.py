@@ -56,6 +56,20 @@ def test_mask_of_a_large_image_is_that_of_the_size_that_the_network_sees() -> No
     assert large[60:70, 120:180].all() and not large[:, :60].any()
 
 
+@pytest.mark.parametrize("size", [2.0, 3.0])
+def test_mask_of_an_enlarged_defect_is_that_of_the_defect_enlarged(size: float) -> None:
+    delta = np.zeros((1, 64, 64), np.float32)
+    delta[0, 8:56, 31:33] = 0.6  # a line with a soft rim, as thin ones are painted
+    delta[0, 8:56, [29, 30, 33, 34]] = 0.14
+    change = native_change(delta, (64, 64), 1)
+    side = round(64 * size)
+    larger = native_change(delta, (side, side), 1)
+    scaled = defect_mask(larger, (side, side), size)
+    area = scaled.sum() / defect_mask(change, (64, 64)).sum()
+    assert area == pytest.approx(size**2, rel=0.05)
+    assert defect_mask(larger, (side, side)).sum() / defect_mask(change, (64, 64)).sum() != pytest.approx(area, rel=0.2)
+
+
 def test_change_of_a_colour_model_on_grey_and_the_reverse() -> None:
     colour = np.zeros((3, 4, 4), np.float32)
     colour[1] = 1.0

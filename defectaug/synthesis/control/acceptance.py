@@ -137,7 +137,7 @@ class Acceptance:
         if checks[0][0] >= LIMIT:
             checks.append((confidence, "taken for another defect, or for none"))
             checks += self._in_range(shown, strength, size)
-            checks += self._near_real(shown)
+            checks += self._near_real(shown, math.sqrt(max(strength, 1 / strength) * max(size, 1 / size)))
             checks += self._no_copy(shown)
         score, reason = min(checks, key=lambda check: check[0])
         return Verdict(round(score, 3), None if score >= LIMIT else reason)
@@ -155,12 +155,14 @@ class Acceptance:
             for name, (low, high) in self._ranges.items()
         ]
 
-    def _near_real(self, shown: Shown) -> list[tuple[float, str]]:
+    def _near_real(self, shown: Shown, wished: float) -> list[tuple[float, str]]:
+        """``wished``: by how much further away its features may be, since it was to be stronger or weaker, larger or
+        smaller than real ones (CHOICE: the root of these factors)."""
         if self._distances is None:
             return []
         features, far = self._distances
         nearest = float(np.linalg.norm(features - shown.features, axis=1).min())
-        return [(_falling(nearest / max(far, 1e-6)), "unlike real ones")]
+        return [(_falling(nearest / max(wished * far, 1e-6)), "unlike real ones")]
 
     def _no_copy(self, shown: Shown) -> list[tuple[float, str]]:
         mask = shown.mask
