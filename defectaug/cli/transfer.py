@@ -10,7 +10,9 @@ import typer
 from defectaug.cli.options import OUTPUT_PANEL, Debug, Device, Model, flag, given, option
 from defectaug.cli.progress import Progress
 
-_DEFECT = option("Defect of REF; the normal class restores SRC.", default="REF's folder, else recognised", metavar="NAME")
+_DEFECT = option(
+    "Defect of REF; the normal class restores SRC.", default="REF's folder, else recognised", metavar="NAME"
+)
 _OUT = option(
     "Image or folder to write.",
     default="SRC__REF.png in the current folder", metavar="FILE|DIR", panel=OUTPUT_PANEL,
