@@ -17,6 +17,7 @@ from defectaug import __version__
 from defectaug.config.resolve import config_from
 from defectaug.config.schema import Config
 from defectaug.data.class_map import ClassMap, class_map_of
+from defectaug.data.framing import Framing
 from defectaug.data.holdout import Holdout
 from defectaug.data.sample import Category
 from defectaug.errors import BundleError, ConfigError
@@ -40,8 +41,8 @@ STORE = Path("models")
 @dataclass(frozen=True)
 class TrainedOn:
     """What the training data was: class names in the networks' order, counts, how to read it again, which of its files
-    were held out for tests, or for which folder of test images (`data/holdout.py`), and the width and height that most
-    images have."""
+    were held out for tests, or for which folder of test images (`data/holdout.py`), the width and height that most
+    images have, and how images of each product were framed (in bundles made before: all alike, by ``data.framing``)."""
 
     products: tuple[str, ...]
     defects: tuple[str, ...]
@@ -55,6 +56,7 @@ class TrainedOn:
     test: str | None = None
     classes: ClassMap = field(default_factory=ClassMap)
     size: tuple[int, int] | None = None
+    framings: dict[str, Framing] = field(default_factory=dict)
 
 
 def write_config(folder: Path, config: Config, data: TrainedOn) -> None:
@@ -204,13 +206,24 @@ def _trained_on(raw: dict[str, Any]) -> TrainedOn:
         raise ValueError("'holdout' is no list of files")
     classes = replace(class_map_of(raw.get("classes"), "the model's class map"), lenient=True)
     counts = {str(k): int(v) for k, v in dict(raw.get("counts") or {}).items()}
-    layout, size = _text(raw, "layout") or "", _size(raw)
-    kept = tuple(holdout)
-    return TrainedOn(products, defects, counts, layout, white, holdout=kept, classes=classes, size=size, **texts)
+    layout, size = _text(raw, "layout") or "", _size(raw.get("size"))
+    framings = {str(name): _framing(dict(entry)) for name, entry in dict(raw.get("framings") or {}).items()}
+    if framings and framings.keys() != set(products):
+        raise ValueError("'framings' are of other products")
+    return TrainedOn(
+        products, defects, counts, layout, white, holdout=tuple(holdout), classes=classes, size=size, framings=framings,
+        **texts,
+    )  # fmt: skip
 
 
-def _size(raw: dict[str, Any]) -> tuple[int, int] | None:
-    value = raw.get("size")
+def _framing(raw: dict[str, Any]) -> Framing:
+    window = raw.get("window")
+    if window is not None and not 0 < int(window) ** 2 <= MAX_PIXELS:
+        raise ValueError(f"window {BRIEF.repr(window)} is that of no image")
+    return Framing(None if window is None else int(window), _size(raw.get("size")))
+
+
+def _size(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
     width, height = (int(side) for side in value)
@@ -320,7 +333,7 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> Model:
         image_size=config.network.image_size,
         channels=config.network.channels,
         white=data.white,
-        framing=config.data.framing,
+        framings=data.framings or dict.fromkeys(data.products, _same_for_all(config)),
         data_root=_resolved(data.root, folder),
         class_map=_resolved(data.class_map, folder),
         normal_name=data.normal,
@@ -339,6 +352,10 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> Model:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise BundleError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {reason}") from error
+
+
+def _same_for_all(config: Config) -> Framing:
+    return Framing(config.network.image_size if config.data.framing == "crop" else None)
 
 
 def as_model(model: Path | str | Model | None, device: str = "auto") -> Model:

@@ -189,8 +189,8 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """How images become batches. ``framing``: ``auto`` finds out; ``whole`` squeezes the image to the model's size;
-    ``crop`` takes windows at native scale, the defective ones around true masks."""
+    """How images become batches. ``framing``: ``auto`` finds out for each product; ``whole`` squeezes the image to the
+    model's size; ``crop`` takes windows at native scale, the defective ones around true masks."""
 
     framing: Literal["auto", "whole", "crop"] = "whole"
     flips: Literal["none", "h", "v", "hv"] = "h"

@@ -1,9 +1,9 @@
-"""Decoded images by number, at the model's size: whole, or as windows at native scale."""
+"""Decoded images by number, at the model's size: whole, or as windows."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -59,8 +59,9 @@ class Store:
         """(C, S, S) float32 in [-1, 1]."""
         raise NotImplementedError
 
-    def native(self, number: int) -> NDArray[np.float32]:
-        """The image at its native size, (H, W) or (H, W, 3), as shares of its white level.
+    def native(self, number: int) -> NDArray[np.float32] | None:
+        """The image at its native size, (H, W) or (H, W, 3), as shares of its white level; None where :meth:`get`
+        shows a part of it.
 
         Raises:
             DataError: it cannot be read any more.
@@ -127,7 +128,7 @@ class ImageStore(Store):
 
 
 class CropStore(Store):
-    """Square windows at native scale: around the defect in defective images, and in most normal ones where a
+    """Square windows: around the defect in defective images, and in most normal ones where a
     defect of their product could lie, in the rest anywhere.
 
     Defects keep to certain places, often near the part's border. Were normal windows drawn evenly, the border
@@ -135,6 +136,7 @@ class CropStore(Store):
 
     Args:
         normal: name of the normal class.
+        windows: sides of the windows of products, in pixels of their images; those of others are at native scale.
         points: for every defective sample places (N, 2), as shares of (height, width), where its defect may be; None
             for those of the masks.
 
@@ -151,10 +153,12 @@ class CropStore(Store):
         max_bytes: int = 2 << 30,
         *,
         normal: str,
+        windows: Mapping[str, int] | None = None,
         points: Mapping[int, NDArray[np.float64]] | None = None,
         log: Log = _silent,
     ) -> None:
         super().__init__(samples, size, channels, white, max_bytes, log=log)
+        self._windows = dict(windows or {})
         defective = [number for number, sample in enumerate(samples) if sample.defect != normal]
         if points is None:
             _check_masks([samples[number] for number in defective])
@@ -181,6 +185,9 @@ class CropStore(Store):
         window = as_channels(kept[top : top + self.size, left : left + self.size], self.channels)
         return torch.from_numpy(_in_range(window.transpose(2, 0, 1), kept.dtype))
 
+    def native(self, number: int) -> None:
+        """None: windows are seen as large as they are, or one does not know which."""
+
     def _aims(self, number: int, rng: np.random.Generator) -> NDArray[np.float64] | None:
         """Points to aim a window at, as shares of (height, width); None for a window anywhere."""
         if number in self._points:
@@ -195,11 +202,36 @@ class CropStore(Store):
         image = read_image(self.samples[number].path)
         height, width = image.size
         white = white_of(image, self.white)
-        enlarge = self.size / min(height, width)
-        if enlarge <= 1 and white == image.white:
+        scale = self.size / min(height, width, self._windows.get(self.samples[number].product, self.size))
+        if scale == 1 and white == image.white:
             return image.pixels
-        new_size = (height, width) if enlarge <= 1 else (round(height * enlarge), round(width * enlarge))
+        new_size = max(self.size, round(height * scale)), max(self.size, round(width * scale))
         return quantise(resize_float(image.pixels, new_size) / white, image.pixels.dtype)
+
+
+class FramedStore(Store):
+    """Images of some products whole, of the others in windows.
+
+    Args:
+        whole, crops: both over the same samples.
+        windowed: the products of the second.
+    """
+
+    def __init__(self, whole: ImageStore, crops: CropStore, windowed: Collection[str]) -> None:
+        super().__init__(whole.samples, whole.size, whole.channels, whole.white, 0)
+        self._stores: tuple[Store, Store] = whole, crops
+        self._windowed = frozenset(windowed)
+
+    def _of(self, number: int) -> Store:
+        return self._stores[self.samples[number].product in self._windowed]
+
+    def get(self, number: int, rng: np.random.Generator) -> Tensor:
+        """(C, S, S) float32 in [-1, 1]."""
+        return self._of(number).get(number, rng)
+
+    def native(self, number: int) -> NDArray[np.float32] | None:
+        """As of the product's store."""
+        return self._of(number).native(number)
 
 
 def white_of(image: NativeImage, white: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from defectaug.data.class_map import ClassMap
+from defectaug.data.framing import Framing, framing_of
 from defectaug.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ class Method(Protocol):
         """Called once when warm-up ends: fixes what scores are measured with."""
         ...
 
-    def finish(self, image: Callable[[int], NDArray[np.float32]]) -> None:
+    def finish(self, image: Callable[[int], NDArray[np.float32] | None]) -> None:
         """Called when a run ends, before its last weights are written.
 
         Args:
             image: reads a training image at its native size by its number in the batches, (H, W) or (H, W, 3) in
-                [0, 1]; DataError where it cannot.
+                [0, 1]; None for one of which batches show windows; DataError where it cannot.
         """
         ...
 
@@ -92,7 +93,7 @@ class BundleInfo:
         products, defects: class names in the order of the networks' outputs; the normal class is the first defect.
         image_size, channels: of the networks' inputs.
         white: white level of 16-bit training data, 255 for 8-bit.
-        framing: ``whole`` images squeezed to ``image_size``, or ``crop`` windows at native scale.
+        framings: how images of each product are shown to the networks.
         data_root, class_map, normal_name: where the training data was and how its classes were mapped, or None.
         weights_sha256: of ``model.safetensors``.
         references, styles: whether the model can take defects from reference images, and give these other styles.
@@ -111,7 +112,7 @@ class BundleInfo:
     image_size: int
     channels: int
     white: int
-    framing: str
+    framings: Mapping[str, Framing]
     data_root: str | None
     class_map: str | None
     normal_name: str | None
@@ -129,6 +130,11 @@ class BundleInfo:
     def normal(self) -> str:
         """Name of the normal class."""
         return self.defects[0]
+
+    def window(self, product: str | None, size: tuple[int, int]) -> int | None:
+        """Side of the windows in which an image of a product, known or not, of (height, width) is shown; None for the
+        whole of it."""
+        return framing_of(self.framings, product, size).window
 
     def check_references(self, asked: str) -> None:
         """Refuses references where the model's method has none.

@@ -71,9 +71,14 @@ def view_of(native: NativeImage, window: Window, info: BundleInfo) -> View:
     return View(native, window, to_model(window.cut(native.pixels), info.image_size, info.channels, white), white)
 
 
-def seen_size(info: BundleInfo) -> tuple[int, int] | None:
-    """Height and width at which a model sees a whole image; None where it sees windows at native scale."""
-    return None if info.framing == "crop" else (info.image_size, info.image_size)
+def seen_size(info: BundleInfo, product: str | None, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Height and width at which a model sees all of an image of a product, of (height, width), known or not; None where
+    it sees it at native scale."""
+    side = info.window(product, size)
+    if side is None:
+        return info.image_size, info.image_size
+    scale = info.image_size / side
+    return None if scale >= 1 else (round(size[0] * scale), round(size[1] * scale))
 
 
 def white_level(native: NativeImage, trained_white: int) -> int:
@@ -128,8 +133,13 @@ def to_numpy(delta: Tensor) -> Floats:
     return delta.detach().float().cpu().numpy()
 
 
-def restoration_change(native: NativeImage, model: DefectModel, batch_size: int = 16) -> Floats:
+def restoration_change(
+    native: NativeImage, model: DefectModel, product: str | None = None, batch_size: int = 16
+) -> Floats:
     """What has to be added to a whole native image to take its defects away (the anchor domain).
+
+    Args:
+        product: of the image; None where that is not known.
 
     Returns:
         (H, W) or (H, W, 3), as a fraction of the white level.
@@ -137,7 +147,8 @@ def restoration_change(native: NativeImage, model: DefectModel, batch_size: int 
     import torch
 
     info, size = model.info, native.size
-    parts = windows.tiles(size, info.image_size) if info.framing == "crop" else [windows.whole(size)]
+    side = info.window(product, size)
+    parts = [windows.whole(size)] if side is None else windows.tiles(size, side)
     views = [view_of(native, window, info) for window in parts]
     changes: list[Floats] = []
     for start in range(0, len(views), batch_size):

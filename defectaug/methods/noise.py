@@ -128,7 +128,7 @@ class NoiseMethod(Generic[N]):
     def begin_validation(self) -> None:
         """There is no warm-up."""
 
-    def finish(self, image: Callable[[int], NDArray[np.float32]]) -> None:
+    def finish(self, image: Callable[[int], NDArray[np.float32] | None]) -> None:
         """Nothing is kept of the training images."""
 
     def score(self, sources: Batch) -> dict[str, float]:

@@ -13,7 +13,28 @@ PLACES, APART = 4096, 1024  # kept a product; of other images, to compare with
 EVERY = 5  # one image in so many is among the others
 LEAST = 16  # places without which nothing can be said
 DIMENSIONS = sum(CHANNELS)
+PATCH, AROUND = 8, 9  # pixels; patches a side of what counts as the surroundings of a place
+CONTRAST, LEAST_CONTRAST = 0.35, 0.05  # in units of [-1, 1]
 LEVEL = 1  # stride 4
+
+
+def evened(x: Tensor) -> Tensor:
+    """Images (N, C, H, W) in [-1, 1] with brightness and contrast of the surroundings taken out, in all channels alike:
+    parts that were photographed under different light, or are polished differently, look more alike."""
+    height, width = x.shape[2:]
+    grid = max(1, height // PATCH), max(1, width // PATCH)
+
+    def around(values: Tensor) -> Tensor:
+        padded = F.pad(F.adaptive_avg_pool2d(values, grid), (AROUND // 2,) * 4, mode="replicate")
+        return F.avg_pool2d(padded, AROUND, 1)
+
+    grey = x.mean(1, keepdim=True)
+    mean = around(grey)
+    deviation = (around(grey.square()) - mean.square()).clamp(min=0).sqrt()
+    mean, deviation = (
+        F.interpolate(one, size=(height, width), mode="bilinear", align_corners=False) for one in (mean, deviation)
+    )
+    return ((x - mean) * CONTRAST / (deviation + LEAST_CONTRAST)).clamp(-1, 1)
 
 
 def embed(levels: list[Tensor]) -> Tensor:

@@ -121,7 +121,10 @@ def mask_finder(store: ImageStore, model: DefectModel | None) -> FindMask:
         if record.synthetic:
             change = difference(record, store)
             return None if change is None else defect_mask(change.strength / np.float32(255))
-        return None if model is None else defect_mask(restoration_change(image, model), seen_size(model.info))
+        if model is None:
+            return None
+        product = record.category.product
+        return defect_mask(restoration_change(image, model, product), seen_size(model.info, product, image.size))
 
     return find
 

@@ -101,7 +101,7 @@ def restoration(
         record = images.records[n]
         image, mask = context.store.read(record.path), context.store.mask(record.mask) if record.mask else None
         if mask is not None and mask.shape == image.size:
-            change = np.abs(restoration_change(image, model)) * 255
+            change = np.abs(restoration_change(image, model, record.category.product)) * 255
             grey = change if change.ndim == 2 else change.mean(axis=2)
             counts[record.category].add(np.clip(blurred(grey.astype(np.float32), BLUR), 0, 255), mask)
         progress(done + 1, len(numbers))

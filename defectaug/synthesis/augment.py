@@ -151,7 +151,7 @@ class DefectAugment:
         changes = self._changes(native, label, seed, number, allowed, (strength, size))
         if not changes:
             return Augmented(image, 0, kind.mask(np.zeros(native.size, bool)))
-        seen = seen_size(self._loaded().info)
+        seen = seen_size(self._loaded().info, self._name(number), native.size)
         mask = np.any([defect_mask(change, seen, size) for change in changes], axis=0)
         if allowed is not None:
             mask &= resized_mask(allowed, mask.shape)
@@ -175,9 +175,9 @@ class DefectAugment:
         """What each defect adds to the whole image, as a fraction of white; none where none could be shown."""
         model = self._loaded()
         info, side = model.info, model.info.image_size
-        window = windows.whole(native.size)
-        if info.framing == "crop":
-            window = windows.random_square(native.size, side, derive_seed(seed, "window"))
+        window, cut = windows.whole(native.size), info.window(self._name(product), native.size)
+        if cut is not None:
+            window = windows.random_square(native.size, cut, derive_seed(seed, "window"))
         view = view_of(native, window, info)
         limits = np.ones((side, side), bool) if allowed is None else seen_region(allowed, view, side)
         kinds = [info.defects.index(name) for name in kinds_of(info.defects[label], info.defects)]
@@ -244,6 +244,9 @@ class DefectAugment:
             start = derive_seed(self.seed, "main" if key is None else key)
             self._generator, self._worker = torch.Generator().manual_seed(start), key
         return self._generator
+
+    def _name(self, number: int) -> str | None:
+        return None if number < 0 else self.products[number]
 
     def _number(self, product: str | None) -> int:
         """Number of a product, -1 where it is left open."""

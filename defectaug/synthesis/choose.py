@@ -77,9 +77,8 @@ def _painting_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tupl
         found = {category: images for category, images in found.items() if category.product == product}
     if asked.balance and defect is not None:
         found = {category: images for category, images in found.items() if category.defect in (defect, info.normal)}
-    side = info.image_size if info.framing == "whole" else None
     normals = {
-        category.product: sources.usable(images, log, side=side)
+        category.product: sources.usable(images, log, info)
         for category, images in found.items()
         if category.defect == info.normal
     }

@@ -37,6 +37,7 @@ from defectaug.synthesis.control.parts import Part, Task, joined
 from defectaug.synthesis.control.regions import Anywhere, Regions
 from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
+from defectaug.synthesis.sources import product_of
 
 if TYPE_CHECKING:
     from defectaug.methods.base import BundleInfo, Codes, DefectModel, GenerativeModel
@@ -160,9 +161,9 @@ class Renderer:
     def _draft(self, task: Task) -> _Draft:
         info, item = self._model.info, task.item
         source, native = self._read(item.given, self._plan.normals[item.product])
-        window = windows.whole(native.size)
-        if info.framing == "crop":
-            window = windows.random_square(native.size, info.image_size, derive_seed(item.seed, "window"))
+        window, side = windows.whole(native.size), info.window(item.product, native.size)
+        if side is not None:
+            window = windows.random_square(native.size, side, derive_seed(item.seed, "window"))
         reference, shown, close = None, None, None
         if item.reference is not None:
             others = self._plan.references[item.defect]
@@ -242,10 +243,11 @@ class Renderer:
     def _real_view(self, sample: Sample) -> tuple[str, View] | None:
         """A real defective image as the model sees it; None for one that cannot be read, or of which it is not known
         what to show."""
-        if self._model.info.framing == "crop" and sample.mask is None:
-            return None
         try:
-            view = reference_view(read_image(sample.path), sample, self._model, derive_seed("real"))
+            native = read_image(sample.path)
+            if sample.mask is None and self._model.info.window(sample.product, native.size) is not None:
+                return None
+            view = reference_view(native, sample, self._model, derive_seed("real"))
         except DataError:
             return None
         return sample.path.name, view
@@ -282,14 +284,15 @@ class _Finish:
     def __call__(self) -> Rendered:
         draft, view, parts = self.draft, self.draft.view, self.task.parts
         changes = [self._change(part) for part in parts]
-        mask = np.any([defect_mask(one, seen_size(self.info), draft.size) for one in changes], axis=0)
+        size, seen = view.native.size, seen_size(self.info, self.task.item.product, view.native.size)
+        mask = np.any([defect_mask(one, seen, draft.size) for one in changes], axis=0)
         return Rendered(
             item=self.task.item,
             image=compose(view.native, joined(changes), view.white),
-            mask=mask if draft.region is None else mask & resized_mask(draft.region, view.native.size),
+            mask=mask if draft.region is None else mask & resized_mask(draft.region, size),
             source=draft.source,
             reference=parts[0].reference,
-            window=view.window if self.info.framing == "crop" else None,
+            window=None if self.info.window(self.task.item.product, size) is None else view.window,
             rejections=self.task.rejections,
             verdict=min((part.verdict for part in parts), key=lambda verdict: verdict.score),
             strength=draft.strength,
@@ -333,22 +336,24 @@ def reference_view(native: NativeImage, sample: Sample, model: DefectModel, seed
     The square lies around the true mask where there is one, else around what the model takes for the defect.
     """
     info, size = model.info, native.size
-    if info.framing != "crop":
+    product = product_of(sample, info)
+    side = info.window(product, size)
+    if side is None:
         return view_of(native, windows.whole(size), info)
     if sample.mask is not None:
         mask = read_mask(sample.mask)
         if mask.shape == size and mask.any():
-            return view_of(native, windows.square_on(mask, info.image_size, seed), info)
-    return view_of(native, _square_on_defect(native, model), info)
+            return view_of(native, windows.square_on(mask, side, seed), info)
+    return view_of(native, _square_on_defect(native, model, product, side), info)
 
 
-def _square_on_defect(native: NativeImage, model: DefectModel) -> Window:
-    change = restoration_change(native, model)
+def _square_on_defect(native: NativeImage, model: DefectModel, product: str, side: int) -> Window:
+    change = restoration_change(native, model, product)
     strength = magnitude(change)
     rows, columns = np.nonzero(strength >= max(float(strength.max()), 1e-6) / 2)
     height, width = native.size
     centre = (float(rows.mean()), float(columns.mean())) if len(rows) else (height / 2, width / 2)
-    return windows.square(native.size, model.info.image_size, centre)
+    return windows.square(native.size, side, centre)
 
 
 class WholeImages:

@@ -181,21 +181,21 @@ def _defective(root: Path, info: BundleInfo, class_map: ClassMap | None) -> Iter
             yield replace(sample, defect=name)
 
 
-def usable(samples: Iterable[Sample], log: Log, *, side: int | None = None) -> Samples:
+def usable(samples: Iterable[Sample], log: Log, info: BundleInfo | None = None) -> Samples:
     """The samples whose files have a readable header, and which are not much smaller than the model's image.
 
     Args:
         samples: what to look at.
         log: takes lines about what is left out.
-        side: edge of the model's square; an image with an edge below half of it holds too little, as it would
-            in training. None: any size.
+        info: of the model; an image that it sees whole, with an edge below half of the model's square, holds too
+            little, as it would in training. None: any size.
 
     Raises:
         DataError: nothing is left.
     """
     samples = tuple(samples)
     with ThreadPoolExecutor(4) as pool:
-        reasons = tuple(pool.map(lambda sample: unfit(sample.path, side), samples))
+        reasons = tuple(pool.map(lambda sample: unfit(sample.path, info, sample.product), samples))
     bad = [reason for reason in reasons if reason]
     if samples and len(bad) == len(samples):
         more = f" (the same for all {len(bad)} images)" if len(bad) > 1 else ""
@@ -204,18 +204,27 @@ def usable(samples: Iterable[Sample], log: Log, *, side: int | None = None) -> S
     return tuple(sample for sample, reason in zip(samples, reasons, strict=True) if not reason)
 
 
-def unfit(path: Path, side: int | None) -> str | None:
-    """Why an image cannot be painted on, or None if it can."""
+def unfit(path: Path, info: BundleInfo | None, product: str) -> str | None:
+    """Why an image of a product cannot be painted on, or None if it can."""
     try:
         width, height = probe(path).size
     except DataError as error:
         return str(error)
-    if side is not None and 2 * min(width, height) < side:
-        return (
-            f"{path}: {width}x{height} pixels are less than half of the model's {side}x{side}; "
-            f"use larger images or a model trained with a smaller --image-size"
-        )
-    return None
+    if info is None or info.window(product, (height, width)) is not None or 2 * min(width, height) >= info.image_size:
+        return None
+    return (
+        f"{path}: {width}x{height} pixels are less than half of the model's {info.image_size}x{info.image_size}; "
+        f"use larger images or a model trained with a smaller --image-size"
+    )
+
+
+def product_of(sample: Sample, info: BundleInfo) -> str:
+    """An image's product; where that is not known, the one that the nearest folder above it is named after; "" where
+    none is."""
+    if sample.product:
+        return sample.product
+    names = (nfc(parent.name) for parent in real(sample.path).parents)
+    return next((name for name in names if name in info.products), "")
 
 
 def by_category(samples: Iterable[Sample]) -> dict[Category, Samples]:

@@ -35,7 +35,7 @@ from defectaug.synthesis.control.options import Control, Factors
 from defectaug.synthesis.control.regions import Regions, choose_regions
 from defectaug.synthesis.plan import derive_seed
 from defectaug.synthesis.render import CLOSE, class_indices, confined, reference_view, seen_region
-from defectaug.synthesis.sources import known_name, unfit
+from defectaug.synthesis.sources import known_name, product_of, unfit
 from defectaug.synthesis.transfer_jobs import Job, UnfinishedTransfer, plan_jobs, refuse_existing
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def transfer(
     if n_styles is not None:
         info.check_styles(f"--n-styles {n_styles}")
     for job in jobs:
-        if reason := unfit(job.source.path, info.image_size if info.framing == "whole" else None):
+        if reason := unfit(job.source.path, info, product_of(job.source, info)):
             raise DataError(reason)
     root = Path(src) if Path(src).is_dir() else Path(src).parent
     regions = choose_regions(asked.control.region, {"": [job.source for job in jobs]}, root, log)
@@ -199,15 +199,16 @@ def _path(value: str | Path | None) -> Path | None:
 def _run(job: Job, model: DefectModel, asked: TransferSettings, regions: Regions, log: Log) -> None:
     native = read_image(job.source.path)
     changes: Iterator[Floats]
-    factors = asked.factors(job, len(job.images))
+    factors, product = asked.factors(job, len(job.images)), product_of(job.source, model.info)
     if asked.defect == model.info.normal:
-        changes = iter([restoration_change(native, model)])
+        changes = iter([restoration_change(native, model, product)])
     else:
         changes = _changes(native, job, regions.of(job.source, native), model, asked, factors, log)
     white = white_level(native, model.info.white)
     for k, change in enumerate(changes):
         if job.masks:
-            write_mask(job.masks[k], defect_mask(change, seen_size(model.info), factors[k][1]))
+            seen = seen_size(model.info, product, native.size)
+            write_mask(job.masks[k], defect_mask(change, seen, factors[k][1]))
         write_png(job.images[k], compose(native, change, white))
 
 
@@ -224,7 +225,7 @@ def _changes(
     reference = job.reference
     shown = reference_view(read_image(reference.path), reference, model, derive_seed("reference"))
     defect = asked.defect or _defect_of(reference.path, shown, model, log)
-    source = _view_like(native, shown, model)
+    source = _view_like(native, product_of(job.source, model.info), shown, model)
     seeds = asked.style_seeds()
     with torch.inference_mode():
         defects = class_indices([defect], model)
@@ -255,13 +256,14 @@ def _painted(
         yield confined(change, source, region)
 
 
-def _view_like(native: NativeImage, shown: View, model: DefectModel) -> View:
+def _view_like(native: NativeImage, product: str, shown: View, model: DefectModel) -> View:
     """The part of the source at the place that the reference's part has in its own image."""
-    if model.info.framing != "crop":
+    side = model.info.window(product, native.size)
+    if side is None:
         return view_of(native, windows.whole(native.size), model.info)
     part, (height, width), (other_height, other_width) = shown.window, native.size, shown.native.size
     centre = ((part.top + part.height / 2) * height / other_height, (part.left + part.width / 2) * width / other_width)
-    return view_of(native, windows.square(native.size, model.info.image_size, centre), model.info)
+    return view_of(native, windows.square(native.size, side, centre), model.info)
 
 
 def _defect_of(path: Path, shown: View, model: DefectModel, log: Log) -> str:

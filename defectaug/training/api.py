@@ -174,9 +174,8 @@ def _check_same_run(folder: Path, ready: Prepared) -> None:
     config, trained_on = read_config(folder)
     if trained_on.products != ready.index.products or trained_on.defects != ready.index.defects:
         raise BundleError(f"{folder}: was trained on other classes; resume with the same data and class map.")
-    before, now = config.data.framing, ready.config.data.framing
-    if before != now:  # images that were added may have changed what `auto` finds
-        raise BundleError(f"{folder}: was trained with framing {before}, not {now}; set data.framing in --config.")
+    if trained_on.framings != ready.trained_on.framings:  # images that were added may have changed what `auto` finds
+        raise BundleError(f"{folder}: images were framed otherwise; resume with the same data and data.framing.")
     changeable = {name: getattr(config, name) for name in ("recipe", "data", "run")}
     if replace(ready.config, **changeable) != config:
         raise BundleError(f"{folder}: was trained with other settings; resume with the same ones.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,42 +11,52 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from defectaug.data.framing import WHOLE, Framing
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Category, Sample
 from defectaug.data.stores import white_of
 from defectaug.device import Compute
-from defectaug.io.images import as_channels, read_image, resize_float
+from defectaug.io.images import as_channels, probe, read_image, resize_float
 from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
-from defectaug.methods.prior import FeaturePrior
+from defectaug.methods.prior import FeaturePrior, evened
 from defectaug.training.log import Log
 
 Points = dict[int, NDArray[np.float64]]
 
 LARGE = 1.5  # times the model's size, from which an image may lose a defect when it is squeezed
-SMALL = 0.015  # share of an image, beyond that of normal ones, below which what stands out is small
-LOOKED_AT = 32  # images of a category, and of the normal class of a product
+SMALL = 0.007  # share of an image, beyond that of normal ones, below which what stands out most is small
+FILLED = 0.06  # share of a window that a defect may take before larger ones are cut
+LOOKED_AT = 32  # normal images of a product
+EVERY = 4  # one normal image in so many is kept apart, to compare with
 SIDE = 1024  # pixels; larger images are looked at at this size
 POINTS = 256  # kept an image
 
 
 @dataclass(frozen=True)
-class Framing:
-    """How images become squares: ``kind`` is ``whole`` or ``crop``; for crops ``points`` gives, for every defective
-    sample by its number, places (N, 2) as shares of (height, width) where its defect may be."""
+class Framed:
+    """How images become squares.
 
-    kind: Literal["whole", "crop"]
-    points: Points
+    Attributes:
+        framings: of each product.
+        points: of every defective sample that is seen in windows, by its number, places (N, 2) as shares of (height,
+            width) where its defect may be; None for those of the masks.
+    """
+
+    framings: dict[str, Framing]
+    points: Points | None = None
+
+    def windows(self) -> dict[str, int]:
+        """Sides of windows, by product."""
+        return {product: one.window for product, one in self.framings.items() if one.window is not None}
 
 
-WHOLE = Framing("whole", {})
-
-
-def choose_framing(index: DataIndex, white: int, compute: Compute, log: Log) -> Framing:
-    """Looks for the places in defective images that normal ones of their product lack. Where they take little of the
-    image in every category, windows are cut around them; where the ImageNet weights are missing, images stay whole.
+def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, log: Log) -> Framed:
+    """Looks for the places in defective images that normal ones of their product lack. Where these take little of the
+    image with every defect, windows are cut around them; where the ImageNet weights are missing, images stay whole.
 
     Args:
         index: the training images.
+        side: of the model's square.
         white: white level of 16-bit images.
 
     Raises:
@@ -54,28 +64,52 @@ def choose_framing(index: DataIndex, white: int, compute: Compute, log: Log) -> 
     """
     weights = find_weights()
     if weights is None:
-        return WHOLE
+        return Framed(dict.fromkeys(index.products, WHOLE))
     features = ImageNetFeatures()
     load_weights(features, weights)
     finder = _Finder(features.to(compute.device), compute, white)
     numbers: dict[Category, list[int]] = {}
     for number, sample in enumerate(index.samples):
         numbers.setdefault(sample.category, []).append(number)
+    framings: dict[str, Framing] = {}
     points: Points = {}
     for product in index.products:
-        normal = [index.samples[n] for n in numbers.get(Category(product, index.normal), [])]
-        normal = normal[:: max(1, len(normal) // LOOKED_AT)][:LOOKED_AT]
-        if len(normal) < 2:
-            return WHOLE
-        prior = finder.learn(normal[1:])
-        usual = finder.find(normal[0], prior)[1]
-        for defect in index.defects[1:]:
-            found = {n: finder.find(index.samples[n], prior) for n in numbers.get(Category(product, defect), [])}
-            if found and float(np.median([share for _, share in found.values()])) - usual >= SMALL:
-                return WHOLE
-            points |= {number: places for number, (places, _) in found.items()}
-    log("defects are small beside their images: training on windows at native scale (data.framing)")
-    return Framing("crop", points)
+        normal = numbers.get(Category(product, index.normal), [])
+        defects = [numbers.get(Category(product, defect), []) for defect in index.defects[1:]]
+        framings[product], found = _framing(index, finder, normal, [some for some in defects if some], side)
+        points |= found
+    framed = Framed(framings, points)
+    if windows := framed.windows():
+        said = ", ".join(f"{product} {window} x {window}" for product, window in windows.items())
+        log(f"defects are small beside their images: trained on in windows of so many pixels: {said} (data.framing)")
+    return framed
+
+
+def _framing(
+    index: DataIndex, finder: _Finder, normal: list[int], defects: list[list[int]], side: int
+) -> tuple[Framing, Points]:
+    """Of one product, from the numbers of its images."""
+    sizes = [probe(index.samples[n].path).size for n in (*_some(normal), *(n for some in defects for n in some))]
+    usual = (int(np.median([width for width, _ in sizes])), int(np.median([height for _, height in sizes])))
+    if min(usual) < LARGE * side or len(normal) < 2 or not defects:
+        return Framing(None, usual), {}
+    looked_at = [index.samples[n] for n in _some(normal)]
+    prior = finder.learn([sample for place, sample in enumerate(looked_at) if place % EVERY])
+    usual_share = float(np.median([finder.find(sample, prior)[1] for sample in looked_at[::EVERY]]))
+    points: Points = {}
+    largest = 0.0
+    for some in defects:
+        found = {number: finder.find(index.samples[number], prior) for number in some}
+        largest = max(largest, float(np.median([share for _, share in found.values()])) - usual_share)
+        points |= {number: places for number, (places, _) in found.items()}
+        if largest >= SMALL:
+            return Framing(None, usual), {}
+    room = math.sqrt(max(largest, 0.0) * usual[0] * usual[1] / FILLED)
+    return Framing(side << max(0, int(math.log2(max(room / side, 1)))), usual), points
+
+
+def _some(numbers: list[int]) -> list[int]:
+    return numbers[:: max(1, len(numbers) // LOOKED_AT)][:LOOKED_AT]
 
 
 @dataclass(frozen=True)
@@ -95,7 +129,7 @@ class _Finder:
         x = torch.from_numpy(values.transpose(2, 0, 1).copy())[None].clamp(-1, 1).to(self.compute.device)
         x = F.pad(x, (0, -shape[1] % 16, 0, -shape[0] % 16), mode="replicate")
         with self.compute.autocast():
-            return self.features(x.contiguous(memory_format=torch.channels_last)), (shape[0], shape[1])
+            return self.features(evened(x).contiguous(memory_format=torch.channels_last)), (shape[0], shape[1])
 
     def learn(self, normal: list[Sample]) -> FeaturePrior:
         prior = FeaturePrior(1).to(self.compute.device)
@@ -106,9 +140,10 @@ class _Finder:
         return prior
 
     def find(self, sample: Sample, prior: FeaturePrior) -> tuple[NDArray[np.float64], float]:
-        """Places that stand out, and the share of the image that they take."""
+        """Places that stand out, and the share of the image that the clearest take."""
         levels, (height, width) = self.levels(sample)
         heat = prior.heat(levels, torch.zeros(1, dtype=torch.long))[0, 0, : -(-height // 4), : -(-width // 4)].float()
-        hot = torch.nonzero(heat >= heat.max() / 2).cpu().numpy()
+        level = float(heat.max()) / 2
+        hot = torch.nonzero(heat >= level).cpu().numpy()
         kept = hot[np.linspace(0, len(hot) - 1, min(len(hot), POINTS)).round().astype(int)]
-        return (kept + 0.5) / heat.shape, float((heat > 1).float().mean())
+        return (kept + 0.5) / heat.shape, float((heat > max(1.0, level)).float().mean())

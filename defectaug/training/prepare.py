@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from defectaug.bundle import TrainedOn
 from defectaug.config.schema import Config
 from defectaug.data.batches import BalancedBatches
+from defectaug.data.framing import Framing
 from defectaug.data.holdout import Holdout, hold_out
 from defectaug.data.index import DataIndex, index_folder
-from defectaug.data.stores import CropStore, ImageStore, Store
+from defectaug.data.stores import CropStore, FramedStore, ImageStore, Store
 from defectaug.data.survey import Survey, drop_unreadable, survey, white_level
 from defectaug.device import Compute
 from defectaug.errors import DataError
 from defectaug.io.files import real
 from defectaug.methods.base import Method, method_spec
 from defectaug.nn.distributed import from_first, local_rows
-from defectaug.training.framing import LARGE, WHOLE, Framing, Points, choose_framing
+from defectaug.training.framing import Framed, choose_framing
 from defectaug.training.log import Log
 
 
@@ -123,10 +125,7 @@ def prepare(
     """
     index, found, white, held = from_first(lambda: options.read(settings, decode, log))
     config = replace(settings, network=replace(settings.network, channels=found.channels))
-    points = None
-    if config.data.framing == "auto":
-        framing = from_first(lambda: _framing(index, config, found, white, compute, log))
-        config, points = replace(config, data=replace(config.data, framing=framing.kind)), framing.points
+    framed = from_first(lambda: _framed(index, config, white, compute, log))
     trained_on = TrainedOn(
         products=index.products,
         defects=index.defects,
@@ -140,8 +139,9 @@ def prepare(
         classes=index.classes,
         test=None if held.folder is None else _portable(held.folder, folder),
         size=found.usual,
+        framings=framed.framings,
     )
-    return Prepared(config, index, found, _store(index, config, white, points, log), trained_on, compute)
+    return Prepared(config, index, found, _store(index, config, white, framed, log), trained_on, compute)
 
 
 def _portable(path: Path, folder: Path) -> str:
@@ -153,17 +153,21 @@ def _portable(path: Path, folder: Path) -> str:
     return str(path)
 
 
-def _framing(index: DataIndex, config: Config, found: Survey, white: int, compute: Compute, log: Log) -> Framing:
-    if min(found.smallest) < LARGE * config.network.image_size:
-        return WHOLE
-    return choose_framing(index, white, compute, log)
+def _framed(index: DataIndex, config: Config, white: int, compute: Compute, log: Log) -> Framed:
+    side = config.network.image_size
+    if config.data.framing == "auto":
+        return choose_framing(index, side, white, compute, log)
+    return Framed(dict.fromkeys(index.products, Framing(side if config.data.framing == "crop" else None)))
 
 
-def _store(index: DataIndex, config: Config, white: int, points: Points | None, log: Log) -> Store:
-    net, bound = config.network, config.data.cache_mb << 20
-    if config.data.framing == "crop":
-        normal = index.normal
-        return CropStore(
-            index.samples, net.image_size, net.channels, white, bound, normal=normal, points=points, log=log
-        )
-    return ImageStore(index.samples, net.image_size, net.channels, white, bound, log=log)
+def _store(index: DataIndex, config: Config, white: int, framed: Framed, log: Log) -> Store:
+    net, bound, windows = config.network, config.data.cache_mb << 20, framed.windows()
+    of_images = partial(ImageStore, index.samples, net.image_size, net.channels, white, log=log)
+    if not windows:
+        return of_images(bound)
+    crops = sum(sample.product in windows for sample in index.samples) / len(index)
+    windowed = CropStore(
+        index.samples, net.image_size, net.channels, white, int(crops * bound),
+        normal=index.normal, windows=windows, points=framed.points, log=log,
+    )  # fmt: skip
+    return windowed if crops == 1 else FramedStore(of_images(int((1 - crops) * bound)), windowed, windows)

@@ -210,7 +210,7 @@ def restoration(material: Material) -> Row:
     for name in material.names:
         counts = PixelCounts()
         for one in of(material.test, name):
-            change = 255 * np.abs(restoration_change(read_image(one.path), material.model))
+            change = 255 * np.abs(restoration_change(read_image(one.path), material.model, name.split("/")[0]))
             grey = change if change.ndim == 2 else change.mean(2)
             counts.add(np.clip(blurred(grey.astype(np.float32), BLUR), 0, 255), one.mask)
         score = counts.score()

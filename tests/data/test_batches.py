@@ -13,7 +13,7 @@ from data_helpers import mask, native, picture, save
 
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.data.index import DataIndex, index_folder
-from defectaug.data.stores import CropStore, ImageStore
+from defectaug.data.stores import CropStore, FramedStore, ImageStore
 from defectaug.errors import DataError
 from defectaug.io.images import NativeImage, read_image, to_model
 
@@ -225,6 +225,25 @@ def test_crops_in_batches_are_reproducible(tmp_path: Path) -> None:
     batches = BalancedBatches(index, store, 4, 0, flips="h")
     assert equal(batches.batch(5), batches.batch(5))
     assert batches.batch(5).image.shape == (4, 3, 16, 16)
+
+
+def test_each_product_is_framed_in_its_own_way(tmp_path: Path) -> None:
+    """Windows of 32 pixels, seen at half their size, of A; B whole: a mark of a quarter of the window's area, white."""
+    for product in "AB":
+        for number in range(2):
+            marked = mask(64, 96, top=20, left=40, edge=16)
+            save(tmp_path / product / "good" / f"{number}.png", np.zeros((64, 96), np.uint8))
+            save(tmp_path / product / "dent" / f"{number}.png", marked)
+    index = index_folder(tmp_path)
+    points = {n: np.array([[28 / 64, 48 / 96]]) for n, sample in enumerate(index.samples) if sample.defect == "dent"}
+    crops = CropStore(index.samples, 16, 1, normal=index.normal, windows={"A": 32}, points=points)
+    store = FramedStore(ImageStore(index.samples, 16, 1), crops, {"A"})
+    rng = np.random.default_rng(0)
+    for number, sample in enumerate(index.samples):
+        share = np.mean([float((store.get(number, rng) > 0).float().mean()) for _ in range(20)])
+        wanted = {"A": 0.25, "B": 16 * 16 / (64 * 96)}[sample.product] if sample.defect == "dent" else 0
+        assert share == pytest.approx(wanted, rel=0.25)
+        assert (store.native(number) is None) == (sample.product == "A")
 
 
 def test_crops_need_masks(tmp_path: Path, index: DataIndex) -> None:

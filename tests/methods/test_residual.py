@@ -11,14 +11,14 @@ from small_networks import images
 from torch import Tensor
 
 from defectaug.methods.features import ImageNetFeatures
-from defectaug.methods.prior import FeaturePrior
+from defectaug.methods.prior import FeaturePrior, evened
 from defectaug.methods.residual.bank import DefectBank
-from defectaug.methods.residual.defect import compose, decompose, masked_mean
+from defectaug.methods.residual.defect import Defect, compose, decompose, masked_mean
 from defectaug.methods.residual.fill import Inpainter, push_pull
 from defectaug.methods.residual.method import pair_up
-from defectaug.methods.residual.model import CONTEXT, Residual, confident
+from defectaug.methods.residual.model import CONTEXT, Residual, confident, continued
 from defectaug.methods.residual.objective import without_faint_parts
-from defectaug.methods.residual.painter import Painter, opacity_of
+from defectaug.methods.residual.painter import Painter, opacity_of, paste
 from defectaug.methods.residual.warp import (
     Warps,
     choose,
@@ -115,6 +115,20 @@ def test_the_style_reaches_the_pixels_in_the_mask_and_no_others() -> None:
     assert masked_mean(change, defect.mask).min() > 0.02
     assert float((change * (1 - opacity_of(defect.mask)) * (torch.nn.functional.max_pool2d(
         defect.mask, 9, 1, 4) == 0)).max()) == 0  # fmt: skip
+
+
+def test_a_dark_scratch_in_a_bright_style_has_no_bright_rim() -> None:
+    """A line of -0.6 with a rim of 0 in its mask, on grey: in a bright style the rim stays the darker."""
+    x, clean = torch.zeros(1, 1, SIZE, SIZE), torch.zeros(1, 1, SIZE, SIZE)
+    mask = torch.zeros_like(x)
+    mask[..., 12:21] = 1
+    x[..., 14:19] = -0.6
+    structure, style = decompose(x, clean, mask)
+    dark = Defect(mask, structure, style, x, torch.tensor([1]), torch.ones(1))
+    bright = dark.with_style(style * torch.tensor([[-1.0, 1.0]]))
+    image = paste(clean, clean, bright).draft
+    assert float(image[..., 16].mean()) > 0.4 and float(image[..., 13].abs().mean()) < 0.15
+    assert bright.polarity.item() == -1 and torch.equal(bright.with_style(style).structure, structure)
 
 
 # Places
@@ -231,6 +245,20 @@ def test_a_product_without_normal_images_has_no_prior() -> None:
     features, prior = ImageNetFeatures(), FeaturePrior(2)
     prior.calibrate()
     assert float(prior(features(images(1, size=SIZE, channels=3)), torch.tensor([1]), SIZE).abs().max()) == 0
+
+
+def test_a_mask_goes_on_where_e_is_less_sure_and_nowhere_else() -> None:
+    """A line of which half is clear, and beside it another that is as faint as the line's other half."""
+    found = torch.full((1, 1, SIZE, SIZE), 0.02)
+    found[0, 0, 10, 4:16], found[0, 0, 10, 16:28], found[0, 0, 20, 16:28] = 0.9, 0.2, 0.2
+    mask = continued(confident(found), found)[0, 0] > 0.5
+    assert bool(mask[10, 4:28].all()) and int(mask.sum()) == 24
+
+
+def test_the_prior_sees_alike_what_was_photographed_under_different_light() -> None:
+    grain, light = images(1, 1, 128, 3) * 0.1, torch.linspace(-0.3, 0.3, 128)
+    assert float((evened(grain + 0.3) - evened(grain - 0.4)).abs().max()) < 0.01
+    assert float(evened(grain + light).mean(2).std()) < 0.5 * float((grain + light).mean(2).std())
 
 
 def test_masks_are_nearly_0_or_1_and_faint_parts_are_left_out() -> None:

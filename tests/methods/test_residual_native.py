@@ -182,7 +182,7 @@ def remembered(bank: DefectBank, colours: list[float], surfaces: list[float]) ->
         mask = square(count=1)
         structure, style = decompose(clean + (colour - surface) * mask, clean, mask)
         context = torch.full((1, 1, CONTEXT, CONTEXT), surface)
-        defect = Defect(mask, structure, style, context, torch.tensor([1]))
+        defect = Defect(mask, structure, style, context, torch.tensor([1]), torch.ones(1))
         bank.remember(defect, torch.tensor([0]), torch.tensor([key]))
     return bank
 

@@ -15,6 +15,7 @@ from PIL import Image
 from small_networks import small_config, small_method
 
 from defectaug.bundle import TrainedOn, write_config, write_weights
+from defectaug.data.framing import Framing
 from defectaug.errors import BundleError, DataError
 from defectaug.synthesis.api import synthesize
 
@@ -24,11 +25,12 @@ sys.path.append(str(EXAMPLES))
 from again import again, difference  # noqa: E402
 
 
-@pytest.mark.parametrize("framing", ["whole", "crop"])
+@pytest.mark.parametrize("window", [None, 32])
 @pytest.mark.parametrize("guide", ["latent", "reference"])
-def test_any_image_again_from_its_line(tmp_path: Path, framing: str, guide: str) -> None:
+def test_any_image_again_from_its_line(tmp_path: Path, window: int | None, guide: str) -> None:
     root, out = data(tmp_path / "data"), tmp_path / "out"
-    model = FakeModel(info(root, framing=framing), blind=lambda seed: seed % 3 == 0)  # some are drawn again
+    framings = {"A": Framing(window), "B": Framing(32)}
+    model = FakeModel(info(root, framings=framings), blind=lambda seed: seed % 3 == 0)  # some are drawn again
     for number in range(3):
         save(tmp_path / "scratch" / f"{number}.png", defective(number, top=4 * number))
     (tmp_path / "scratch.masks").mkdir()

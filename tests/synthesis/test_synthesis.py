@@ -9,6 +9,7 @@ import pytest
 from fake_model import FakeModel, contents, data, defective, info, lines, save, surface
 from PIL import Image
 
+from defectaug.data.framing import Framing
 from defectaug.errors import ConfigError, DataError
 from defectaug.io import windows
 from defectaug.io.images import NativeImage, read_image
@@ -246,7 +247,7 @@ def test_all_sources_too_small_is_an_error(root: Path, tmp_path: Path) -> None:
 
 
 def test_crops_change_one_window_at_native_scale(root: Path, tmp_path: Path) -> None:
-    model = FakeModel(info(root, framing="crop", image_size=32))
+    model = FakeModel(info(root, framings=dict.fromkeys("AB", Framing(32)), image_size=32))
     synthesize(model=model, product="A", defect="spot", n=4, out=tmp_path / "out", masks=True)
     for line in lines(tmp_path / "out"):
         top, left, height, width = line["window"]

@@ -9,6 +9,7 @@ import pytest
 from fake_model import FakeModel, defective, info, save, surface
 from PIL import Image
 
+from defectaug.data.framing import Framing
 from defectaug.errors import ConfigError, OutputError
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.transfer import transfer
@@ -112,7 +113,7 @@ def test_transfer_default_name_and_unknown_defect(
 
 
 def test_transfer_of_crops_takes_the_place_over(root: Path, pair: tuple[Path, Path], tmp_path: Path) -> None:
-    model = FakeModel(info(root, framing="crop", image_size=32))
+    model = FakeModel(info(root, framings=dict.fromkeys("AB", Framing(32)), image_size=32))
     transfer(*pair, model=model, out=tmp_path / "o.png", mask=tmp_path / "m.png")
     rows, columns = np.nonzero(np.asarray(Image.open(tmp_path / "m.png")))
     centre = 18 * 60 / 48, 24 * 80 / 64  # of the reference's square, on the source

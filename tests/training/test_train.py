@@ -87,8 +87,8 @@ def test_resuming_with_other_classes_or_settings_is_refused(root: Path, settings
             train_small(root, out, settings, resume=True)
     settings.write_text(content)
     written = out / "config.yaml"
-    written.write_text(written.read_text().replace("framing: whole", "framing: crop"))
-    with pytest.raises(BundleError, match="with framing crop, not whole"):
+    written.write_text(written.read_text().replace("window: null", "window: 16"))
+    with pytest.raises(BundleError, match="framed otherwise"):
         train_small(root, out, settings, resume=True)
 
 
@@ -183,19 +183,20 @@ def test_dry_run_prints_counts_and_plan_and_writes_nothing(
 
 
 def test_small_defects_on_large_images_are_found_to_be_so(tmp_path: Path) -> None:
-    """A dark spot of a hundredth of a per cent of the image, and one of a quarter, on noise: from labels alone."""
+    """On noise, from labels alone: dark spots of a tenth of a per mille of their images, of half a per cent of larger
+    ones, and of a quarter; each is a product of one folder, and seen in its own way."""
     if find_weights() is None:
         pytest.skip("the package with the ImageNet weights is not installed")
     rng = np.random.default_rng(0)
-    found = {}
-    for name, side in (("small", 6), ("large", 250)):
+    for name, edge, side in (("small", 512, 6), ("middling", 2048, 80), ("large", 512, 250)):
         for number in range(6):
-            pixels = rng.normal(128, 6, (512, 512)).clip(0, 255)
-            save(tmp_path / name / f"part/normal/{number}.png", pixels.astype(np.uint8))
-            top, left = rng.integers(0, 512 - side, 2)
+            pixels = rng.normal(128, 6, (edge, edge)).clip(0, 255)
+            save(tmp_path / name / f"normal/{number}.png", pixels.astype(np.uint8))
+            top, left = rng.integers(0, edge - side, 2)
             pixels[top : top + side, left : left + side] = rng.normal(30, 6, (side, side)).clip(0, 255)
-            save(tmp_path / name / f"part/spot/{number}.png", pixels.astype(np.uint8))
-        index = index_folder(tmp_path / name).training()
-        found[name] = choose_framing(index, 255, choose("cpu", "fp32"), lambda line: None)
-    assert (found["small"].kind, found["large"].kind) == ("crop", "whole")
-    assert set(found["small"].points) == {n for n, s in enumerate(index.samples) if s.defect == "spot"}
+            save(tmp_path / name / f"spot/{number}.png", pixels.astype(np.uint8))
+    index = index_folder(tmp_path).training()
+    found = choose_framing(index, 128, 255, choose("cpu", "fp32"), lambda line: None)
+    windows = {product: framing.window for product, framing in found.framings.items()}
+    assert windows == {"small": 128, "middling": 256, "large": None}
+    assert set(found.points) == {n for n, s in enumerate(index.samples) if s.defect == "spot" and s.product != "large"}

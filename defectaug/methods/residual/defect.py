@@ -9,7 +9,7 @@ can therefore be exchanged, sampled and strengthened, and a dark crack stays dar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class Defect:
         style: (N, C + 1), tone per channel and log-contrast.
         context: (N, C, h, h), what surrounds the defect: the clean image, small, in [-1, 1].
         label: (N,) class numbers; 0 is normal.
+        polarity: (N,), -1 where the structure is that of a defect of opposite tone, turned over; 1 elsewhere.
     """
 
     mask: Tensor
@@ -36,20 +37,25 @@ class Defect:
     style: Tensor
     context: Tensor
     label: Tensor
+    polarity: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
 
     def __getitem__(self, rows: slice | Tensor) -> Defect:
-        return Defect(self.mask[rows], self.structure[rows], self.style[rows], self.context[rows], self.label[rows])
+        return Defect(*(getattr(self, one.name)[rows] for one in fields(self)))
 
     def with_style(self, style: Tensor) -> Defect:
-        """The same shapes in another style (N, C + 1)."""
-        return Defect(self.mask, self.structure, style, self.context, self.label)
+        """The same shapes in another style (N, C + 1). Where dark becomes bright the structure is turned over: else the
+        rim of a dark scratch, brighter than its middle, would be a halo around a bright one."""
+        opposed = (self.style[:, :-1] * style[:, :-1]).sum(1) < 0
+        sign = 1 - 2 * opposed.to(style.dtype)
+        structure = self.structure * sign[:, None, None, None]
+        return replace(self, structure=structure, style=style, polarity=self.polarity * sign)
 
     def within(self, region: Tensor) -> Defect:
         """What of the defects lies in regions (N, 1, S, S) of ones."""
-        return Defect(self.mask * region, self.structure * region, self.style, self.context, self.label)
+        return replace(self, mask=self.mask * region, structure=self.structure * region)
 
 
 def stronger(style: Tensor, factor: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from defectaug.device import Compute
 from defectaug.errors import DataError, TrainingError
 from defectaug.io.images import to_model
 from defectaug.methods.features import PACKAGE, find_weights, load_weights
-from defectaug.methods.prior import FeaturePrior
+from defectaug.methods.prior import FeaturePrior, evened
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.model import CONTEXT, Residual
@@ -112,13 +112,13 @@ class ResidualMethod:
         trust = min(1.0, max(0.0, (step - self.config.run.warmup - DOUBT) / BELIEF))
         with self.compute.autocast():
             mask = objective.mask_of(self.average, scene, trust)
+            if trust == 1:
+                mask = self.model.tightened(scene.reference, mask)
             defect = objective.taken(self.model, scene, mask)
         terms: Terms = {"area": defect.mask.mean()}
         if finding:
             terms |= self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
         if fraction > self.remembering:
-            with self.compute.autocast():
-                defect = objective.taken(self.model, scene, self.model.tightened(scene.reference, mask))
             for bank in (self.model.bank, self.average.bank):
                 bank.remember(defect, scene.reference_product, scene.key)
         if playing:
@@ -207,8 +207,13 @@ class ResidualMethod:
         rows = (batch.defect == NORMAL).nonzero().flatten()
         if len(rows):
             with self.compute.autocast(), torch.no_grad():
-                levels = self.model.encoder.features(self._image(batch.image[rows]))
+                levels = self.model.encoder.features(evened(self._image(batch.image[rows])))
             self.prior.observe(levels, batch.product[rows], batch.index[rows], generator)
+
+    def _levels(self, x: Tensor, product: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Features of images, and their prior maps."""
+        features = self.model.encoder.features
+        return features(x), self.prior(features(evened(x)), product, x.shape[-1])
 
     def _scene(self, batch: Batch) -> Scene | None:
         """The batch's references, each with a normal image, of its product where the batch has one; None without
@@ -222,8 +227,7 @@ class ResidualMethod:
         device, reference = self.compute.device, self._image(batch.reference[rows])
         product = batch.reference_product[rows].to(device)
         with self.compute.autocast(), torch.no_grad():
-            levels = self.model.encoder.features(reference)
-            prior = self.prior(levels, product, reference.shape[-1])
+            levels, prior = self._levels(reference, product)
         return Scene(
             self._image(batch.image[sources]), batch.product[sources].to(device),
             reference, batch.target[rows].to(device), product, batch.reference_index[rows].to(device), levels, prior,
@@ -240,18 +244,16 @@ class ResidualMethod:
         self.prior.calibrate()
 
     @torch.no_grad()
-    def finish(self, image: Callable[[int], NDArray[np.float32]]) -> None:
+    def finish(self, image: Callable[[int], NDArray[np.float32] | None]) -> None:
         """Reads the bank's defects once more, by the averaged weights, and at native scale where images are whole."""
         bank, structures = self.average.bank, {}
         bank.fit_material()
-        if self.config.data.framing == "crop":
-            return
         for slot in (bank.keys >= 0).nonzero().flatten().tolist():
             try:
                 photograph = image(int(bank.keys[slot]))
             except DataError:
                 continue
-            structure = self._read_again(slot, photograph)
+            structure = None if photograph is None else self._read_again(slot, photograph)
             if structure is not None:
                 structures[slot] = structure
         bank.fit_material()
@@ -265,8 +267,7 @@ class ResidualMethod:
         product = bank.products[slot : slot + 1]
         label = torch.full_like(product, 1 + slot // bank.share)
         with self.compute.autocast():
-            levels = self.model.encoder.features(x)
-            prior = self.prior(levels, product, net.image_size)
+            levels, prior = self._levels(x, product)
             scene = Scene(x, product, x, label, product, bank.keys[slot : slot + 1], levels, prior)
             mask = objective.mask_of(self.average, scene, 1.0)
             defect, clean = self.average.take(x, self.average.tightened(x, mask), label)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor, nn
 
 from defectaug.methods.residual.bank import DefectBank
@@ -18,6 +20,7 @@ CONTEXT = 32  # side of what is kept of the surroundings
 MARGIN = 2  # pixels around the mask that are filled too: a soft edge would tint the fill
 RIM = 5  # pixels at the edge of a mask that are left out
 FAINT = 0.25  # where they differ less than this from the clean image, as a share of the change
+LOW = 0.1  # share of the clearest probability that a mask goes on in
 PEAK = 0.1  # that a tenth of the mask's pixels exceed
 
 
@@ -54,7 +57,8 @@ class Residual(nn.Module):
         with torch.no_grad():
             clean = self.clean(x, mask)
         structure, style = decompose(x, clean, mask)
-        return Defect(mask, structure, style, F.adaptive_avg_pool2d(clean, CONTEXT), label), clean
+        context, polarity = F.adaptive_avg_pool2d(clean, CONTEXT), torch.ones_like(style[:, 0])
+        return Defect(mask, structure, style, context, label, polarity), clean
 
     def paint(self, x: Tensor, defect: Defect, noise: Tensor) -> Painting:
         """The defects on images (N, C, S, S) without any, noise (N, 1, S, S)."""
@@ -76,13 +80,24 @@ class Residual(nn.Module):
     @torch.no_grad()
     def read(self, x: Tensor, label: Tensor) -> tuple[Defect, Tensor]:
         """The defects of classes (N,) that images show, as E finds them, and the images without them."""
-        mask = confident(torch.sigmoid(own_logits(self.encoder(x), label)))
-        return self.take(x, self.tightened(x, mask), label)
+        found = torch.sigmoid(own_logits(self.encoder(x), label))
+        return self.take(x, self.tightened(x, continued(confident(found), found)), label)
 
 
 def eroded(x: Tensor, reach: int) -> Tensor:
     """Least of the values in [0, 1] within ``reach`` pixels, squarely, within the image."""
     return 1 - dilated(1 - x, reach)
+
+
+def continued(mask: Tensor, found: Tensor) -> Tensor:
+    """Masks (N, 1, S, S) with what E's probabilities ``found`` show less clearly but connected to them: the
+    rest of a crack, the dull side of a break."""
+    low = found >= LOW * found.amax((2, 3), keepdim=True)
+    kept = []
+    for seeds, likely in zip((mask[:, 0] > 0.5).cpu().numpy(), low[:, 0].cpu().numpy(), strict=True):
+        parts, _ = ndimage.label(likely | seeds, structure=np.ones((3, 3)))
+        kept.append(torch.from_numpy(np.isin(parts, np.unique(parts[seeds]))))
+    return torch.maximum(mask, torch.stack(kept)[:, None].to(mask.device, mask.dtype))
 
 
 def confident(mask: Tensor) -> Tensor:

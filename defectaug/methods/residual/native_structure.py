@@ -117,7 +117,7 @@ class NativePainting:
         filled: (C, S, S), the source with what lies under the mask filled in.
         correction: (C, S, S), what G adds.
         cleaning: (C, S, S), what takes the source's own defect away.
-        offset: (C,), the tone as a difference; ``contrast`` of the structure.
+        offset: (C,), the tone as a difference; ``contrast`` of the structure, below 0 where it is turned over.
         matrix: (2, 3) from places of the source to places of the defect's own image, or None where they are the same.
         bend: (2, K, K), added to them.
     """

@@ -15,7 +15,7 @@ from defectaug.methods.residual import losses
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.discriminator import corners_on, crops_at
 from defectaug.methods.residual.encoder import own_logits
-from defectaug.methods.residual.model import CONTEXT, Residual, confident
+from defectaug.methods.residual.model import CONTEXT, Residual, confident, continued
 from defectaug.methods.residual.painter import Painting
 from defectaug.methods.residual.warp import ANYWHERE, draw_warps, matrices, place, warp
 from defectaug.nn.blocks import dilated
@@ -65,7 +65,8 @@ def mask_of(model: Residual, scene: Scene, trust: float) -> Tensor:
     level = (0.5 * scene.prior.amax((2, 3), keepdim=True)).clamp(min=losses.SURE)
     guess = torch.sigmoid(4 * (scene.prior - level))
     near = dilated((scene.prior > 0.8 * losses.SURE).to(found.dtype), 6)
-    return without_faint_parts(confident((trust * found + (1 - trust) * guess) * near), scene.prior)
+    mask = without_faint_parts(confident((trust * found + (1 - trust) * guess) * near), scene.prior)
+    return continued(mask, found) if trust == 1 else mask
 
 
 def without_faint_parts(mask: Tensor, prior: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ def warp(defect: Defect, maps: Tensor, bend: Tensor) -> Defect:
     h = defect.context.shape[-1]
     context = F.grid_sample(defect.context, F.affine_grid(maps, [len(defect), 1, h, h], align_corners=False),
                             padding_mode="border", align_corners=False)  # fmt: skip
-    return Defect(moved[:, -1:], moved[:, :-1], defect.style, context, defect.label)
+    return replace(defect, mask=moved[:, -1:], structure=moved[:, :-1], context=context)
 
 
 def enlarge(defect: Defect, size: Tensor) -> tuple[Defect, Tensor]:
@@ -171,7 +171,7 @@ def without_foreign_parts(defect: Defect, target: Tensor) -> Defect:
     mask = defect.mask * (same > 0.5)
     enough = mask.sum((1, 2, 3), keepdim=True) >= KEPT * defect.mask.sum((1, 2, 3), keepdim=True)
     mask = torch.where(enough, mask, defect.mask)
-    return Defect(mask, defect.structure * (mask > 0), defect.style, defect.context, defect.label)
+    return replace(defect, mask=mask, structure=defect.structure * (mask > 0))
 
 
 def place(

@@ -1,0 +1,36 @@
+"""How images of a product become the squares that a network sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Of one product.
+
+    Attributes:
+        window: side of the square windows that are cut out, in pixels of the image; None: the whole image is squeezed.
+        size: width and height that its images have, on average; None where that is not known.
+    """
+
+    window: int | None = None
+    size: tuple[int, int] | None = None
+
+
+WHOLE = Framing()
+
+
+def framing_of(framings: Mapping[str, Framing], product: str | None, size: tuple[int, int]) -> Framing:
+    """That of a product; for one that is not known, that of the product whose images are nearest in size to ``size``,
+    (height, width)."""
+    if product is not None and product in framings:
+        return framings[product]
+
+    def distance(framing: Framing) -> float:
+        width, height = framing.size or (1, 1)
+        return abs(math.log(width * height / (size[0] * size[1])))
+
+    return min(framings.values(), key=distance, default=WHOLE)
