@@ -26,7 +26,7 @@ Points = dict[int, NDArray[np.float64]]
 LARGE = 1.5  # times the model's size, from which an image may lose a defect when it is squeezed
 SMALL = 0.007  # share of an image, beyond that of normal ones, below which what stands out most is small
 FILLED = 0.06  # share of a window that a defect may take before larger ones are cut
-LOOKED_AT = 32  # normal images of a product
+LOOKED_AT = 32  # images of a category, to decide by
 EVERY = 4  # one normal image in so many is kept apart, to compare with
 SIDE = 1024  # pixels; larger images are looked at at this size
 POINTS = 256  # kept an image
@@ -99,13 +99,16 @@ def _framing(
     points: Points = {}
     largest = 0.0
     for some in defects:
-        found = {number: finder.find(index.samples[number], prior) for number in some}
+        found = {number: finder.find(index.samples[number], prior) for number in _some(some)}
         largest = max(largest, float(np.median([share for _, share in found.values()])) - usual_share)
         points |= {number: places for number, (places, _) in found.items()}
         if largest >= SMALL:
             return Framing(None, usual), {}
-    room = math.sqrt(max(largest, 0.0) * usual[0] * usual[1] / FILLED)
-    return Framing(side << max(0, int(math.log2(max(room / side, 1)))), usual), points
+    window = side << int(math.log2(max(1.0, math.sqrt(largest * usual[0] * usual[1] / FILLED) / side)))
+    if window * LARGE > min(usual):
+        return Framing(None, usual), {}
+    rest = {number for some in defects for number in some} - points.keys()
+    return Framing(window, usual), points | {n: finder.find(index.samples[n], prior)[0] for n in rest}
 
 
 def _some(numbers: list[int]) -> list[int]:
