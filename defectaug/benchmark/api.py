@@ -167,7 +167,7 @@ def _trials(
             return None
         available = by_name[condition.synthetic]
         per_category = Counter(available.categories)
-        budget = sampling_budget(counts, per_category, index.normal, condition.amount, settings.fill)
+        budget = sampling_budget(counts, per_category, index.normal, condition.amount)
         return subset(available, budget, seed)
 
     for seed in settings.seeds:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectaug.benchmark.settings import Fill, StudySettings
+from defectaug.benchmark.settings import StudySettings
 from defectaug.data.sample import Category
 from defectaug.metrics.augmentation import Augmentation
 from defectaug.metrics.images import Decoded
@@ -49,32 +49,25 @@ def conditions(settings: StudySettings, sets: Iterable[str]) -> tuple[Condition,
 
 
 def sampling_budget(
-    real: Mapping[Category, int], available: Mapping[Category, int], normal: str, amount: float | None, fill: Fill
+    real: Mapping[Category, int], available: Mapping[Category, int], normal: str, amount: float | None
 ) -> dict[Category, int]:
-    """How many synthetic images each category gets.
+    """How many synthetic images each category gets: those with the fewest images are raised together, to one level.
 
     Args:
         real: real training images of each category.
         available: synthetic images of each category.
         normal: name of the normal class, whose real images do not count for `amount`.
         amount: synthetic images per real defective one; None: as many as bring every category up to the fullest one.
-        fill: `scarce`: the categories with the fewest images are raised together, to one level, as far as the images
-            go; `even`: the same number for each category.
     """
     base = {category: real.get(category, 0) for category in sorted(available)}
     if amount is None:
         level = max(real.values(), default=0)
-        lacking = {category: min(available[category], max(0, level - count)) for category, count in base.items()}
-        if fill == "scarce":
-            return lacking
-        total = sum(lacking.values())
-    else:
-        total = round(amount * sum(count for (_, defect), count in real.items() if defect != normal))
+        return {category: min(available[category], max(0, level - count)) for category, count in base.items()}
+    total = round(amount * sum(count for (_, defect), count in real.items() if defect != normal))
     given = dict.fromkeys(base, 0)
-    for _ in range(min(total, sum(available.values()))):  # one image after the other to the category with the fewest
+    for _ in range(min(total, sum(available.values()))):
         left = (category for category in base if given[category] < available[category])
-        lowest = min(left, key=lambda category: given[category] + (base[category] if fill == "scarce" else 0))
-        given[lowest] += 1
+        given[min(left, key=lambda category: given[category] + base[category])] += 1
     return given
 
 

@@ -114,16 +114,14 @@ class StudyResult:
     """What :func:`defectaug.benchmark.api.run_study` has found.
 
     Args:
-        folder: the real images; `test_folder` the test images, None where they were held out of `folder`.
-        settings: as given.
-        classes, products: names; the normal class is the first.
+        folder, test_folder: the real images, and the test images, None where they were held out of `folder`.
+        settings, classes, products: as given, and names; the normal class is the first.
         weights: what the classifiers started with.
         conditions: the results of each.
         split: files of the real images by use.
         left_out: synthetic images that the leakage filter has left out, by set and reason.
-        notes: what the numbers cannot tell.
-        leaks: what may flatter the results of a set, by its name.
-        machine: what it ran on; `versions` of the libraries.
+        notes: what the numbers cannot tell; `leaks`: what may flatter the results of a set, by its name.
+        machine, versions: what it ran on, and of the libraries.
         recipes: recipe and data of the model that made a set, by the set's name, where they are known.
     """
 
@@ -244,20 +242,15 @@ class StudyResult:
         """Every number and setting, as JSON holds them; `splits` is what `read_split` reads."""
         found = asdict(self)
         found["splits"] = found.pop("split")
-        found["arms"] = [
-            row | {"error_rates": {name: self._rate(one, name) for name in (*self.products, ALL)}}
-            for one, row in zip(self.conditions, found.pop("conditions"), strict=True)
-        ]
+        found["arms"] = found.pop("conditions")
+        for one, row in zip(self.conditions, found["arms"], strict=True):
+            rates = {name: one.error_rate(name) for name in (*self.products, ALL)}
+            row["error_rates"] = {name: {"mean": mean, "std": deviation} for name, (mean, deviation) in rates.items()}
         for kind, some in (("comparisons", self.comparisons), ("over_control", self.over_control)):
-            rows = [asdict(one) | {"verdicts": one.verdicts} for one in some]
-            for one, row in zip(some, rows, strict=True):
-                for name, difference in one.differences.items():
+            found[kind] = [asdict(one) | {"verdicts": one.verdicts} for one in some]
+            for compared, row in zip(some, found[kind], strict=True):
+                row["arm"] = row.pop("condition")
+                for name, difference in compared.differences.items():
                     low, high = difference.ends or (None, None)
                     row["differences"][name] |= {"low": low, "high": high, "over": difference.over}
-            found[kind] = [{"arm": row.pop("condition"), **row} for row in rows]
         return found | {"seconds": self.seconds, "rule": RULE, "error_rate": ERROR_RATE}
-
-    @staticmethod
-    def _rate(condition: ConditionResult, product: str) -> dict[str, float]:
-        mean, deviation = condition.error_rate(product)
-        return {"mean": mean, "std": deviation}

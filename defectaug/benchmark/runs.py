@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from defectaug.benchmark.conditions import Condition
 from defectaug.benchmark.settings import StudySettings
@@ -34,7 +35,7 @@ from defectaug.metrics.classifier import (
 from defectaug.metrics.images import Decoded
 from defectaug.nn.backbones import InitialWeights
 
-VERSION = 1  # of what a training computes; a new one makes kept results void
+VERSION = 2  # of what a training computes; a new one makes kept results void
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,8 @@ class Trial:
         condition, seed: what is trained.
         settings: the study's.
         classes: the defects, in the order of the class numbers.
-        real: the real images by use.
-        synthetic: the synthetic images that are trained on.
-        weights: what the classifier starts with.
-        compute: where it is trained.
+        real, synthetic: the real images by use, and the synthetic ones that are trained on.
+        weights, compute: what the classifier starts with, and where it is trained.
         views: what a frozen network has seen of the images.
     """
 
@@ -81,17 +80,14 @@ class Trial:
     def recipe(self) -> Recipe:
         """How it is trained."""
         settings = self.settings
-        return Recipe(
-            steps=settings.steps,
-            rate=settings.rate or usual_rate(settings.classifier, self.weights),
-            weight_decay=settings.weight_decay,
-            checks=settings.checks,
-            reversal=settings.reversal if self.synthetic is not None else 0.0,
-        )
+        rate = settings.rate or usual_rate(settings.classifier, self.weights)
+        reversal = settings.reversal if self.synthetic is not None else 0.0
+        return Recipe(settings.steps, rate, settings.weight_decay, settings.checks, reversal)
 
     def key(self) -> str:
         """Stands for everything that the outcome depends on; names of files and of sets are not among it."""
-        settings = self.settings
+        settings, real = self.settings, self.real
+        images = {"real": real.train, "synthetic": self.synthetic, "validation": real.validation, "test": real.test}
         parts = {
             "version": VERSION,
             "torch": torch.__version__,
@@ -99,20 +95,16 @@ class Trial:
             "recipe": asdict(self.recipe),
             "classifier": [settings.classifier, self.weights.sha256],
             "augment": [self.condition.augmentation, settings.flips],
-            "draws": [settings.batch_size, settings.oversample, settings.real_share],
+            "draws": [settings.batch_size, settings.real_share],
             "seed": self.seed,
             "classes": self.classes,
-            "images": {
-                name: [] if part is None else [list(part.images.shape), _content(part)]
-                for name, part in (
-                    ("real", self.real.train),
-                    ("synthetic", self.synthetic),
-                    ("validation", self.real.validation),
-                    ("test", self.real.test),
-                )
-            },
+            "images": {name: None if part is None else _content(part) for name, part in images.items()},
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def names(self, part: Decoded) -> Tensor:
+        """Class numbers (N,) of images."""
+        return torch.tensor([self.classes.index(defect) for _, defect in part.categories])
 
 
 def outcome_of(trial: Trial, cache: Path | None, progress: Callable[[int], object]) -> Outcome:
@@ -135,12 +127,11 @@ def outcome_of(trial: Trial, cache: Path | None, progress: Callable[[int], objec
 
 def train(trial: Trial, progress: Callable[[int], object] | None = None) -> Outcome:
     """Trains, chooses by the validation images, and names the test images."""
-    started = time.monotonic()
+    started, settings = time.monotonic(), trial.settings
     data, sampler = _training(trial)
     classifier = build(
-        trial.settings.classifier,
+        settings.classifier,
         len(trial.classes),
-        channels=trial.real.train.images.shape[1],
         seed=trial.seed,
         weights=trial.weights,
         auxiliary=trial.recipe.reversal > 0,
@@ -151,8 +142,8 @@ def train(trial: Trial, progress: Callable[[int], object] | None = None) -> Outc
         sampler,
         trial.recipe,
         trial.compute,
-        augment=Augment(trial.condition.augmentation, trial.settings.flips),
-        validation=_validation(trial.real.validation, trial.classes),
+        augment=Augment(trial.condition.augmentation, settings.flips),
+        validation=_validation(trial),
         seed=trial.seed,
         views=trial.views,
         progress=progress,
@@ -166,40 +157,36 @@ def _training(trial: Trial) -> tuple[Labelled, CategorySampler]:
     parts = [trial.real.train] if trial.synthetic is None else [trial.real.train, trial.synthetic]
     categories = [category for part in parts for category in part.categories]
     synthetic = np.repeat([False, True][: len(parts)], [len(part) for part in parts])
-    labels = torch.tensor([trial.classes.index(defect) for _, defect in categories])
-    data = Labelled.of(torch.cat([part.images for part in parts]), labels, len(trial.classes))
+    images, labels = torch.cat([part.images for part in parts]), torch.cat([trial.names(part) for part in parts])
+    data = Labelled.of(images, labels, len(trial.classes))
     # CHOICE: the origin is learnt in categories that hold both kinds; elsewhere it would be a second label of the class
-    both = set(trial.real.train.categories) & set(trial.synthetic.categories if trial.synthetic else ())
-    mixed = torch.tensor([category in both for category in categories])
-    origin = torch.from_numpy(synthetic)
-    data.targets[:, -2] = (mixed & ~origin).float()
-    data.targets[:, -1] = (mixed & origin).float()
+    both = set.intersection(*(set(part.categories) for part in parts)) if trial.synthetic else set()
+    mixed, origin = torch.tensor([category in both for category in categories]), torch.from_numpy(synthetic)
+    data.targets[:, -2:] = torch.stack([mixed & ~origin, mixed & origin], 1).float()
     numbers = {category: number for number, category in enumerate(sorted(set(categories)))}
-    settings = trial.settings
     sampler = CategorySampler(
         np.array([numbers[category] for category in categories]),
         synthetic,
-        batch=settings.batch_size,
+        batch=trial.settings.batch_size,
         seed=trial.seed,
-        oversample=settings.oversample,
-        real_share=settings.real_share,
+        real_share=trial.settings.real_share,
     )
     return data, sampler
 
 
-def _validation(part: Decoded, classes: tuple[str, ...]) -> Validation | None:
+def _validation(trial: Trial) -> Validation | None:
     """Validation images, every category weighing the same."""
+    part = trial.real.validation
     if not len(part):
         return None
     counts = Counter(part.categories)
     weights = torch.tensor([1 / (counts[category] * len(counts)) for category in part.categories])
-    labels = torch.tensor([classes.index(defect) for _, defect in part.categories])
-    return Validation(part.images, labels, weights)
+    return Validation(part.images, trial.names(part), weights)
 
 
-def _content(part: Decoded) -> str:
+def _content(part: Decoded) -> list[object]:
     rows = ["\0".join((*category, digest)) for category, digest in zip(part.categories, part.digests, strict=True)]
-    return hashlib.sha256("\n".join(rows).encode(errors="surrogatepass")).hexdigest()
+    return [*part.images.shape, hashlib.sha256("\n".join(rows).encode(errors="surrogatepass")).hexdigest()]
 
 
 def _read(path: Path, images: int, classes: int) -> Outcome | None:

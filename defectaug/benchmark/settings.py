@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from defectaug.errors import ConfigError
 from defectaug.metrics.augmentation import AUGMENTATIONS, Augmentation
 from defectaug.nn.backbones import LITE
-
-Fill = Literal["scarce", "even"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,23 +15,20 @@ class StudySettings:
     """What is trained, on what, how often. The defaults are the slim study, for two CPU cores; `full` is the paper's.
 
     Args:
-        classifier: `efficientnet-lite1` (frozen, with a linear layer), `small` (from scratch), or any of torchvision's
-            or timm's classifiers, such as `resnet50`, trained as a whole.
+        classifier: `efficientnet-lite1` (frozen, with a linear layer), or any of torchvision's or timm's classifiers,
+            such as `resnet50`, trained as a whole.
         weights: where it starts: `auto` (ImageNet, from scratch where they cannot be had), `imagenet` (an error where
             they cannot be had), `none` (from scratch), or a file or folder of weights.
         image_size: side of the square that whole images are squeezed to, pixels.
         steps, batch_size: length of a training, the same for every condition, in steps of so many images.
         rate: learning rate; None for the classifier's usual one. `weight_decay` is AdamW's.
         checks: how often a training is evaluated on the validation images; the best of these states is tested.
-        oversample: draw every product x defect equally often, however few images it has.
         augmentations: the methods compared. CutMix, CutOut and MixUp come on top of the traditional ones.
         synthetic_with: those of them that are also tried with each synthetic set.
         flips: directions in which mirroring makes no other part.
         amount: synthetic images per real defective training image; None: as many as bring every category up to the
             fullest one.
         sweep: further amounts, tried with the first of `synthetic_with`.
-        fill: `scarce` gives synthetic images to the categories with the fewest real ones first; `even` spreads them
-            equally over all categories.
         real_share: least share of real images among those drawn from a category that holds both; 0 draws all images
             of a category alike.
         reversal: weight of the real-or-synthetic head behind a gradient reversal layer; 0 leaves it out, and so does a
@@ -55,13 +50,11 @@ class StudySettings:
     rate: float | None = None
     weight_decay: float = 0.01
     checks: int = 10
-    oversample: bool = True
     augmentations: tuple[Augmentation, ...] = ("none", "traditional")
     synthetic_with: tuple[Augmentation, ...] = ("traditional",)
     flips: Literal["none", "h", "v", "hv"] = "h"
     amount: float | None = None
     sweep: tuple[float, ...] = ()
-    fill: Fill = "scarce"
     real_share: float = 0.5
     reversal: float = 0.1
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -83,7 +76,6 @@ class StudySettings:
             chosen = getattr(self, name)
             known = ", ".join(AUGMENTATIONS)
             _require(bool(chosen) and set(chosen) <= set(AUGMENTATIONS), name, chosen, f"some of {known}")
-        _require(self.fill in get_args(Fill), "fill", self.fill, "scarce or even")
         _require(self.flips in ("none", "h", "v", "hv"), "flips", self.flips, "none, h, v or hv")
         amounts = (*self.sweep, *(() if self.amount is None else (self.amount,)))
         _require(all(amount > 0 for amount in amounts), "amount and sweep", amounts, "above 0")

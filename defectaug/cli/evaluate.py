@@ -51,7 +51,7 @@ _CACHE = option(
     default="JSON.cache, with --json", metavar="DIR", panel=OUTPUT_PANEL,
 )  # fmt: skip
 _CLASSIFIER = option(
-    "efficientnet-lite1 (frozen), small (from scratch), or any of torchvision's or timm's, such as resnet18.",
+    "efficientnet-lite1 (frozen), or any of torchvision's or timm's, such as resnet18.",
     default="efficientnet-lite1; with a GPU resnet50", metavar="NAME", panel=_STUDY,
 )  # fmt: skip
 _CONTROL = flag(

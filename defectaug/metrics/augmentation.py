@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -119,10 +120,6 @@ def _boxes(height: int, width: int, side: Tensor, generator: torch.Generator) ->
 
 
 def _beta(count: int, alpha: float, generator: torch.Generator) -> Tensor:
-    """Draws of Beta(alpha, alpha) for alpha up to 1, by Jöhnk's method with as many tries as it takes."""
-    drawn = torch.empty(0)
-    while len(drawn) < count:
-        u, v = torch.rand(2, 4 * count, generator=generator) ** (1 / alpha)
-        fits = (u + v <= 1) & (u + v > 0)
-        drawn = torch.cat([drawn, (u / (u + v))[fits]])
-    return drawn[:count]
+    """Draws of Beta(alpha, alpha)."""
+    rng = np.random.default_rng(int(torch.randint(1 << 62, (), generator=generator)))
+    return torch.from_numpy(rng.beta(alpha, alpha, count).astype(np.float32))

@@ -24,36 +24,19 @@ from defectaug.metrics.localisation import PixelCounts
 
 VISIBLE = 4.0  # grey levels of 255, averaged over 3 x 3 pixels: below what the eye sees on a plain surface
 Counts = dict[str, int]  # "product/defect" to a number of images
-
-
 Mask = NDArray[np.bool_]
 FindMask = Callable[[ImageRecord], Mask | None]
 """Gives the mask (H, W) of an image's defect; None where it is not known."""
 
 
 @dataclass(frozen=True)
-class Change:
-    """How far synthetic images are from their sources, in grey levels of 255, as a mean over images.
-
-    Args:
-        images: images that could be compared with their source.
-        everywhere: mean absolute difference over all pixels.
-        outside: the same outside the mask; None without masks.
-        defect_share: share of the pixels in the mask; None without masks.
-    """
-
-    images: int
-    everywhere: float
-    outside: float | None
-    defect_share: float | None
-
-
-@dataclass(frozen=True)
 class SourceChange:
-    """How far one synthetic image is from its source.
+    """How far one synthetic image is from its source, in grey levels of 255.
 
     Args:
-        everywhere, outside, defect_share: as of :class:`Change`.
+        everywhere: mean absolute difference over all pixels.
+        outside: the same outside the mask; None without a mask of the image's size.
+        defect_share: share of the pixels in the mask; None as `outside`.
         visible: share of the pixels where the difference can be seen, a common change of brightness aside.
         region: (S, S) at the size of thumbnails, where that is, a little widened.
     """
@@ -62,32 +45,19 @@ class SourceChange:
     outside: float | None
     defect_share: float | None
     visible: float
-    region: NDArray[np.bool_]
+    region: Mask
 
 
-@dataclass(frozen=True)
-class Difference(SourceChange):
-    """The same with every pixel.
-
-    Args:
-        strength: (H, W), the absolute difference in grey levels of 255.
-        mask: (H, W); None without one of the image's size.
-    """
-
-    strength: Floats
-    mask: NDArray[np.bool_] | None
-
-
-def difference(record: ImageRecord, store: ImageStore | None = None) -> Difference | None:
-    """None where the source is unknown, is gone or has another size.
+def difference(record: ImageRecord, store: ImageStore) -> tuple[Floats, Floats, Mask | None] | None:
+    """The difference from the source (H, W), signed and absolute, and the mask of that size, where there is one; None
+    where the source is unknown, is gone or has another size.
 
     Raises:
         DataError: a file cannot be read.
     """
     if record.source is None or not record.source.is_file():
         return None
-    store = store or ImageStore(0)
-    before, after = grey_levels(store.read(record.source)), grey_levels(store.read(record.path))
+    before, after = (grey_levels(store.read(path)) for path in (record.source, record.path))
     if before.shape != after.shape:
         return None
     signed = after - before
@@ -95,13 +65,7 @@ def difference(record: ImageRecord, store: ImageStore | None = None) -> Differen
     if strength.ndim == 3:
         signed, strength = signed.mean(axis=2), strength.mean(axis=2)
     mask = store.mask(record.mask) if record.mask is not None else None
-    if mask is not None and mask.shape != strength.shape:
-        mask = None
-    outside = float(strength[~mask].mean()) if mask is not None and not mask.all() else None
-    share = None if mask is None else float(mask.mean())
-    visible = visible_change(signed)
-    seen = float(visible.mean()), dilated(visible)
-    return Difference(float(strength.mean()), outside, share, *seen, strength, mask)
+    return signed, strength, mask if mask is not None and mask.shape == strength.shape else None
 
 
 def mask_finder(store: ImageStore, model: DefectModel | None) -> FindMask:
@@ -120,7 +84,7 @@ def mask_finder(store: ImageStore, model: DefectModel | None) -> FindMask:
             return mask
         if record.synthetic:
             change = difference(record, store)
-            return None if change is None else defect_mask(change.strength / np.float32(255))
+            return None if change is None else defect_mask(change[1] / np.float32(255))
         if model is None:
             return None
         product = record.category.product
@@ -130,29 +94,32 @@ def mask_finder(store: ImageStore, model: DefectModel | None) -> FindMask:
 
 
 def source_change(record: ImageRecord, store: ImageStore, pixels: PixelCounts | None = None) -> SourceChange | None:
-    """As :func:`difference`, in little memory; None also where the source cannot be read any more.
+    """From :func:`difference`; None also where the source cannot be read any more.
 
     Args:
-        record, store: as of :func:`difference`.
+        record: the synthetic image.
+        store: decodes the images.
         pixels: takes the difference of each pixel, where there is a mask.
     """
     try:
         found = difference(record, store)
     except DataError:
         return None
-    if found is not None and found.mask is not None and pixels is not None:
-        pixels.add(found.strength, found.mask)
-    return found and SourceChange(found.everywhere, found.outside, found.defect_share, found.visible, found.region)
+    if found is None:
+        return None
+    signed, strength, mask = found
+    if mask is not None and pixels is not None:
+        pixels.add(strength, mask)
+    outside = float(strength[~mask].mean()) if mask is not None and not mask.all() else None
+    visible = visible_change(signed)
+    share = None if mask is None else float(mask.mean())
+    return SourceChange(float(strength.mean()), outside, share, float(visible.mean()), dilated(visible))
 
 
 @dataclass(frozen=True)
 class SetChanges:
-    """How far the images of a synthetic set are from their sources.
-
-    Args:
-        images: of each.
-        pixels: of each category, how strongly pixels inside and outside the masks differ.
-    """
+    """How far each image of a synthetic set is from its source, and of each category how strongly pixels inside and
+    outside the masks differ."""
 
     images: list[SourceChange | None]
     pixels: dict[Category, PixelCounts]
@@ -173,6 +140,16 @@ def visible_change(signed: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.abs(smooth) > VISIBLE)
 
 
+@dataclass(frozen=True)
+class Change:
+    """Means, as of :class:`SourceChange`, over so many images; `outside` and `defect_share` over those with masks."""
+
+    images: int
+    everywhere: float
+    outside: float | None
+    defect_share: float | None
+
+
 def mean_change(changes: Iterable[SourceChange | None]) -> Change | None:
     """Means over the images whose change is known; None where there are none."""
     known = [change for change in changes if change is not None]
@@ -180,12 +157,8 @@ def mean_change(changes: Iterable[SourceChange | None]) -> Change | None:
         return None
     outside = [change.outside for change in known if change.outside is not None]
     shares = [change.defect_share for change in known if change.defect_share is not None]
-    return Change(
-        images=len(known),
-        everywhere=float(np.mean([change.everywhere for change in known])),
-        outside=float(np.mean(outside)) if outside else None,
-        defect_share=float(np.mean(shares)) if shares else None,
-    )
+    means = (float(np.mean(some)) if some else None for some in (outside, shares))
+    return Change(len(known), float(np.mean([change.everywhere for change in known])), *means)
 
 
 def grey_levels(image: NativeImage) -> Floats:

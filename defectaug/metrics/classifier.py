@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from defectaug.device import Compute
 from defectaug.io.recent import Recent
 from defectaug.metrics.augmentation import Augment
-from defectaug.nn.backbones import LITE, SMALL, Backbone, InitialWeights, Standardised, build_backbone
+from defectaug.nn.backbones import LITE, Backbone, InitialWeights, Standardised, build_backbone
 
-RATES = {SMALL: 3e-3, "frozen": 1e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
+RATES = {"frozen": 1e-3, "scratch": 1e-3, "pretrained": 2e-4}  # AdamW
 WARMUP = 0.05  # share of the steps
 VIEWS = 8  # augmented views of each training image that a frozen network is shown
 MOST_VIEWS = 8192  # of all images together
@@ -28,9 +28,7 @@ Steps = Callable[[int], object]
 
 def usual_rate(name: str, weights: InitialWeights) -> float:
     """Learning rate of a backbone, by name and by what it starts with."""
-    if name == SMALL or (name == LITE and weights.file is None):
-        return RATES[SMALL]
-    return RATES["frozen" if name == LITE else "scratch" if weights.file is None else "pretrained"]
+    return RATES["scratch" if weights.file is None else "frozen" if name == LITE else "pretrained"]
 
 
 class Classifier(nn.Module):
@@ -68,7 +66,6 @@ def build(
     name: str,
     classes: int,
     *,
-    channels: int = 1,
     seed: int = 0,
     weights: InitialWeights | None = None,
     auxiliary: bool = False,
@@ -78,7 +75,6 @@ def build(
     Args:
         name: as of `build_backbone`.
         classes: number of classes.
-        channels: of the images, 1 or 3.
         seed: of the first weights.
         weights: what the backbone starts with, from `backbones.find_weights`; None: from scratch.
         auxiliary: whether to add the real-or-synthetic layer.
@@ -88,7 +84,7 @@ def build(
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        backbone = build_backbone(name, channels, weights)
+        backbone = build_backbone(name, weights)
         # What is frozen cannot unlearn a difference
         return Classifier(backbone, classes, auxiliary=auxiliary and backbone.frozen is None)
 
@@ -117,7 +113,6 @@ class CategorySampler:
         synthetic: (N,) whether it is synthetic.
         batch: images a batch.
         seed: with the step, fixes a batch.
-        oversample: False: every image is as likely as every other, categories as they come.
         real_share: least share of real images among the draws from a category that holds both.
     """
 
@@ -128,7 +123,6 @@ class CategorySampler:
         *,
         batch: int,
         seed: int,
-        oversample: bool = True,
         real_share: float = 0.5,
     ) -> None:
         self._batch, self._seed = batch, seed
@@ -137,9 +131,8 @@ class CategorySampler:
             real, added = (categories == category) & ~synthetic, (categories == category) & synthetic
             share = real.sum() / (real.sum() + added.sum())
             share = max(share, real_share) if real.any() and added.any() else share
-            size = 1.0 if oversample else float(real.sum() + added.sum())
-            weights[real] = size * share / max(1, real.sum())
-            weights[added] = size * (1 - share) / max(1, added.sum())
+            weights[real] = share / max(1, real.sum())
+            weights[added] = (1 - share) / max(1, added.sum())
         self._edges = np.cumsum(weights / weights.sum())
 
     def __call__(self, step: int) -> NDArray[np.int64]:

@@ -59,28 +59,19 @@ def polynomial_kernel(a: Rows, b: Rows) -> NDArray[np.float64]:
     return (a @ b.T / a.shape[1] + 1) ** 3
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """Kernel matrices of two sets, from which the kernel distance of any weighting of them follows.
+def kernel_distance(a: Rows, b: Rows) -> Callable[[Weights | None, Weights | None], float]:
+    """Unbiased squared maximum mean discrepancy of rows (N, D) and (M, D), from how often each counts; None: once.
 
-    Args:
-        aa, ab, bb: (N, N), (N, M) and (M, M).
+    May be a little below 0. A row is never paired with itself.
     """
+    aa, ab, bb = polynomial_kernel(a, a), polynomial_kernel(a, b), polynomial_kernel(b, b)
 
-    aa: NDArray[np.float64]
-    ab: NDArray[np.float64]
-    bb: NDArray[np.float64]
+    def distance(a_weights: Weights | None, b_weights: Weights | None) -> float:
+        wa = np.ones(len(aa)) if a_weights is None else a_weights
+        wb = np.ones(len(bb)) if b_weights is None else b_weights
+        return pair_mean(aa, wa) + pair_mean(bb, wb) - 2 * float(wa @ ab @ wb / (wa.sum() * wb.sum()))
 
-    @staticmethod
-    def of(a: Rows, b: Rows) -> Kernels:
-        """The polynomial kernels of (N, D) and (M, D)."""
-        return Kernels(polynomial_kernel(a, a), polynomial_kernel(a, b), polynomial_kernel(b, b))
-
-    def distance(self, a_weights: Weights | None = None, b_weights: Weights | None = None) -> float:
-        """Unbiased squared maximum mean discrepancy; may be a little below 0. A row is never paired with itself."""
-        a = np.ones(len(self.aa)) if a_weights is None else a_weights
-        b = np.ones(len(self.bb)) if b_weights is None else b_weights
-        return pair_mean(self.aa, a) + pair_mean(self.bb, b) - 2 * float(a @ self.ab @ b / (a.sum() * b.sum()))
+    return distance
 
 
 def pair_mean(matrix: Rows, weights: Weights | None = None) -> float:

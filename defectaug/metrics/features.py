@@ -7,10 +7,10 @@ extractor is a class that follows :class:`Extractor`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,11 +21,12 @@ from torch.nn import functional as F
 from defectaug.errors import ConfigError
 from defectaug.metrics.context import ArrayCache, digest
 from defectaug.metrics.folders import ImageRecord
-from defectaug.metrics.images import ImageSet, ImageStore, Log, Progress, colour_tensor
-from defectaug.nn.backbones import FrozenLite
-from defectaug.nn.weights import MissingWeights, WeightsFile, alexnet, inception, require
+from defectaug.metrics.images import ImageSet, ImageStore, Log, colour_tensor
+from defectaug.nn.backbones import FrozenLite, frozen_lite
+from defectaug.nn.weights import MissingWeights, Published, WeightsFile, alexnet, inception, require
 
 BATCH = 32
+T = TypeVar("T")
 LITE_SIDE = LPIPS_SIDE = 128
 
 
@@ -74,35 +75,29 @@ class Inception:
         return self._network(images.to(self._device))[0].float().cpu().numpy()
 
 
-class _Lite:
-    """EfficientNet-Lite1 with its ImageNet weights, the network that classifiers start from, too."""
-
-    resize = f"antialiased bilinear to {LITE_SIDE} x {LITE_SIDE}"
-
-    def __init__(self, file: WeightsFile, device: torch.device | str = "cpu") -> None:
-        self.weights = file.sha256
-        self._device = torch.device(device)
-        self._network = FrozenLite(file).to(self._device)
-
-    def levels(self, images: Tensor) -> list[Tensor]:
-        """Its maps of uint8 images (N, 3, H, W)."""
-        return self._network.levels(resized(images.to(self._device), LITE_SIDE))
-
-
-class LiteFeatures(_Lite):
-    """The mean of each channel of the network's last layer."""
+class LiteFeatures:
+    """The mean of each channel of EfficientNet-Lite1's last layer, the network that classifiers start from, too."""
 
     name = "EfficientNet-Lite1, last layer (ImageNet)"
     frechet = "Fréchet distance of EfficientNet-Lite1 features"
     kernel = "kernel distance of EfficientNet-Lite1 features"
     size = FrozenLite.maps[-1]
+    resize = f"antialiased bilinear to {LITE_SIDE} x {LITE_SIDE}"
+
+    def __init__(self, file: WeightsFile, device: torch.device | str = "cpu") -> None:
+        self.weights = file.sha256
+        self._device = torch.device(device)
+        self._network = frozen_lite(file).to(self._device)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> NDArray[np.float32]:
-        return self.levels(images)[-1].mean((2, 3)).cpu().numpy()
+        return self._rows(self._network.levels(resized(images.to(self._device), LITE_SIDE))).cpu().numpy()
+
+    def _rows(self, levels: Sequence[Tensor]) -> Tensor:
+        return levels[-1].mean((2, 3))
 
 
-class LiteMaps(_Lite):
+class LiteMaps(LiteFeatures):
     """Maps of three stages, which pairs are compared by as in LPIPS (Zhang et al., 2018, eq. 1), all weights being one:
     channels are normalised at each place, and the squared distance of two rows is the sum over stages of the mean over
     places."""
@@ -112,11 +107,8 @@ class LiteMaps(_Lite):
     """Numbers of the stages, and sides of their maps."""
     size = sum(FrozenLite.maps[stage] * side**2 for stage, side in stages)
 
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> NDArray[np.float32]:
-        levels = self.levels(images)
-        rows = [F.normalize(levels[stage], dim=1).flatten(1) / side for stage, side in self.stages]
-        return torch.cat(rows, 1).cpu().numpy()
+    def _rows(self, levels: Sequence[Tensor]) -> Tensor:
+        return torch.cat([F.normalize(levels[stage], dim=1).flatten(1) / side for stage, side in self.stages], 1)
 
 
 class Lpips:
@@ -155,23 +147,29 @@ def find_inception(given: Path | None, device: torch.device, log: Log, *, networ
     Raises:
         ConfigError: `given` is not there or cannot be used.
     """
-    try:
-        return Inception(require(inception(), given, network=network), device)
-    except MissingWeights as error:
-        log(f"{error}; no FID and KID: distances are of {LiteFeatures.name} alone, and are others")
-        return None
+    without = f"no FID and KID: distances are of {LiteFeatures.name} alone, and are others"
+    return _found(Inception, inception(), without, given, device, log, network)
 
 
 def find_lpips(given: Path | None, device: torch.device, log: Log, *, network: bool = True) -> Lpips | None:
-    """LPIPS where its weights can be had; None where not, which is logged.
+    """LPIPS, as :func:`find_inception`."""
+    without = f"no LPIPS: pairs are compared by {LiteMaps.name} alone, which is another"
+    return _found(Lpips, alexnet(), without, given, device, log, network)
 
-    Raises:
-        ConfigError: as :func:`find_inception`.
-    """
+
+def _found(
+    build: Callable[[WeightsFile, torch.device], T],
+    kind: Published,
+    without: str,
+    given: Path | None,
+    device: torch.device,
+    log: Log,
+    network: bool,
+) -> T | None:
     try:
-        return Lpips(require(alexnet(), given, network=network), device)
+        return build(require(kind, given, network=network), device)
     except MissingWeights as error:
-        log(f"{error}; no LPIPS: pairs are compared by {LiteMaps.name} alone, which is another")
+        log(f"{error}; {without}")
         return None
 
 
@@ -193,21 +191,15 @@ class FeatureCache:
         self._kind = f"features-{digest([extractor.name, extractor.weights, extractor.resize, white])}"
         self._rows = cache.rows(self._kind)
 
-    def of(self, images: ImageSet, progress: Progress | None = None) -> NDArray[np.float32]:
+    def of(self, images: ImageSet) -> NDArray[np.float32]:
         """Features (N, D) in the order of the images."""
         numbers = {one.pixel_hash: number for number, one in enumerate(images.statistics)}
         missing = sorted((images.statistics[n].size, key, n) for key, n in numbers.items() if key not in self._rows)
-        done = len(numbers) - len(missing)
         for _, group in groupby(missing, key=lambda entry: entry[0]):  # a batch holds images of one size
             same = list(group)
             for batch in (same[start : start + BATCH] for start in range(0, len(same), BATCH)):
-                if progress:
-                    progress(done, len(numbers))
                 records = [images.records[n] for _, _, n in batch]
                 self._add(torch.stack(load(records, self._store, self._white)), [key for _, key, _ in batch])
-                done += len(batch)
-        if progress and missing:
-            progress(done, len(numbers))
         return self._stacked(images.pixel_hashes)
 
     def of_pixels(self, images: Tensor) -> NDArray[np.float32]:

@@ -22,10 +22,10 @@ from defectaug.metrics.defects import around_defect
 from defectaug.metrics.distances import (
     NEIGHBOURS,
     Interval,
-    Kernels,
     frechet,
     inside,
     intra_cluster,
+    kernel_distance,
     pair_mean,
     resampled,
     share_interval,
@@ -249,10 +249,10 @@ def _of_group(context: EvaluationContext, measure: Measure, group: Group, real: 
     resamples = _resamples(min(*sizes, a.shape[1]))
     numbers: dict = {"real": sizes[0], "synthetic": sizes[1], "resamples": resamples}
     if min(sizes) >= 2:
-        kernels = Kernels.of(a, b)
+        kernel = kernel_distance(a, b)
         again: dict = {"sizes": sizes, "seed": seed, "resamples": resamples}
         numbers["frechet"] = resampled(frechet(a, b), lambda wa, wb: frechet(a, b, wa, wb), floor=0.0, **again)
-        numbers["kernel"] = resampled(kernels.distance(), kernels.distance, **again)
+        numbers["kernel"] = resampled(kernel(None, None), kernel, **again)
         numbers |= _halved(a, b, *sides, context.groups[real.numbers[chosen[0]]], seed)
     if min(sizes) > NEIGHBOURS:
         for name, queries, others in (("precision", b, a), ("recall", a, b)):

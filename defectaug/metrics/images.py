@@ -157,6 +157,12 @@ class ImageSet:
         return {str(category): len(members) for category, members in self.categories.items()}
 
 
+def evenly(members: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, evenly taken."""
+    places = np.linspace(0, len(members) - 1, min(most, len(members))).round().astype(int)
+    return [members[place] for place in places]
+
+
 def read_images(
     name: str, records: Sequence[ImageRecord], store: ImageStore, log: Log, progress: Progress | None = None
 ) -> ImageSet:

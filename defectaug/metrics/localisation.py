@@ -44,9 +44,8 @@ class MapScore:
 class PixelCounts:
     """Scores of sound and of defective pixels, counted in bins of a sixteenth of a grey level."""
 
-    def __init__(self) -> None:
-        self.images = 0
-        self._counts = np.zeros((2, BINS), np.int64)
+    def __init__(self, images: int = 0, counts: NDArray[np.int64] | None = None) -> None:
+        self.images, self._counts = images, np.zeros((2, BINS), np.int64) if counts is None else counts
 
     def add(self, scores: NDArray[np.floating], mask: NDArray[np.bool_]) -> None:
         """Adds an image: scores (H, W) in grey levels of 0 to 255, mask (H, W).
@@ -62,10 +61,7 @@ class PixelCounts:
         self.images += 1
 
     def __add__(self, other: PixelCounts) -> PixelCounts:
-        both = PixelCounts()
-        both.images = self.images + other.images
-        both._counts = self._counts + other._counts
-        return both
+        return PixelCounts(self.images + other.images, self._counts + other._counts)
 
     def score(self) -> MapScore | None:
         """None where the masks hold one kind of pixel only."""

@@ -6,7 +6,7 @@ defective one only if it is similar where it has been painted on, too; and one w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.copies import VIEW, Closeness, Repeat, defect_view, nearest_defects
 from defectaug.metrics.defects import odd_ones, traits
 from defectaug.metrics.folders import ImageRecord
-from defectaug.metrics.images import Floats, ImageSet, Progress
+from defectaug.metrics.images import Floats, ImageSet, Progress, evenly
 
 MOST = 60  # defects of a kind that are compared, evenly taken
 MUCH = 0.5  # share of an image: a change of more is no defect, it is another image
@@ -145,24 +145,13 @@ class Memorisation:
         )
 
 
-@dataclass(frozen=True)
-class MemorisationResult:
-    """What all sets repeat, the neighbours of all their images, and near-duplicates of `EvaluationContext.sets`."""
-
-    sets: list[Memorisation]
-    neighbours: list[list[Neighbour]]
-    pairs: list[NearDuplicates]
-
-
 def memorisation(
-    context: EvaluationContext,
-    changes: Sequence[Sequence[SourceChange | None]],
-    find_mask: FindMask,
-) -> MemorisationResult:
-    """Compares all sets with the real images and with each other.
+    context: EvaluationContext, changes: Sequence[Sequence[SourceChange | None]], find_mask: FindMask
+) -> tuple[list[Memorisation], list[NearDuplicates]]:
+    """Compares all sets with the real images and with each other: what each repeats, near-duplicates of all.
 
     Args:
-        context: what is evaluated.
+        context: what is evaluated; near-duplicates have the numbers of its `sets`.
         changes: of the images of each synthetic set from their sources.
         find_mask: finds where defects lie.
     """
@@ -174,26 +163,18 @@ def memorisation(
         regions.append(painted)
     real = context.sets[: len(context.sets) - len(regions)]
     pairs = near_duplicates(context, context.sets, [*([None] * len(one) for one in real), *regions])
-    reader, results = _Defects(context, find_mask), []
+    read, results = _reader(context, find_mask), []
     for number, synthetic in enumerate(context.synthetic):
-        defective = context.defective(synthetic)
-        near = [
-            one for one, record in zip(found[number], synthetic.records, strict=True) if context.is_defective(record)
-        ]
+        numbers = [n for n, record in enumerate(synthetic.records) if context.is_defective(record)]
+        defective, near = synthetic.take(numbers), [found[number][n] for n in numbers]
         names, kinds = sorted({record.defect for record in defective.records}), []
         for done, name in enumerate(names, 1):
-            kinds.append(_kind(context, reader, defective, near, name))
+            kinds.append(_kind(context, read, defective, near, name))
             context.stages(f"defects of {synthetic.name}")(done, len(names))
-        results.append(
-            Memorisation(
-                images=defective,
-                neighbours=near,
-                exact=shared(defective.pixel_hashes, context.real.pixel_hashes),
-                kinds=kinds,
-                duplicates_within=sum(pair.first[0] == pair.second[0] == len(real) + number for pair in pairs),
-            )
-        )
-    return MemorisationResult(results, found, pairs)
+        exact = shared(defective.pixel_hashes, context.real.pixel_hashes)
+        within = sum(pair.first[0] == pair.second[0] == len(real) + number for pair in pairs)
+        results.append(Memorisation(defective, near, exact, kinds, within))
+    return results, pairs
 
 
 def neighbours(
@@ -302,74 +283,65 @@ class _Seen:
     traits: Floats
 
 
-class _Defects:
-    """Reads defects, each once."""
+Reader = Callable[[ImageRecord, "ImageRecord | None"], "_Seen | None"]
+"""Reads a defect, given its image and what that was painted on, where it is known; None for an unreadable image."""
 
-    def __init__(self, context: EvaluationContext, find_mask: FindMask) -> None:
-        self._context, self._find_mask = context, find_mask
-        self._known: dict[ImageRecord, _Seen | None] = {}
 
-    def of(self, record: ImageRecord, source: ImageRecord | None = None) -> _Seen | None:
-        """None where the image cannot be read.
+def _reader(context: EvaluationContext, find_mask: FindMask) -> Reader:
+    """Reads each defect once."""
+    known: dict[ImageRecord, _Seen | None] = {}
 
-        Args:
-            record: the image.
-            source: what a synthetic image was painted on, where that is known.
-        """
-        if record not in self._known:
-            try:
-                self._known[record] = self._read(record, source)
-            except DataError:
-                self._known[record] = None
-        return self._known[record]
-
-    def _read(self, record: ImageRecord, source: ImageRecord | None) -> _Seen:
-        image = self._context.store.read(record.path)
+    def seen(record: ImageRecord, source: ImageRecord | None) -> _Seen:
+        image = context.store.read(record.path)
         colour = as_channels(image.pixels, 3).astype(np.float32) * (255 / image.white)
-        mask = self._find_mask(replace(record, source=source.path) if source and not record.source else record)
-        usable = mask is not None and mask.shape == colour.shape[:2] and mask.any()
-        mask = mask if usable else None
+        mask = find_mask(replace(record, source=source.path) if source and not record.source else record)
+        mask = mask if mask is not None and mask.shape == colour.shape[:2] and mask.any() else None
         return _Seen(None if mask is None else defect_view(colour.mean(2), mask), traits(colour, mask))
 
+    def read(record: ImageRecord, source: ImageRecord | None = None) -> _Seen | None:
+        if record not in known:
+            try:
+                known[record] = seen(record, source)
+            except DataError:
+                known[record] = None
+        return known[record]
 
-def _kind(
-    context: EvaluationContext, reader: _Defects, images: ImageSet, near: Sequence[Neighbour], name: str
-) -> Kind:
+    return read
+
+
+def _kind(context: EvaluationContext, read: Reader, images: ImageSet, near: Sequence[Neighbour], name: str) -> Kind:
     """What the defects of one name are like."""
-    members = _evenly([n for n, record in enumerate(images.records) if record.defect == name])
+    members = evenly([n for n, record in enumerate(images.records) if record.defect == name], MOST)
     painted_on = [context.real.records[near[n].normal] if near[n].normal >= 0 else None for n in members]
-    fake = {n: one for n, on in zip(members, painted_on, strict=True) if (one := reader.of(images.records[n], on))}
-    training = _evenly([n for n, record in enumerate(context.real.records) if record.defect == name])
+    fake = {n: one for n, on in zip(members, painted_on, strict=True) if (one := read(images.records[n], on))}
+    training = evenly([n for n, record in enumerate(context.real.records) if record.defect == name], MOST)
     groups = context.groups[training]
-    known = [reader.of(context.real.records[n]) for n in training]
+    known = [read(context.real.records[n], None) for n in training]
     unseen = known
     if context.test is not None:
-        tests = _evenly([record for record in context.test.records if record.defect == name])
-        unseen = [reader.of(record) for record in tests]
+        tests = evenly([record for record in context.test.records if record.defect == name], MOST)
+        unseen = [read(record, None) for record in tests]
     odd, odd_real = odd_ones([one.traits for one in fake.values()], _traits(known), _traits(unseen), unseen is known)
-    compared = len(fake), len(_traits(unseen))
-    marked = [(n, where) for n, where in zip(fake, odd, strict=True) if where]
+    traits_of: dict = {
+        "odd": tuple((n, where) for n, where in zip(fake, odd, strict=True) if where),
+        "odd_real": odd_real,
+        "compared": (len(fake), len(_traits(unseen))),
+    }
     rest = [n for n, one in enumerate(known) if one is not None and one.view is not None]
     numbers = [n for n, one in fake.items() if one.view is not None]
-    others = _stacked(known)
     if not rest or not numbers:
-        return Kind(name, odd=tuple(marked), odd_real=odd_real, compared=compared)
+        return Kind(name, **traits_of)
     near_ones = groups[rest][:, None] == groups[rest][None]
-    queries = _stacked(fake.values())
+    queries, others = _stacked(fake.values()), _stacked(known)
     repeats = nearest_defects(queries, others)
     beside = nearest_defects(_stacked(unseen), others, near_ones if unseen is known else None)
     count = min(len(queries), len(others))
-    own = _evenly(list(range(len(queries))), count), _evenly(list(range(len(others))), count)
-    within = [
-        nearest_defects(views[chosen], views[chosen], barred)
-        for views, chosen, barred in (
-            (queries, own[0], np.eye(count, dtype=bool)),
-            (others, own[1], near_ones[np.ix_(own[1], own[1])]),
-        )
-    ]
+    chosen, real = (evenly(range(len(views)), count) for views in (queries, others))
+    among = nearest_defects(queries[chosen], queries[chosen], np.eye(count, dtype=bool))
+    among_real = nearest_defects(others[real], others[real], near_ones[np.ix_(real, real)])
     return Kind(
         name, tuple(numbers), tuple(repeats), tuple(context.real.records[training[n]] for n in rest),
-        Closeness.of(repeats, beside), Closeness.of(*within), tuple(marked), odd_real, compared,
+        Closeness.of(repeats, beside), Closeness.of(among, among_real), **traits_of,
     )  # fmt: skip
 
 
@@ -380,10 +352,3 @@ def _traits(seen: Sequence[_Seen | None]) -> list[Floats]:
 def _stacked(seen: Iterable[_Seen | None]) -> Floats:
     views = [one.view for one in seen if one is not None and one.view is not None]
     return np.stack(views) if views else np.zeros((0, 2, VIEW, VIEW), np.float32)
-
-
-def _evenly(members: list, most: int = MOST) -> list:
-    """At most so many of them, evenly taken."""
-    if len(members) <= most:
-        return members
-    return [members[int(place)] for place in np.linspace(0, len(members) - 1, most).round()]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from defectaug.data.sample import Category
 from defectaug.data.splits import split
@@ -43,12 +44,7 @@ class NamingSettings:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The classifiers' predictions for a set of images.
-
-    Args:
-        categories: what each column of `shares` stands for.
-        shares: (N, K) probabilities; nan for images that no classifier may name.
-    """
+    """Probabilities (N, K) of the categories for a set of images; nan for images that no classifier may name."""
 
     categories: tuple[Category, ...]
     shares: Shares
@@ -63,6 +59,18 @@ class Predictions:
         names = sorted({category[part] for category in self.categories})
         belongs = np.array([[category[part] == name for name in names] for category in self.categories], np.float32)
         return [names[number] for number in np.nan_to_num(self.shares @ belongs).argmax(1)]
+
+    def hits(self, images: ImageSet) -> dict[Category, Hits]:
+        """What is named right of each category of the images."""
+        products, defects, known = self.names(0), self.names(1), self.known
+        return {
+            category: Hits(
+                sum(defects[n] == category.defect for n in members if known[n]),
+                sum(products[n] == category.product for n in members if known[n]),
+                int(known[members].sum()),
+            )
+            for category, members in images.categories.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -80,13 +88,8 @@ class Hits:
 
 @dataclass(frozen=True)
 class CategoryNaming:
-    """What was named of a synthetic set's images of one category, beside real images of it.
-
-    Args:
-        hits: of the synthetic images.
-        as_normal: those that are named normal.
-        real: of the real images; None where the real folder has none.
-    """
+    """Of a synthetic set's images of one category: what was named right, and how many are named normal; `real` of
+    real images of it, None where the real folder has none."""
 
     hits: Hits
     as_normal: int
@@ -111,32 +114,17 @@ class Naming:
     synthetic: tuple[Predictions, ...]
     real: Predictions
     baseline: ImageSet
-    origin: str = "from scratch"
+    origin: str
 
     def categories(self, number: int, images: ImageSet, normal: str) -> dict[Category, CategoryNaming]:
         """What was named of each category of a synthetic set, of those whose defect the classifier knows."""
-        predictions, real = self.synthetic[number], hits_of(self.real, self.baseline)
+        predictions, real = self.synthetic[number], self.real.hits(self.baseline)
         defects, known = predictions.names(1), {category.defect for category in predictions.categories}
         return {
-            category: CategoryNaming(
-                hits, sum(defects[n] == normal for n in images.categories[category]), real.get(category)
-            )
-            for category, hits in hits_of(predictions, images).items()
-            if category.defect in known
+            one: CategoryNaming(hits, sum(defects[n] == normal for n in images.categories[one]), real.get(one))
+            for one, hits in predictions.hits(images).items()
+            if one.defect in known
         }
-
-
-def hits_of(predictions: Predictions, images: ImageSet) -> dict[Category, Hits]:
-    """What is named right of each category."""
-    products, defects, known = predictions.names(0), predictions.names(1), predictions.known
-    return {
-        category: Hits(
-            sum(defects[n] == category.defect for n in members if known[n]),
-            sum(products[n] == category.product for n in members if known[n]),
-            int(known[members].sum()),
-        )
-        for category, members in images.categories.items()
-    }
 
 
 def skill(hits: dict[Category, Hits], normal: str) -> float | None:
@@ -151,65 +139,63 @@ def name_images(context: EvaluationContext, settings: NamingSettings, compute: C
     Real images are named by the one classifier that has not seen them or a near-duplicate of them; where there is a
     test set, that is named instead, by the mean of all; synthetic ones are named by the mean of all, too.
     """
-    channels = 3 if any(one.mode.endswith("colour") for one in context.real.statistics) else 1
+    real, channels = context.real, 3 if any(one.mode.endswith("colour") for one in context.real.statistics) else 1
     form = Form(settings.image_size, channels, context.white)
     folds = _folds(context, settings.folds)
     weights = find_weights(settings.classifier, settings.weights, context.log)
-    categories = tuple(context.real.categories)
-    others = [*context.synthetic, *([context.test] if context.test else [])]
-    hashes = [context.real.pixel_hashes, folds.tolist(), *(one.pixel_hashes for one in others)]
+    categories = tuple(real.categories)
+    sets = [real, *context.synthetic, *([context.test] if context.test else [])]
+    hashes = [real.pixel_hashes, folds.tolist(), *(one.pixel_hashes for one in sets[1:])]
     on = [compute.device.type, compute.bf16]
     kind = f"named-{digest([asdict(settings), weights.sha256, form, categories, context.seed, *on, *hashes])}"
     kept = context.cache.rows(kind)
     progress, total = context.stages("naming by a classifier"), settings.folds * settings.steps
-    sums = [np.zeros((len(one), len(categories)), np.float32) for one in others]
-    held_out = np.full((len(context.real), len(categories)), np.nan, np.float32)
-    images: list[torch.Tensor] = []
+    sums = [np.zeros((len(one), len(categories)), np.float32) for one in sets[1:]]
+    held_out = np.full((len(real), len(categories)), np.nan, np.float32)
+    images: list[Tensor] = []
     views = Views()
     for fold in range(settings.folds):
+        outside = {record.category for record, at in zip(real.records, folds, strict=True) if at != fold}
+        # A category that lies in this fold alone has to be learnt from it: it is not named then
+        unseen = (folds == fold) & [record.category in outside for record in real.records]
         if str(fold) not in kept:
-            images = images or [_tensor(context, one, form) for one in (context.real, *others)]
-            before = fold * settings.steps
-            progress(before, total)
+            images = images or [_tensor(context, one, form) for one in sets]
+            progress(before := fold * settings.steps, total)
             rows = _one_fold(
-                context, folds, fold, images, settings, weights, compute, views,
+                context, ~unseen, fold, images, settings, weights, compute, views,
                 lambda step, before=before: progress(before + step, total),  # type: ignore[misc]
             )  # fmt: skip
             context.cache.keep(kind, [str(fold)], rows[None])
             kept[str(fold)] = rows
-        real, *rest = np.split(kept[str(fold)], np.cumsum([len(one) for one in (context.real, *others)])[:-1])
-        unseen = (folds == fold) & _trained_elsewhere(context, folds, fold)
-        held_out[unseen] = real[unseen]
+        own, *rest = np.split(kept[str(fold)], np.cumsum([len(one) for one in sets])[:-1])
+        held_out[unseen] = own[unseen]
         for total_shares, shares in zip(sums, rest, strict=True):
             total_shares += shares / settings.folds
     named = [Predictions(categories, shares) for shares in sums]
     if context.test is not None:
         return Naming(tuple(named[:-1]), named[-1], context.test, weights.origin)
-    return Naming(tuple(named), Predictions(categories, held_out), context.real, weights.origin)
+    return Naming(tuple(named), Predictions(categories, held_out), real, weights.origin)
 
 
 def _one_fold(
     context: EvaluationContext,
-    folds: NDArray[np.int64],
+    learnt: NDArray[np.bool_],
     fold: int,
-    images: Sequence[torch.Tensor],
+    images: Sequence[Tensor],
     settings: NamingSettings,
     weights: InitialWeights,
     compute: Compute,
     views: Views,
     progress: Callable[[int], object],
 ) -> Shares:
-    """Probabilities (N, K) of all images, real ones first, from the classifier that has not seen the fold."""
-    categories = list(context.real.categories)
-    labels = np.array([categories.index(record.category) for record in context.real.records])
-    # A category that lies in this fold alone has to be learnt from it: it is not named then
-    seen = np.flatnonzero((folds != fold) | ~_trained_elsewhere(context, folds, fold))
-    seed = 1000 * context.seed + fold
-    classifier = build(settings.classifier, len(categories), channels=images[0].shape[1], seed=seed, weights=weights)
+    """Probabilities (N, K) of all images, real ones first, from a classifier of those that are `learnt` (N,)."""
+    categories, seen, seed = list(context.real.categories), np.flatnonzero(learnt), 1000 * context.seed + fold
+    labels = np.array([categories.index(context.real.records[n].category) for n in seen])
+    classifier = build(settings.classifier, len(categories), seed=seed, weights=weights)
     fit(
         classifier,
-        Labelled.of(images[0][torch.from_numpy(seen)], torch.from_numpy(labels[seen]), len(categories)),
-        CategorySampler(labels[seen], np.zeros(len(seen), bool), batch=settings.batch_size, seed=seed),
+        Labelled.of(images[0][torch.from_numpy(seen)], torch.from_numpy(labels), len(categories)),
+        CategorySampler(labels, np.zeros(len(seen), bool), batch=settings.batch_size, seed=seed),
         Recipe(settings.steps, usual_rate(settings.classifier, weights)),
         compute,
         augment=Augment("traditional", settings.flips),
@@ -228,13 +214,7 @@ def _folds(context: EvaluationContext, count: int) -> NDArray[np.int64]:
     return np.array([int(sample.split or 0) for sample in divided.samples], np.int64)
 
 
-def _trained_elsewhere(context: EvaluationContext, folds: NDArray[np.int64], fold: int) -> NDArray[np.bool_]:
-    """(N,) whether an image's category has images outside the fold."""
-    outside = {record.category for record, at in zip(context.real.records, folds, strict=True) if at != fold}
-    return np.array([record.category in outside for record in context.real.records], bool)
-
-
-def _tensor(context: EvaluationContext, images: ImageSet, form: Form) -> torch.Tensor:
+def _tensor(context: EvaluationContext, images: ImageSet, form: Form) -> Tensor:
     """Images (N, C, S, S) uint8 in their order."""
     empty = np.zeros((0, form.channels, form.size, form.size), np.uint8)
     return torch.from_numpy(np.stack(context.store.all(images.records, form)) if len(images) else empty)

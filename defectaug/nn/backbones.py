@@ -1,11 +1,10 @@
-"""Networks that classifiers are built on, and what they start with: EfficientNet-Lite1, frozen; torchvision's and
-timm's; a small one of our own."""
+"""Networks that classifiers are built on, and what they start with: EfficientNet-Lite1, frozen; others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,6 @@ from torchvision import models
 from defectaug.errors import ConfigError, nearest
 from defectaug.nn.weights import EFFICIENTNET_LITE, MissingWeights, Published, WeightsFile, in_given, load, require
 
-SMALL = "small"  # our own network
 LITE = "efficientnet-lite1"  # frozen; timm's tf_efficientnet_lite1 is the same, trained as a whole
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -85,31 +83,6 @@ class Standardised(nn.Module):
         return (features - self.mean) / self.deviation
 
 
-class Small(nn.Module):
-    """Five convolutions after a pixel-unshuffle by 2, global mean and maximum: seconds on two cores.
-
-    The maximum is what tells a thin defect on a large part. Brightness and contrast of an image are taken out first.
-    """
-
-    def __init__(self, channels: int, width: int = 16) -> None:
-        super().__init__()
-        widths = [4 * channels, width, 2 * width, 3 * width, 4 * width, 4 * width]
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
-        for number, (inputs, outputs) in enumerate(pairwise(widths)):
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
-            layers += [nn.MaxPool2d(2)] if number < 3 else []
-        self.layers = nn.Sequential(*layers)
-        self.features = 2 * widths[-1]
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features (B, 128) of images (B, C, S, S) in [0, 1]."""
-        mean = images.mean((1, 2, 3), keepdim=True)
-        deviation = images.std((1, 2, 3), keepdim=True)
-        flat = (images - mean) / (deviation + 0.02)
-        maps = self.layers(flat.contiguous(memory_format=torch.channels_last))
-        return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)
-
-
 class Normalised(nn.Module):
     """A network for colour images, normalised as its training images were, that takes grey ones too, in [0, 1]."""
 
@@ -168,32 +141,31 @@ class Family:
 
     Args:
         names: all of them.
-        build: a new network by name, number of image channels and the weights to start with.
+        build: a new network by name and the weights to start with.
         published: the ImageNet weights of a network, and what they are called; None where there are none.
     """
 
     names: Callable[[], Sequence[str]]
-    build: Callable[[str, int, InitialWeights], Backbone]
+    build: Callable[[str, InitialWeights], Backbone]
     published: Callable[[str], tuple[Published, str] | None]
 
 
-def build_backbone(name: str, channels: int = 3, weights: InitialWeights | None = None) -> Backbone:
+def build_backbone(name: str, weights: InitialWeights | None = None) -> Backbone:
     """A new backbone.
 
     Args:
-        name: `efficientnet-lite1` (frozen), `small`, or one of torchvision's or timm's classifiers.
-        channels: of the images, 1 or 3.
+        name: `efficientnet-lite1` (frozen), or one of torchvision's or timm's classifiers.
         weights: what it starts with, from :func:`find_weights`; None: from scratch.
 
     Raises:
         ConfigError: no such network, one that does not end in a linear layer, or weights that do not fit it.
     """
-    return _family(name).build(name, channels, weights or InitialWeights())
+    return _family(name).build(name, weights or InitialWeights())
 
 
 def check_backbone(name: str, side: int, weights: InitialWeights | None = None) -> None:
     """Raises ConfigError as :func:`build_backbone`, or where it does not take images of side x side pixels."""
-    backbone = build_backbone(name, weights=weights)
+    backbone = build_backbone(name, weights)
     try:
         with torch.inference_mode():
             (backbone.frozen or backbone.network).eval()(torch.zeros(1, 3, side, side))
@@ -215,7 +187,7 @@ def find_weights(name: str, weights: str, log: Callable[[str], object]) -> Initi
         ConfigError: no such backbone; weights that were asked for and cannot be had.
     """
     found = _family(name).published(name)
-    if weights == "none" or name == SMALL:
+    if weights == "none":
         return InitialWeights()
     kind, title = found or (Published(name, None, name), "ImageNet")
     if weights not in ("auto", "imagenet"):
@@ -244,19 +216,20 @@ def _family(name: str) -> Family:
     raise ConfigError(f"classifier '{name}': neither torchvision nor timm has one of that name; {nearest(name, known)}")
 
 
-def _small(name: str, channels: int, weights: InitialWeights) -> Backbone:
-    network = Small(channels)
-    return Backbone(network, network.features)
-
-
-def _lite(name: str, channels: int, weights: InitialWeights) -> Backbone:
-    """The frozen network; without weights, which leave nothing to learn from, the small one."""
+def _lite(name: str, weights: InitialWeights) -> Backbone:
+    """The frozen network; without weights, which would leave nothing to learn from, the same trained as a whole."""
     if weights.file is None:
-        return _small(name, channels, weights)
-    return Backbone(Standardised(FrozenLite.features), FrozenLite.features, FrozenLite(weights.file))
+        return _timm("tf_efficientnet_lite1", weights)
+    return Backbone(Standardised(FrozenLite.features), FrozenLite.features, frozen_lite(weights.file))
 
 
-def _torchvision(name: str, channels: int, weights: InitialWeights) -> Backbone:
+@lru_cache(maxsize=1)
+def frozen_lite(file: WeightsFile) -> FrozenLite:
+    """The network, built once, since nothing changes it."""
+    return FrozenLite(file)
+
+
+def _torchvision(name: str, weights: InitialWeights) -> Backbone:
     """One of torchvision's classifiers without its last linear layer, whose classes are others."""
     network = models.get_model(name, weights=None)
     linear = [(path, part) for path, part in network.named_modules() if isinstance(part, nn.Linear)]
@@ -270,7 +243,7 @@ def _torchvision(name: str, channels: int, weights: InitialWeights) -> Backbone:
     return Backbone(Normalised(network), last.in_features)
 
 
-def _timm(name: str, channels: int, weights: InitialWeights) -> Backbone:
+def _timm(name: str, weights: InitialWeights) -> Backbone:
     """One of timm's networks without its last layer."""
     import timm
 
@@ -304,7 +277,6 @@ def _timm_weights(name: str) -> tuple[Published, str] | None:
 
 FAMILIES = (
     Family(lambda: [LITE], _lite, lambda name: (EFFICIENTNET_LITE, "EfficientNet-Lite1, frozen, below a linear layer")),
-    Family(lambda: [SMALL], _small, lambda name: None),
     Family(lambda: models.list_models(module=models), _torchvision, _torchvision_weights),
     Family(_timm_names, _timm, _timm_weights),
 )

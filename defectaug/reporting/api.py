@@ -31,7 +31,7 @@ from defectaug.metrics.context import ArrayCache, EvaluationContext, Stages, sil
 from defectaug.metrics.fidelity import fidelity, find_measures
 from defectaug.metrics.folders import refuse_overlap
 from defectaug.metrics.images import Log, white_level_of
-from defectaug.metrics.memorisation import Neighbour, memorisation
+from defectaug.metrics.memorisation import memorisation
 from defectaug.metrics.naming import NamingSettings, name_images
 from defectaug.nn.backbones import check_backbone, find_weights
 from defectaug.nn.weights import check as check_weights
@@ -222,20 +222,9 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What has been read, and how it is measured.
-
-    Args:
-        context, scores, changes: what has been read, the counts of each set, and how its images differ from their
-            sources.
-        model: restores real defects.
-        compute: where networks run.
-        weights: pretrained ones.
-        naming: of the classifier that names defects.
-        study: settings of the study; None for none.
-        find: gives the masks of defects.
-        control: whether the study has one.
-        bundles: those that made the images.
-    """
+    """What has been read, and how it is measured: `changes` of each set's images from their sources, `model` that
+    restores real defects, `weights` that are pretrained, `study` None for none, `find` that gives the masks of defects,
+    `control` whether the study has one, `bundles` that made the images."""
 
     context: EvaluationContext
     scores: Sequence[FolderScore]
@@ -253,17 +242,15 @@ class _Evaluation:
         """Those of the parts that are asked for and for which there are images, the verdicts last."""
         context = self.context
         sections = [counts_section(context, self.scores)] if "counts" in parts else []
-        neighbours: list[list[Neighbour]] = []
         if context.synthetic and "fidelity" in parts:
             measures = find_measures(self.weights, self.compute.device, context)
             for images, results in zip(context.synthetic, fidelity(context, measures, self.find), strict=True):
                 sections.append(fidelity_section(context, images, results, measures))
         if "memorisation" in parts:
             found = memorisation(context, [one.images for one in self.changes], self.find)
-            sections += memorisation_sections(context, found)
-            neighbours = found.neighbours
+            sections += memorisation_sections(context, *found)
         if "correctness" in parts:
-            sections += self._correctness(neighbours)
+            sections += self._correctness()
         if self.study is not None:
             sections.append(self._study(self.study, alone=len(parts) == 1))
         if len(parts) > 1:  # one part alone tells by itself what it has found
@@ -271,15 +258,12 @@ class _Evaluation:
             sections += verdicts(list(strips), sections, strips)
         return sections
 
-    def _correctness(self, neighbours: Sequence[Sequence[Neighbour]]) -> Iterator[Section]:
+    def _correctness(self) -> Iterator[Section]:
         context = self.context
         if context.synthetic and len(context.real.categories) > 1:
             named = name_images(context, self.naming, self.compute)
-            for number in range(len(context.synthetic)):
-                near = neighbours[number] if neighbours else ()
-                yield naming_section(context, number, named, self.naming, near)
-        for images, known in zip(context.synthetic, self.changes, strict=True):
-            yield background_section(images, known)
+            yield from (naming_section(context, n, named, self.naming) for n in range(len(context.synthetic)))
+        yield from map(background_section, context.synthetic, self.changes)
         if self.model is not None:
             yield restoration_section(context, self.model)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -12,10 +12,9 @@ from defectaug.methods.base import DefectModel
 from defectaug.metrics.changes import SetChanges, mean_change
 from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.distances import Interval
-from defectaug.metrics.images import ImageSet
+from defectaug.metrics.images import ImageSet, evenly
 from defectaug.metrics.localisation import BLUR, MapScore, PixelCounts, restoration, scores_of
-from defectaug.metrics.memorisation import Neighbour
-from defectaug.metrics.naming import RELIABLE, CategoryNaming, Naming, NamingSettings, hits_of, skill
+from defectaug.metrics.naming import RELIABLE, CategoryNaming, Hits, Naming, NamingSettings, skill
 from defectaug.reporting.sections import Finding, PictureRow, Pictures, Section, Table, Value
 
 GRID = 8  # images of a category in the real-against-synthetic grid
@@ -26,25 +25,11 @@ MAPS = (
 MAP_COLUMNS = ("category", "images", "pixel AUROC", "average precision", "best IoU", "at grey levels")
 
 
-def naming_section(
-    context: EvaluationContext,
-    number: int,
-    naming: Naming,
-    settings: NamingSettings,
-    neighbours: Sequence[Neighbour] = (),
-) -> Section:
-    """Which share a classifier trained on the real images names right, of synthetic set `number`.
-
-    Args:
-        context: what is evaluated.
-        number: of the set.
-        naming: what the classifier has named.
-        settings: how it was trained.
-        neighbours: of the set's images, to tell how many are unchanged; none where that is not known.
-    """
+def naming_section(context: EvaluationContext, number: int, naming: Naming, settings: NamingSettings) -> Section:
+    """Which share a classifier trained on the real images names right, of synthetic set `number`."""
     images = context.synthetic[number]
     found = naming.categories(number, images, context.normal)
-    skill_of_real = skill(hits_of(naming.real, naming.baseline), context.normal)
+    skill_of_real = skill(naming.real.hits(naming.baseline), context.normal)
     reliable = skill_of_real is None or skill_of_real >= RELIABLE
     wrong = [
         f"{category} ({one.hits.defect} of {one.hits.images} named right, {one.as_normal} named {context.normal})"
@@ -53,21 +38,19 @@ def naming_section(
     ]
     accusing = [f"WRONG DEFECT: {'; '.join(wrong)}."] if wrong else []
     lines = accusing + _shares(images, found)
-    unchanged = sum(one.unchanged for n, one in enumerate(neighbours) if context.is_defective(images.records[n]))
-    if unchanged:
-        lines.append(f"{unchanged} images labelled as defects are normal images without a visible change.")
     how = (
-        f"{settings.folds} {settings.classifier} ones, {settings.steps} steps of {settings.batch_size} images of "
-        f"{settings.image_size} x {settings.image_size}, seed {context.seed}"
+        f"{settings.folds} {settings.classifier} ones ({naming.origin}), {settings.steps} steps of "
+        f"{settings.batch_size} images of {settings.image_size} x {settings.image_size}, seed {context.seed}"
     )
+    training = {name: value for name, value in asdict(settings).items() if name not in ("classifier", "weights")}
     return Section(
         f"Right defect, right product: {images.name}",
         lines=lines,
         warnings=_naming_warnings(context, images, naming, skill_of_real),
-        tables=[_naming_table(context, found, settings, naming.origin)],
+        tables=[_naming_table(context, found)],
         pictures=[_grid(context.real, images)],
         numbers={
-            "classifier": {"name": settings.classifier, "seed": context.seed, **_training(settings)},
+            "classifier": {"name": settings.classifier, "seed": context.seed, **training},
             "skill": skill_of_real,
             "cells": {str(category): _naming_numbers(one) for category, one in found.items()},
         },
@@ -84,9 +67,10 @@ def _shares(images: ImageSet, found: Mapping[Category, CategoryNaming]) -> list[
     both = [(one.hits, one.real) for one in found.values() if one.hits.images and one.real and one.real.images]
     beside = ""
     if both:
-        shares = (100 * float(np.mean([one.defect / one.images for one in side])) for side in zip(*both, strict=True))
-        beside = "; defects right as mean of the categories: {:.0f} %, of real images that it has not seen {:.0f} %"
-        beside = beside.format(*shares)
+        ours, real = (100 * np.mean([one.defect / one.images for one in side]) for side in zip(*both, strict=True))
+        beside = (
+            f"; defects right as mean of the categories: {ours:.0f} %, of real images that it has not seen {real:.0f} %"
+        )
     defects, products = (sum(getattr(one.hits, part) for one in found.values()) for part in ("defect", "product"))
     return [
         f"A classifier trained on the real images names the defect of {defects} and the product of {products} of "
@@ -108,33 +92,22 @@ def _naming_warnings(
     return warnings
 
 
-def _naming_table(
-    context: EvaluationContext, found: Mapping[Category, CategoryNaming], settings: NamingSettings, origin: str
-) -> Table:
+def _naming_table(context: EvaluationContext, found: Mapping[Category, CategoryNaming]) -> Table:
     rows: list[list[Value]] = []
     for category, one in found.items():
-        numbers, as_normal = _naming_numbers(one), one.as_normal if category.defect != context.normal else None
-        right, product, beside = (
-            _per_cent(numbers[name]) for name in ("right defect", "right product", "real, right defect")
-        )
-        rows.append([str(category), one.hits.images, right, numbers["real images"], beside, as_normal, product])
-    columns = [
-        "category",
-        "synthetic images",
-        "defect right (%)",
-        "real images",
-        "defect right of these (%)",
-        f"synthetic named {context.normal}",
-        "product right (%)",
-    ]
+        real = one.real or Hits(0, 0, 0)
+        as_normal = one.as_normal if category.defect != context.normal else None
+        right, beside, product = map(_per_cent, (one.hits.share(), real.share(), one.hits.share("product")))
+        rows.append([str(category), one.hits.images, right, real.images, beside, as_normal, product])
+    columns = ["category", "synthetic images", "defect right (%)", "real images", "defect right of these (%)",
+               f"synthetic named {context.normal}", "product right (%)"]  # fmt: skip
     where = "each named by the classifier that has not seen it"
     if context.test is not None:
         where = f"those of {context.test.name}"
     note = (
-        f"Mean of {settings.folds} {settings.classifier} classifiers ({origin}), each trained on all but one part "
-        f"of the real images ({settings.steps} steps of {settings.batch_size}, {settings.image_size} pixels). The real "
-        f"ones beside are {where}. In brackets 95 % intervals (Wilson). A category is called wrong where its interval "
-        "lies wholly below that of real images (without any: below one half), and the classifier names at least "
+        f"Mean of classifiers, each trained on all but one part of the real images. The real ones beside are {where}. "
+        "In brackets 95 % intervals (Wilson). A category is called wrong where its interval lies wholly below that of "
+        "real images (without any: below one half), and the classifier names at least "
         f"{100 * RELIABLE:.0f} % of real defects right."
     )
     return Table("Named right by a classifier that has seen real images alone", columns, rows, note)
@@ -151,10 +124,6 @@ def _naming_numbers(one: CategoryNaming) -> dict:
     }
 
 
-def _training(settings: NamingSettings) -> dict:
-    return {name: value for name, value in asdict(settings).items() if name not in ("classifier", "weights")}
-
-
 def _per_cent(share: Interval | None) -> Interval | None:
     return share and Interval(100 * share.value, 100 * share.low, 100 * share.high)
 
@@ -164,8 +133,7 @@ def _grid(real: ImageSet, synthetic: ImageSet) -> Pictures:
     rows = []
     for category, members in synthetic.categories.items():
         for images, numbers in ((real, real.categories.get(category, [])), (synthetic, members)):
-            places = np.unique(np.linspace(0, len(numbers) - 1, min(GRID, len(numbers))).round().astype(int))
-            shown = [images.records[numbers[place]].path for place in places]
+            shown = [images.records[n].path for n in evenly(numbers, GRID)]
             rows.append(PictureRow(f"{category}: {len(shown)} of {len(numbers)} in {images.name}", shown))
     return Pictures("Real against synthetic", rows, "Of each product and defect real images, and synthetic ones below.")
 

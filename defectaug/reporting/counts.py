@@ -22,43 +22,46 @@ def counts_section(context: EvaluationContext, scores: Sequence[FolderScore]) ->
     rows: list[list[Value]] = [
         [str(category), *(len(one.categories.get(category, ())) for one in sets)] for category in categories
     ]
-    details: list[list[Value]] = [
+    held_out = f" (held out: {context.test.name}, {len(context.test):,})" if context.test else ""
+    return Section(
+        "Images",
+        [context.index.describe(), *_absent(context)],
+        _warnings(context),
+        [
+            Table("Images of each category, that is product and defect", ["category", *(some.name for some in sets)],
+                  rows, "Of a synthetic folder without the real images that it may hold, too." if scores else ""),
+            _folders(sets, scores),
+        ],
+        numbers={
+            "normal": context.normal,
+            "layout": context.index.layout,
+            "white level": context.white,
+            "folders": {
+                one.name: {"cells": one.counts(), "exact duplicates": repeats(one.pixel_hashes)} for one in sets
+            },
+        },
+        method=[
+            ("real images", f"{context.real.name}, {len(context.real):,}{held_out}"),
+            *(("synthetic images", f"{one.name}, {len(one):,}") for one in context.synthetic),
+        ],
+    )  # fmt: skip
+
+
+def _folders(sets: Sequence[ImageSet], scores: Sequence[FolderScore]) -> Table:
+    columns = ["folder", "images", "sizes and modes", "exact duplicates"]
+    rows: list[list[Value]] = [
         [one.name, len(one), kinds(one) if len(one) else "-", repeats(one.pixel_hashes)] for one in sets
     ]
-    tables = [
-        Table(
-            "Images of each category, that is product and defect",
-            ["category", *(one.name for one in sets)],
-            rows,
-            "Of a synthetic folder without the real images that it may hold, too." if scores else "",
-        ),
-        Table("Folders", ["folder", "images", "sizes and modes", "exact duplicates"], details),
-        *([_folders(scores)] if scores else []),
-    ]
-    numbers = {
-        "normal": context.normal,
-        "layout": context.index.layout,
-        "white level": context.white,
-        "folders": {
-            one.name: {"cells": one.counts(), "exact duplicates": repeats(one.pixel_hashes)} for one in sets
-        },
+    of_synthetic: dict[str, list[int | None]] = {
+        "real ones beside them (not evaluated)": [sum(one.real.values()) for one in scores],
+        "exact copies of a real image": [one.copies_of_real for one in scores],
+        "made by this model": [one.by_this_model for one in scores],
     }
-    held_out = f" (held out: {context.test.name}, {len(context.test):,})" if context.test else ""
-    method = [("real images", f"{context.real.name}, {len(context.real):,}{held_out}")]
-    method += [("synthetic images", f"{one.name}, {len(one):,}") for one in context.synthetic]
-    lines = [context.index.describe(), *_absent(context)]
-    return Section("Images", lines, _warnings(context), tables, numbers=numbers, method=method)
-
-
-def _folders(scores: Sequence[FolderScore]) -> Table:
-    columns = ["folder", "synthetic images", "real ones beside them (not evaluated)", "exact copies of a real image"]
-    rows: list[list[Value]] = [
-        [one.folder, sum(one.synthetic.values()), sum(one.real.values()), one.copies_of_real] for one in scores
-    ]
-    if any(one.by_this_model is not None for one in scores):
-        columns = [*columns, "made by this model"]
-        rows = [[*row, one.by_this_model] for row, one in zip(rows, scores, strict=True)]
-    return Table("Synthetic folders", columns, rows)
+    for name, values in of_synthetic.items():
+        if any(value is not None for value in values):
+            columns.append(name)
+            rows = [[*row, one] for row, one in zip(rows, [*[None] * (len(sets) - len(scores)), *values], strict=True)]
+    return Table("Folders", columns, rows)
 
 
 def kinds(images: ImageSet) -> str:
@@ -73,41 +76,29 @@ def kinds(images: ImageSet) -> str:
 
 def _absent(context: EvaluationContext) -> list[str]:
     """Defective categories that a synthetic set has no images of."""
-    lines = []
-    for synthetic in context.synthetic:
-        absent = [
-            str(category)
-            for category in context.real.categories
-            if category.defect != context.normal and not synthetic.categories.get(category)
-        ]
-        if absent:
-            lines.append(f"{synthetic.name} has no images of {', '.join(absent)}.")
-    return lines
+    defective = [category for category in context.real.categories if category.defect != context.normal]
+    absent = {one.name: [str(c) for c in defective if not one.categories.get(c)] for one in context.synthetic}
+    return [f"{name} has no images of {', '.join(some)}." for name, some in absent.items() if some]
 
 
 def _warnings(context: EvaluationContext) -> list[str]:
-    warnings = []
     name, real = context.real.name, context.real.counts()
-    empty = [str(category) for category, count in context.index.counts().items() if not count]
-    if empty:
-        warnings.append(
-            f"{name} has no images of {', '.join(empty)}: for synthetic ones of these there is nothing to compare "
-            "them with."
-        )
-    few = [f"{category} ({count})" for category, count in real.items() if count < FEW]
-    if few:
-        warnings.append(f"{name} has few images of {', '.join(few)}: numbers of these categories are rough.")
     others = [*context.synthetic, *([context.test] if context.test else [])]
+    found = []
+    if empty := [str(category) for category, count in context.index.counts().items() if not count]:
+        found.append(
+            f"{name} has no images of {', '.join(empty)}: for synthetic ones of these there is nothing to compare with."
+        )
+    if few := [f"{category} ({count})" for category, count in real.items() if count < FEW]:
+        found.append(f"{name} has few images of {', '.join(few)}: numbers of these categories are rough.")
     for one in others:
-        unmet = [f"{category} ({count})" for category, count in one.counts().items() if category not in real]
-        if unmet:
-            warnings.append(f"{one.name} has images of {', '.join(unmet)}, of which {name} has none.")
-    warnings += [line for one in context.synthetic if (line := _other_kinds(one, context.real))]
+        if unmet := [f"{category} ({count})" for category, count in one.counts().items() if category not in real]:
+            found.append(f"{one.name} has images of {', '.join(unmet)}, of which {name} has none.")
+    found += [line for one in context.synthetic if (line := _other_kinds(one, context.real))]
     for one in (context.real, *others):
-        bare = empty_folders(Path(one.name))
-        if bare:
-            warnings.append(f"{one.name}: folders without any file: {', '.join(bare)}.")
-    return warnings
+        if bare := empty_folders(Path(one.name)):
+            found.append(f"{one.name}: folders without any file: {', '.join(bare)}.")
+    return found
 
 
 def _other_kinds(synthetic: ImageSet, real: ImageSet) -> str | None:

@@ -10,7 +10,7 @@ from defectaug.data.near_duplicates import NEAR_DUPLICATE
 from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.copies import CHANCE, CLOSER
 from defectaug.metrics.images import ImageSet
-from defectaug.metrics.memorisation import ODD, Kind, Memorisation, MemorisationResult, NearDuplicates, Neighbour
+from defectaug.metrics.memorisation import ODD, Kind, Memorisation, NearDuplicates, Neighbour
 from defectaug.reporting.plots import histogram
 from defectaug.reporting.sections import Figure, Finding, PictureRow, Pictures, Section, Table, Value
 
@@ -24,10 +24,12 @@ NOTE = (
 )
 
 
-def memorisation_sections(context: EvaluationContext, result: MemorisationResult) -> list[Section]:
+def memorisation_sections(
+    context: EvaluationContext, sets: Sequence[Memorisation], pairs: Sequence[NearDuplicates]
+) -> list[Section]:
     """A section for near-duplicates between the sets, and one for each synthetic set."""
-    sets = [_of_set(context, one.name, found) for one, found in zip(context.synthetic, result.sets, strict=True)]
-    return [_between(context.sets, result.pairs, len(context.synthetic)), *sets]
+    of_sets = [_of_set(context, one.name, found) for one, found in zip(context.synthetic, sets, strict=True)]
+    return [_between(context.sets, pairs, len(context.synthetic)), *of_sets]
 
 
 def _between(sets: Sequence[ImageSet], pairs: Sequence[NearDuplicates], synthetic: int) -> Section:

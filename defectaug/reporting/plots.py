@@ -80,23 +80,16 @@ def line(
     return _svg(draw, series, x_label, y_label)
 
 
-def histogram(
-    series: Mapping[str, Sequence[float]],
-    *,
-    bins: int = 30,
-    x_label: str = "",
-    mark: tuple[float, str] | None = None,
-) -> str:
+def histogram(series: Mapping[str, Sequence[float]], *, bins: int = 30, x_label: str = "") -> str:
     """Shares of each series' values that fall into common bins, as outlines laid over one another.
 
     Args:
         series: values by name; the legend tells how many there are.
         bins: between the lowest and the highest value.
         x_label: what the values are, with their unit.
-        mark: a value that means something, and what; it is shown by a dashed line even where no value reaches it.
     """
     finite = {name: [value for value in values if math.isfinite(value)] for name, values in series.items()}
-    everything = [value for values in finite.values() for value in values] + ([mark[0]] if mark else []) or [0.0]
+    everything = [value for values in finite.values() for value in values] or [0.0]
     low, high = min(everything), max(everything)
     ends = (low, high) if high > low else (low - 0.5, high + 0.5)
 
@@ -107,12 +100,6 @@ def histogram(
                 label=_label(f"{name} ({len(values):,})"), facecolor=(_colour(number)[0], 0.25),
                 edgecolor=_colour(number),
             )  # fmt: skip
-        if mark:
-            axes.axvline(mark[0], color=INK, linestyle="--")
-            right = mark[0] < sum(ends) / 2  # the side where there is room
-            axes.annotate(
-                f" {mark[1]} ", (mark[0], 0.97), xycoords=("data", "axes fraction"), ha="left" if right else "right"
-            )
 
     return _svg(draw, series, x_label, "images (%)")
 

@@ -118,19 +118,19 @@ def _findings(result: StudyResult, synthetic: str) -> list[Finding]:
         if one.synthetic == synthetic and not result.is_swept(one.condition)
     ]
     leak = result.leaks.get(synthetic)
-    if result.weights["sha256"] is None:
-        name, origin = result.settings.classifier, result.weights["origin"]
-        found.append(Finding(synthetic, f"The study's classifier ({name}) was trained {origin}, unlike most users'."))
+    found += [Finding(synthetic, line) for line in _from_scratch(result)]
     return found + ([Finding(synthetic, leak, "condition")] if leak else [])
 
 
+def _from_scratch(result: StudyResult) -> list[str]:
+    if result.weights["sha256"] is not None:
+        return []
+    name, origin = result.settings.classifier, result.weights["origin"]
+    return [f"The study's classifier ({name}) was trained {origin}, unlike most users' and the paper's."]
+
+
 def _warnings(result: StudyResult) -> list[str]:
-    found = [*result.warnings, *result.notes]
-    if result.weights["sha256"] is None:
-        found.append(
-            f"The classifier ({result.settings.classifier}) was trained {result.weights['origin']}, not from ImageNet "
-            "weights as in the paper: error rates are not the paper's."
-        )
+    found = [*result.warnings, *result.notes, *_from_scratch(result)]
     known = any("generators" in one.spans for c in result.comparisons for one in c.differences.values())
     if result.comparisons and not known:
         found.append(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from defectaug.reporting.sections import Interval, Section, Table, Value, show
+from defectaug.reporting.sections import Section, Table, show
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table as RichTable
 
 WIDTH = 200  # of a line where nobody says how wide the terminal is: tables are not squeezed
@@ -36,41 +35,22 @@ def as_text(sections: Sequence[Section], *, width: int = WIDTH, colour: bool = F
             console.print(f"! {line}", style="yellow")
         for table in section.tables:
             console.print()
-            console.print(_fitting(table, console))
+            console.print(_table(table))
             if table.note:
                 console.print(table.note, style="dim")
     return written.getvalue().strip("\n")
 
 
-def _fitting(table: Table, console: Console) -> RichTable:
-    """The table as it is; where that is too wide, with intervals below their estimates; and these broken at last."""
-    free = console.options.update(width=10_000)
-    whole, below = _table(table), _table(table, below=True)
-    if console.measure(whole, options=free).maximum <= console.width:
-        return whole
-    for column, name in zip(below.columns, table.columns, strict=True):
-        if column.justify == "right":
-            lines = [line for cell in column.cells if str(cell) != name for line in str(cell).split("\n")]
-            column.width = max(map(len, [*lines, *name.split()]), default=0)  # names of columns may be broken
-    if console.measure(below, options=free).minimum <= console.width:
-        return below
-    return _table(table, below=True)
-
-
-def _table(table: Table, *, below: bool = False) -> RichTable:
-    """The table for the terminal; `below` puts intervals below their estimates."""
+def _table(table: Table) -> RichTable:
+    """The table for the terminal."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    def shown_as(value: Value) -> str:
-        return show(value).replace(" [", "\n[") if below and isinstance(value, Interval) else show(value)
-
     shown = RichTable(title=Text(table.title), title_justify="left", title_style="", box=box.SIMPLE, pad_edge=False)
-    side: Literal["left", "right"]
     for number, name in enumerate(table.columns):
-        side = "right" if table.is_numeric(number) else "left"
-        shown.add_column(Text(name), justify=side, overflow="fold")  # no part of a name or number is cut off
+        # No part of a name or number is cut off
+        shown.add_column(Text(name), justify="right" if table.is_numeric(number) else "left", overflow="fold")
     for row in table.rows:
-        shown.add_row(*(Text(shown_as(value)) for value in row))
+        shown.add_row(*(Text(show(value)) for value in row))
     return shown

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from defect_statistics import Classify
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from defectaug.device import choose
-from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
-from defectaug.metrics.defects import Classify, small_classifier
+from defectaug.methods.features import ImageNetFeatures, load_weights
+from defectaug.nn.weights import EFFICIENTNET_LITE, require
 
 BATCH = 32
 STRENGTH = 0.01  # of the regression's inverse penalty: few images, hundreds of features
 
 
 def imagenet_classifier() -> tuple[Classify, str]:
-    """The classifier and what it is; the small one from scratch where the weights' package is not installed."""
-    weights = find_weights()
-    if weights is None:
-        return small_classifier(choose("cpu"), steps=300), "small network from scratch (no ImageNet weights installed)"
+    """The classifier and what it is.
+
+    Raises:
+        MissingWeights: the weights' package is not installed.
+    """
     features = ImageNetFeatures()
-    load_weights(features, weights)
+    load_weights(features, require(EFFICIENTNET_LITE, None))
 
     def classify(images: NDArray, labels: NDArray[np.int64], queries: NDArray, seed: int) -> NDArray[np.int64]:
         flipped = np.concatenate([images, images[:, :, ::-1]])

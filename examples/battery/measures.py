@@ -7,14 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from images import Item, Mask, of
-from numpy.typing import NDArray
-from scipy.stats import wasserstein_distance
-
-from defectaug.io.images import read_image, resize_float
-from defectaug.methods.base import DefectModel
-from defectaug.methods.native import restoration_change
-from defectaug.metrics.defects import (
+from defect_statistics import (
     BLOCK,
     RING,
     SIDE,
@@ -30,6 +23,13 @@ from defectaug.metrics.defects import (
     style_effect,
     told_from_real,
 )
+from images import Item, Mask, of
+from numpy.typing import NDArray
+from scipy.stats import wasserstein_distance
+
+from defectaug.io.images import read_image, resize_float
+from defectaug.methods.base import DefectModel
+from defectaug.methods.native import restoration_change
 from defectaug.metrics.localisation import BLUR, PixelCounts, blurred
 
 CROP = 64  # pixels, at native scale, that a classifier is shown

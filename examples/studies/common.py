@@ -34,7 +34,7 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all that the study leaves")
     made.add_argument("--slim", action="store_true", help="for two CPU cores; the default without a GPU")
     made.add_argument("--full", action="store_true", help="the paper's size, for a GPU; the default with one")
-    made.add_argument("--classifier", metavar="NAME", help="efficientnet-lite1, small, or torchvision's or timm's")
+    made.add_argument("--classifier", metavar="NAME", help="efficientnet-lite1, or torchvision's or timm's")
     made.add_argument("--weights", metavar="FILE|DIR|none", help="weights that the classifier starts with")
     made.add_argument("--steps", type=int, metavar="N", help="steps of each training of a classifier")
     made.add_argument("--image-size", type=int, metavar="S", help="side that images are squeezed to (default 128)")

@@ -151,7 +151,7 @@ def name_types(made: Images, real: Images, size: Size, seed: int, compute: Compu
     if len(types) < 2:
         return None
     weights = find_weights(size.classifier, "auto", common.log)
-    classifier = build(size.classifier, len(types), channels=3, seed=seed, weights=weights)
+    classifier = build(size.classifier, len(types), seed=seed, weights=weights)
     labels = torch.tensor([types.index(one) for one in made.types])
     sampler = CategorySampler(labels.numpy(), np.zeros(len(labels), bool), batch=48, seed=seed)
     recipe = Recipe(size.naming_steps, usual_rate(size.classifier, weights))

@@ -9,7 +9,7 @@ import pytest
 
 from defectaug.benchmark.conditions import Condition, conditions, sampling_budget
 from defectaug.benchmark.intervals import Difference, enough_images, over_test_images, paired_difference
-from defectaug.benchmark.settings import Fill, StudySettings
+from defectaug.benchmark.settings import StudySettings
 from defectaug.errors import ConfigError
 
 
@@ -54,16 +54,15 @@ def test_scarce_categories_are_filled_first() -> None:
     real = {("A", "normal"): 50, ("A", "scratch"): 30, ("A", "spot"): 4, ("B", "spot"): 10}
     available = {("A", "scratch"): 40, ("A", "spot"): 40, ("B", "spot"): 3}
 
-    def budget(amount: float | None, fill: Fill) -> list[int]:
-        found = sampling_budget(real, available, "normal", amount, fill)
+    def budget(amount: float | None) -> list[int]:
+        found = sampling_budget(real, available, "normal", amount)
         assert list(found) == list(available)
         return list(found.values())
 
-    assert budget(None, "scarce") == [20, 40, 3]
-    assert budget(0.5, "scarce") == [0, 19, 3]  # 22 for 44 real defective ones
-    assert budget(0.1, "scarce") == [0, 4, 0]
-    assert budget(0.5, "even") == [10, 9, 3]
-    assert budget(100, "scarce") == list(available.values())
+    assert budget(None) == [20, 40, 3]
+    assert budget(0.5) == [0, 19, 3]  # 22 for 44 real defective ones
+    assert budget(0.1) == [0, 4, 0]
+    assert budget(100) == list(available.values())
 
 
 def test_conditions() -> None:
@@ -76,7 +75,7 @@ def test_conditions() -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"seeds": ()}, {"seeds": (1, 1)}, {"steps": 0}, {"augmentations": ("blur",)}, {"amount": 0.0}, {"fill": "all"},
+        {"seeds": ()}, {"seeds": (1, 1)}, {"steps": 0}, {"augmentations": ("blur",)}, {"amount": 0.0},
         {"validation": 0.6, "test": 0.5}, {"real_share": 1.0}, {"sweep": (-1.0,)}, {"image_size": 8}, {"rate": 0.0},
     ],
 )  # fmt: skip

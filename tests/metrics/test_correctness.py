@@ -29,7 +29,7 @@ from defectaug.metrics.naming import Hits, NamingSettings, Predictions, skill
 from defectaug.reporting.api import evaluate
 from defectaug.synthesis.api import synthesize
 
-QUICK = NamingSettings(folds=2, steps=60, batch_size=24, image_size=64, classifier="small")
+QUICK = NamingSettings(folds=2, steps=60, batch_size=24, image_size=64)
 
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -78,7 +78,7 @@ def test_no_real_image_is_named_by_a_classifier_that_has_seen_it(
     images = read_images("data", records_of(index), ImageStore(), print)
     samples = {sample.path: sample for sample in index.samples}
     index = replace(index, samples=tuple(samples[picture.path] for picture in images.records))
-    settings = NamingSettings(2, 1, 4, 32, classifier="small")
+    settings = NamingSettings(2, 1, 4, 32, classifier="resnet18", weights="none")
     found = naming.name_images(EvaluationContext(index, images, ()), settings, choose("cpu")).real
     spots = [picture.defect == "spot" for picture in images.records]
     assert found.known.tolist() == [not spot for spot in spots]
@@ -103,7 +103,7 @@ def test_a_classifier_that_fails_on_real_defects_calls_nothing_wrong(tmp_path: P
     for path in sorted((root / "A/normal").glob("*.png")):
         (tmp_path / "bad/A/spot").mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / "bad/A/spot" / path.name)
-    untrained = NamingSettings(folds=2, steps=1, batch_size=4, image_size=32, classifier="small")
+    untrained = NamingSettings(folds=2, steps=1, batch_size=4, image_size=32, classifier="resnet18", weights="none")
     section = evaluate(root, tmp_path / "bad", only=["correctness"], naming=untrained).sections[0]
     assert section.numbers["skill"] < 0.75
     assert "WRONG DEFECT" not in " ".join(section.lines)
@@ -153,7 +153,7 @@ def test_background_and_masks_against_what_changed(tmp_path: Path) -> None:
     root = data(tmp_path / "data")
     out = tmp_path / "out"
     synthesize(model=FakeModel(info(root)), n=6, masks=True, out=out)
-    quick = NamingSettings(2, 4, 4, 32, classifier="small")
+    quick = NamingSettings(2, 4, 4, 32)
     result = evaluate(root, out, only=["correctness"], naming=quick, model=FakeModel(info(root)))
     kept = next(s for s in result.sections if s.title.startswith("Background kept"))
     masks = dict(kept.numbers)["masks"]["all"]
@@ -178,9 +178,9 @@ def test_restoring_finds_real_defects_by_given_masks(tmp_path: Path) -> None:
 
 def test_everything_at_once(tmp_path: Path) -> None:
     root = real(tmp_path / "data", {"A/normal": 12, "A/scratch": 9, "A/spot": 9})
-    quick = StudySettings(classifier="small", image_size=32, steps=4, batch_size=8, checks=1)
+    quick = StudySettings(image_size=32, steps=4, batch_size=8, checks=1)
     places = {"json": tmp_path / "r.json", "report": tmp_path / "r.html"}
-    options = {"seeds": 2, "naming": NamingSettings(2, 4, 8, 32, classifier="small"), "study": quick, **places}
+    options = {"seeds": 2, "naming": NamingSettings(2, 4, 8, 32), "study": quick, **places}
     result = evaluate(root, synthetic(tmp_path / "out", root), **options)  # type: ignore[arg-type]
     titles = [section.title for section in result.sections]
     assert [title.split(":")[0].split(" /")[0] for title in titles] == [

@@ -18,19 +18,21 @@ from defectaug.data.sample import Category
 from defectaug.errors import ConfigError
 from defectaug.metrics.context import ArrayCache
 from defectaug.metrics.distances import (
-    Kernels,
     frechet,
     inside,
     intra_cluster,
+    kernel_distance,
     pair_mean,
+    polynomial_kernel,
     resampled,
     share_interval,
 )
-from defectaug.metrics.features import FeatureCache, Inception, LiteFeatures, LiteMaps, Lpips
+from defectaug.metrics.features import LITE_SIDE, FeatureCache, Inception, LiteFeatures, LiteMaps, Lpips, resized
 from defectaug.metrics.fidelity import CROPS, Measure, chosen_pairs, groups_of
 from defectaug.metrics.folders import records_of
 from defectaug.metrics.images import ImageStore, read_images
 from defectaug.nn import weights
+from defectaug.nn.backbones import frozen_lite
 from defectaug.reporting.api import evaluate
 from defectaug.reporting.fidelity import Fidelity, lines
 
@@ -79,7 +81,7 @@ def test_agreement_with_torch_fidelity_on_features() -> None:
     assert frechet(a.numpy(), b.numpy()) == pytest.approx(expected["frechet_inception_distance"], rel=1e-3)
     half = b[:50]
     kid = kid_features_to_metric(half, a[:50], kid_subsets=1, kid_subset_size=50, verbose=False)
-    found = Kernels.of(half.numpy(), a[:50].numpy()).distance()
+    found = kernel_distance(half.numpy(), a[:50].numpy())(None, None)
     assert found == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-3)
     prc = prc_features_to_metric(b, a, verbose=False)  # first the synthetic ones
     assert inside(b.numpy(), a.numpy()).mean() == pytest.approx(prc["precision"], rel=1e-3)
@@ -119,10 +121,10 @@ def test_agreement_with_torchmetrics_lpips(tmp_path: Path, monkeypatch: pytest.M
 
 def test_kernel_distance_pairs_no_row_with_itself_when_drawn_twice() -> None:
     a, b = rows(30, 1), rows(30, 1)
-    kernels = Kernels.of(a, b)
+    kernel = polynomial_kernel(a, b)
     twice = np.zeros(30)
     twice[:15] = 2
-    assert pair_mean(kernels.aa, twice) == pytest.approx(pair_mean(kernels.aa[:15, :15]))
+    assert pair_mean(kernel, twice) == pytest.approx(pair_mean(kernel[:15, :15]))
 
 
 def test_intervals() -> None:
@@ -194,7 +196,7 @@ def test_map_distance_is_lpips_without_weights(lite: weights.WeightsFile) -> Non
     images = torch.from_numpy(np.stack([part(1)[0], part(1, "scratch")[0]]))[:, None].repeat(1, 3, 1, 1)
     maps = LiteMaps(lite)
     a, b = maps(images).astype(np.float64)
-    levels = [one.numpy().astype(np.float64) for one in maps.levels(images)]
+    levels = [one.numpy().astype(np.float64) for one in frozen_lite(lite).levels(resized(images, LITE_SIDE))]
     expected = 0.0
     for number in (2, 4, 6):  # Zhang et al., eq. 1, with w = 1
         unit = levels[number] / np.linalg.norm(levels[number], axis=1, keepdims=True)

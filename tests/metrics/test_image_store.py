@@ -40,8 +40,8 @@ def test_an_evaluation_decodes_every_image_and_mask_once(
     root = real(tmp_path / "data", {"A/normal": 12, "A/scratch": 9, "A/spot": 9})
     out = synthetic(tmp_path / "out", root)
     test = real(tmp_path / "test", {"A/normal": 3, "A/scratch": 3, "A/spot": 3})
-    quick = StudySettings(classifier="small", image_size=32, steps=2, batch_size=8, checks=1)
-    evaluate(root, out, test=test, seeds=1, naming=NamingSettings(2, 2, 8, 32, classifier="small"), study=quick)
+    quick = StudySettings(image_size=32, steps=2, batch_size=8, checks=1)
+    evaluate(root, out, test=test, seeds=1, naming=NamingSettings(2, 2, 8, 32), study=quick)
     masks = 18 + 8 + 3  # of the real and of the synthetic defects, and of the test's that are beside these
     assert len(decoded) == 30 + 8 + 9 + masks
     assert {path: count for path, count in decoded.items() if count > 1} == {}

@@ -16,7 +16,6 @@ from defectaug.reporting.api import EvaluationResult
 from defectaug.reporting.api import evaluate as run
 
 QUICK = StudySettings(
-    classifier="small",
     image_size=32, steps=2, batch_size=12, checks=1, augmentations=("traditional",), seeds=(0, 1), device="cpu"
 )
 REAL = {"A/normal": 12, "A/scratch": 8, "A/spot": 8}

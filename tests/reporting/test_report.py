@@ -89,7 +89,7 @@ def test_a_narrow_terminal_cuts_nothing_off() -> None:
     table = Table("t", columns, [[name, *[Interval(1.23, 1.1, 1.4)] * 5]])
     text = as_text([Section("s", tables=[table])], width=100)
     assert "…" not in text
-    assert text.count("[1.10, 1.40]") == 5  # below the estimates, and not broken
+    assert (text.count("1.23"), text.count("[1.10,"), text.count("1.40]")) == (5, 5, 5)
     assert text.count("x") == 60
     assert max(map(len, text.splitlines())) <= 100
 
@@ -180,12 +180,10 @@ def test_a_legend_shows_every_name_in_full() -> None:
     assert "\u200b_hidden (1)" in texts(plots.histogram({"_hidden": [1.0], "seen": [2.0]}))
 
 
-def test_histograms_have_round_ticks_counts_and_a_mark() -> None:
-    svg = plots.histogram({"a": [0.1234, 0.3], "b": [0.6789]}, x_label="x", mark=(0.9, "copies from here on"))
+def test_histograms_have_round_ticks_and_counts() -> None:
+    svg = plots.histogram({"a": [0.1234, 0.3], "b": [0.6789]}, x_label="x")
     found = texts(svg)
-    assert {"0.2", "0.4", "0.6", "0.8", "a (2)", "b (1)"} <= set(found)
-    assert "text-anchor: end" in found[" copies from here on "][2]
-    assert "stroke-dasharray" in svg
+    assert {"0.2", "0.4", "0.6", "a (2)", "b (1)"} <= set(found)
 
 
 def test_no_two_series_look_alike() -> None:

@@ -44,7 +44,7 @@ from defectaug.training.loop import Loop, write_grid
 
 Act = Callable[[Path], object]
 CPU = torch.device("cpu")
-QUICK = StudySettings(classifier="small", image_size=32, steps=1, batch_size=4, checks=1, seeds=(0,), device="cpu")
+QUICK = StudySettings(image_size=32, steps=1, batch_size=4, checks=1, seeds=(0,), device="cpu")
 
 
 def damaged(root: Path) -> Path:

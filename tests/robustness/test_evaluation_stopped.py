@@ -32,7 +32,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
 
 def evaluated(folders: tuple[Path, Path], out: Path, **options: object) -> dict[str, bytes]:
     """What an evaluation leaves."""
-    naming = NamingSettings(folds=2, steps=2, batch_size=4, image_size=32, classifier="small")
+    naming = NamingSettings(folds=2, steps=2, batch_size=4, image_size=32)
     files = {"json": out / "numbers.json", "report": out / "report.html", "cache": out / "cache"}
     evaluate(*folders, **{"only": PARTS, "naming": naming, "device": "cpu", **files, **options})  # type: ignore[arg-type]
     return contents(out)

@@ -1,20 +1,28 @@
-"""Crops at native scale, and the accuracy with which a classifier tells real from synthetic ones."""
+"""What the battery knows of defects and of crops: exact on known squares."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
-import torch
 
-from defectaug.device import Compute
-from defectaug.metrics.defects import (
+from defectaug.metrics.defects import around_defect, crop
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "battery"))
+
+from defect_statistics import (
+    DefectStatistics,
     anywhere,
-    around_defect,
-    crop,
+    dilated,
+    distribution_distance,
     halves,
+    iou,
     named,
     near_defect,
-    small_classifier,
+    nearest_training_defect,
+    style_effect,
     told_from_real,
 )
 
@@ -77,11 +85,50 @@ def test_what_groups_are_called() -> None:
     assert named(levels, {"x": mixed, "y": levels["a"]}, by_level) == {"x": ["a", "b", "b"], "y": ["a"] * 3}
 
 
-@pytest.mark.parametrize("channels", [(), (3,)])
-def test_the_small_classifier_learns_what_it_is_shown(channels: tuple[int, ...]) -> None:
+def square(top: int, left: int, side: int = 12) -> np.ndarray:
+    mask = np.zeros((128, 128), bool)
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def described(*defects: tuple[np.ndarray, int]) -> DefectStatistics:
+    """Squares of a level on a ground of 128."""
+    return DefectStatistics.of([np.where(mask, level, 128) for mask, level in defects], [mask for mask, _ in defects])
+
+
+def test_widening_stays_within_the_image() -> None:
+    assert dilated(square(50, 50, 4), 3).sum() == 10 * 10
+    assert dilated(square(0, 0, 2), 1).sum() == 3 * 3
+
+
+def test_tone_contrast_and_an_empty_mask() -> None:
+    found = described((square(20, 20), 28), (square(80, 60), 28), (square(80, 60, 24), 208))
+    assert found.tone == pytest.approx([-100, -100, 80])
+    assert found.contrast == pytest.approx([0, 0, 0])
+    assert np.isfinite(described((np.zeros((128, 128), bool), 0)).centred).all()
+    assert iou(square(0, 0, 4), square(0, 2, 4)) == pytest.approx(8 / 24)
+    assert iou(square(0, 0, 0), square(0, 0, 0)) == 1
+
+
+def test_a_moved_copy_of_a_training_defect_is_found() -> None:
+    training = described((square(20, 20), 28), (square(60, 40, 30), 58))
+    assert nearest_training_defect(described((square(90, 90), 28)).centred, training.centred) == pytest.approx([0])
+    a, b = np.array([[1, 1, 0, 0]], np.float32), np.array([[0, 1, 1, 0]], np.float32)
+    assert nearest_training_defect(a, b) == pytest.approx([0.5])
+    assert nearest_training_defect(a, -a) == pytest.approx([1])
+
+
+def test_distance_of_distributions_is_about_one_for_halves_of_one() -> None:
     rng = np.random.default_rng(0)
-    images = rng.integers(100, 120, (24, 32, 32, *channels), dtype=np.uint8)
-    images[::2, 12:20, 12:20] = 200
-    labels = np.arange(24) % 2
-    classify = small_classifier(Compute(torch.device("cpu"), bf16=False), steps=40, batch=12)
-    assert (classify(images, labels, images, 0) == labels).mean() > 0.9
+    real = rng.normal(0, 10, 200)
+    assert distribution_distance(rng.normal(0, 10, 200), real) < 2
+    assert distribution_distance(rng.normal(30, 10, 200), real) > 5
+    assert distribution_distance(real, real) == 0
+
+
+def test_style_effect_inside_and_outside_the_mask() -> None:
+    mask = square(40, 40)
+    images = np.stack([np.where(mask, level, 100) for level in (110, 120, 140)])
+    assert style_effect(images, mask) == pytest.approx((20, 0))
+    assert style_effect(np.stack([images[0]] * 3), mask) == (0, 0)
+    assert style_effect(images, np.ones_like(mask)) == pytest.approx((20 * 144 / 128**2, 0))
