@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,19 @@ def test_a_dark_tone_is_a_share_of_the_light_that_is_there() -> None:
     structure, style = decompose(bright - 0.9 * mask, bright, mask)  # half of 1.8
     added = compose(structure, style, mask, dark) * mask
     assert float(added.min()) == pytest.approx(-0.2, abs=0.01)  # half of 0.4
+
+
+def test_a_shadow_on_a_coloured_surface_keeps_its_colour_in_other_styles() -> None:
+    """Orange at a third of its light in the middle of the mask, at two thirds around it: a grey shadow in any style."""
+    orange = torch.tensor([0.6, 0.2, -0.6])[None, :, None, None].expand(1, 3, SIZE, SIZE)
+    mask, middle = square(16, 16, 32, count=1), square(24, 24, 16, count=1)
+    light = 1 - mask / 3 - middle / 3
+    structure, style = decompose((orange + 1) * light - 1, orange, mask)
+    for factor in (0.6, 1.3):
+        other = style + torch.tensor([[0.0, 0.0, 0.0, math.log(factor)]])
+        made = orange + compose(structure, other, mask, orange) * mask
+        shares = ((made + 1) / (orange + 1))[0].flatten(1)[:, mask.flatten() > 0]
+        assert float(shares.std(0).max()) < 0.01 and 0.05 < float(shares.std(1).mean()) < 0.3
 
 
 def test_nothing_in_a_mask_gives_finite_gradients() -> None:

@@ -44,9 +44,8 @@ def native_painting(view: np.ndarray, mask: Tensor, matrix: Tensor | None = None
     structure = NativeStructure.of(view, clean[0], mask[0], style[0])
     assert structure is not None
     nothing = torch.zeros(3, SIZE, SIZE)
-    offset = offset_of(style[0, :-1], torch.zeros(3))
-    return NativePainting(structure, mask[0].expand(3, -1, -1), mask[0], clean[0], nothing, nothing, offset,
-                          float(style[0, -1].exp()), matrix, None)  # fmt: skip
+    return NativePainting(structure, mask[0].expand(3, -1, -1), mask[0], clean[0], nothing, nothing, style[0, :-1],
+                          float(style[0, -1].exp()), torch.zeros(3), matrix, None)  # fmt: skip
 
 
 def test_a_defect_keeps_the_detail_of_its_photograph() -> None:
@@ -87,7 +86,8 @@ def test_a_change_at_native_scale_has_the_channels_of_its_image(channels: int, m
     assert structure is not None and structure.values.shape[2] == model_channels
     nothing = torch.zeros(model_channels, SIZE, SIZE)
     painting = NativePainting(structure, mask[0].expand_as(nothing), mask[0], clean[0], nothing, nothing,
-                              torch.zeros(model_channels), float(style[0, -1].exp()), None, None)  # fmt: skip
+                              torch.zeros(model_channels), float(style[0, -1].exp()), torch.zeros(model_channels), None,
+                              None)  # fmt: skip
     change = shown.change(nothing.numpy(), painting)
     assert change.shape == image.pixels.shape and np.abs(change[84:124, 75:105]).max() > 0.03
 

@@ -1,10 +1,10 @@
 """A defect taken apart: where it is (mask), its structure without tone, and its style.
 
-``clean`` is the image with the masked part filled in, ``d = x - clean``. The style holds, per channel, the *tone* (the
-mean of
-d in the mask as a signed share of the range that is left: towards black below 0, towards white above) and, in common,
-the logarithm of the *contrast* (standard deviation of d about its mean). The structure is d without these two. A style
-can therefore be exchanged, sampled and strengthened, and a dark crack stays dark on a dark surface without clipping.
+``clean`` is the image with the masked part filled in; d is ``x - clean`` as a signed share of the range that is left
+from the surface's level, channel by channel: towards black below 0, towards white above. The style holds, per channel,
+the *tone* (mean of d in the mask) and, in common, the logarithm of the *contrast* (standard deviation of d about it).
+The structure is d without these two. A style can therefore be exchanged, sampled and strengthened; a dark crack stays
+dark on a dark surface without clipping, and on an orange one, where red has further to fall than blue, without tint.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 CLIP = 3.0  # standard deviations that a structure keeps
 EPSILON = 1e-4
-FAINTEST = 0.01  # contrast, in units of [-1, 1]: about a grey level
+FAINTEST = 0.01  # contrast: about a grey level on a grey surface
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,11 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 def decompose(x: Tensor, clean: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Structure (N, C, S, S) and style (N, C + 1) of what images show in their masks (N, 1, S, S)."""
     difference = x - clean
-    mean = masked_mean(difference, mask)
-    deviation = (masked_mean((difference - mean).square(), mask).mean(1, keepdim=True) + EPSILON**2).sqrt()
+    share = difference / light_left(difference, masked_mean(clean, mask))
+    tone = masked_mean(share, mask)
+    deviation = (masked_mean((share - tone).square(), mask).mean(1, keepdim=True) + EPSILON**2).sqrt()
     deviation = deviation.clamp(min=FAINTEST)
-    structure = ((difference - mean) / deviation).clamp(-CLIP, CLIP) * (mask > 0)
-    level = masked_mean(clean, mask)
-    tone = mean / light_left(mean, level)
+    structure = ((share - tone) / deviation).clamp(-CLIP, CLIP) * (mask > 0)
     return structure, torch.cat([tone.clamp(-1.5, 1.5), deviation.log()], dim=1).flatten(1)
 
 
@@ -84,12 +83,12 @@ def compose(structure: Tensor, style: Tensor, mask: Tensor, clean: Tensor) -> Te
     """What a defect adds to a clean image (N, C, S, S): its structure at the style's contrast about the style's
     tone."""
     tone, contrast = style[:, :-1, None, None], style[:, -1, None, None, None].exp()
-    return structure * contrast + offset_of(tone, masked_mean(clean, mask))
+    return offset_of(structure * contrast + tone, masked_mean(clean, mask))
 
 
-def offset_of(tone: Tensor, level: Tensor) -> Tensor:
-    """Tone as a difference to the level of the clean image in the mask; all of one shape."""
-    return tone * light_left(tone, level)
+def offset_of(share: Tensor, level: Tensor) -> Tensor:
+    """A share of the range that is left, as a difference to the level; shapes that broadcast."""
+    return share * light_left(share, level)
 
 
 def light_left(sign: Tensor, level: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from defectaug.device import Compute
 from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.placement import Placement
-from defectaug.methods.residual.defect import Defect, masked_mean, offset_of, revealed, stronger
+from defectaug.methods.residual.defect import Defect, masked_mean, revealed, stronger
 from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.native_structure import NativePainting, NativeStructure
@@ -153,7 +153,7 @@ class InferenceModel:
             style = revealed(shape.style, codes.origin, level, codes.material)
             shape = shape.with_style(style if placement is None else stronger(style, placement.strength))
             painted = self.model.painter(clean, filled, shape, codes.noise)
-        offset = offset_of(shape.style[:, :-1], level).float().cpu()
+        tone, ground = shape.style[:, :-1].float().cpu(), level.float().cpu()
         opacity, correction = painted.opacity, painted.correction
         there = (shape.mask > CLEAR).flatten(1).any(1)
         image = torch.where(there[:, None, None, None], painted.image.float(), clean)
@@ -163,7 +163,7 @@ class InferenceModel:
         native = [
             NativePainting(
                 structure, image[row] - x[row], opacity[row], filled[row], correction[row],
-                clean[row] - x[row], offset[row], float(shape.polarity[row] * shape.style[row, -1].exp()),
+                clean[row] - x[row], tone[row], float(shape.polarity[row] * shape.style[row, -1].exp()), ground[row],
                 None if maps is None else maps[row].cpu(),
                 None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
             ) if structure is not None and there[row] else None

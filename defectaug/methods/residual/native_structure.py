@@ -15,7 +15,7 @@ from torch import Tensor
 
 from defectaug.io.images import as_channels, resize_float
 from defectaug.io.windows import Window
-from defectaug.methods.residual.defect import masked_mean, offset_of
+from defectaug.methods.residual.defect import light_left, masked_mean, offset_of
 
 Floats = NDArray[np.float32]
 SIDE = 384  # pixels at most that are kept of a box's longer side
@@ -71,8 +71,10 @@ class NativeStructure:
         channels = len(clean)
         pixels = as_channels(part.cut(view), channels)
         plain = _sampled(clean, part, (height, width))
-        offset = offset_of(style[:-1], masked_mean(clean[None], mask[None]).flatten()).float().cpu().numpy()
-        structure = (pixels - plain - offset) / float(style[-1].exp())
+        level = masked_mean(clean[None], mask[None]).flatten().float().cpu()
+        difference = torch.from_numpy(np.asarray(pixels - plain, np.float32))
+        share = difference / light_left(difference, level)
+        structure = np.asarray((share - style[:-1].float().cpu()) / float(style[-1].exp()), np.float32)
         scale = min(1.0, most / max(part.size))
         structure = resize_float(structure, (max(1, round(part.height * scale)), max(1, round(part.width * scale))))
         values = np.rint((structure.reshape(*structure.shape[:2], channels) / CLIP + 1).clip(0, 2) * 127.5)
@@ -117,7 +119,7 @@ class NativePainting:
         filled: (C, S, S), the source with what lies under the mask filled in.
         correction: (C, S, S), what G adds.
         cleaning: (C, S, S), what takes the source's own defect away.
-        offset: (C,), the tone as a difference; ``contrast`` of the structure, below 0 where it is turned over.
+        tone: (C,); ``contrast`` of the structure, below 0 where it is turned over; ``level`` (C,) of the surface.
         matrix: (2, 3) from places of the source to places of the defect's own image, or None where they are the same.
         bend: (2, K, K), added to them.
     """
@@ -128,8 +130,9 @@ class NativePainting:
     filled: Tensor
     correction: Tensor
     cleaning: Tensor
-    offset: Tensor
+    tone: Tensor
     contrast: float
+    level: Tensor
     matrix: Tensor | None
     bend: Tensor | None
 
@@ -148,7 +151,8 @@ class NativePainting:
         found = _sampled(maps, part, size)
         opacity, rest = found[..., :1], found[..., 1:]
         filled, correction, cleaning = (rest[..., i * channels : (i + 1) * channels] for i in range(3))
-        added = self._structure(part, size) * self.contrast + self.offset.numpy()
+        share = torch.from_numpy(self._structure(part, size)) * self.contrast + self.tone
+        added = offset_of(share, self.level).numpy()
         return np.asarray(opacity * (filled - pixels - cleaning + added) + correction + cleaning, np.float32)
 
     def _structure(self, part: Window, size: tuple[int, int]) -> Floats:
