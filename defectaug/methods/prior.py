@@ -111,9 +111,11 @@ class FeaturePrior(nn.Module):
             self.levels[number] = torch.stack([distance.median(), torch.quantile(distance, 0.99)])
 
     def _distance(self, places: Tensor, number: int, skip: int = 0) -> Tensor:
-        known, scale = self._known(number), self.scale[number]
-        nearest = torch.cdist(places / scale, known / scale).topk(min(NEAREST + skip, len(known)), largest=False).values
-        return nearest[:, skip:].mean(1)
+        known, places = self._known(number) / self.scale[number], places / self.scale[number]
+        # |a - b|^2 less |a|^2, which is the same for all; under autocast in half the time of torch.cdist
+        compared = known.square().sum(1) - 2 * places @ known.T
+        nearest = compared.topk(min(NEAREST + skip, len(known)), largest=False).values.float()
+        return (nearest[:, skip:] + places.square().sum(1, keepdim=True)).clamp(min=0).sqrt().mean(1)
 
     @torch.no_grad()
     def forward(self, levels: list[Tensor], product: Tensor, size: int) -> Tensor:

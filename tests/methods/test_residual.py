@@ -205,7 +205,7 @@ def test_the_bank_keeps_each_image_once_and_gives_it_back() -> None:
     found = bank.get(torch.tensor([0]), torch.tensor([1]))
     torch.testing.assert_close(found.structure, defect.structure[:1], atol=0.02, rtol=0)
     assert torch.equal(found.mask, defect.mask[:1])
-    empty, _, _ = bank.draw(torch.tensor([2]), torch.tensor([0]), GENERATORS[:1])
+    empty, _ = bank.draw(torch.tensor([2]), torch.tensor([0]), GENERATORS[:1])
     assert float(empty.mask.sum()) == 0
 
 

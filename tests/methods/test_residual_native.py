@@ -17,7 +17,7 @@ from defectaug.io.windows import whole
 from defectaug.methods.native import native_change, view_of
 from defectaug.methods.placement import Placement
 from defectaug.methods.residual.bank import DefectBank
-from defectaug.methods.residual.defect import Defect, decompose, offset_of, revealed
+from defectaug.methods.residual.defect import decompose
 from defectaug.methods.residual.inference import InferenceModel
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.native_structure import NativePainting, NativeStructure
@@ -173,32 +173,6 @@ def test_confidence_is_above_a_half_where_the_model_names_the_class() -> None:
     seen = model.assess(x, label, square(count=4))
     assert ((seen.confidence > 0.5) == model.shows(x, label)).all()
     assert seen.features.shape == (4, 160) and bool(seen.features.isfinite().all())
-
-
-def remembered(bank: DefectBank, colours: list[float], surfaces: list[float]) -> DefectBank:
-    """A bank of grey defects of one class and product, of given levels on surfaces of given levels."""
-    for key, (colour, surface) in enumerate(zip(colours, surfaces, strict=True)):
-        clean = torch.full((1, 1, SIZE, SIZE), surface)
-        mask = square(count=1)
-        structure, style = decompose(clean + (colour - surface) * mask, clean, mask)
-        context = torch.full((1, 1, CONTEXT, CONTEXT), surface)
-        defect = Defect(mask, structure, style, context, torch.tensor([1]), torch.ones(1))
-        bank.remember(defect, torch.tensor([0]), torch.tensor([key]))
-    return bank
-
-
-def test_what_lies_below_keeps_its_colour_and_a_shadow_follows_the_surface() -> None:
-    surfaces = [-0.2, 0.1, 0.4, 0.7]
-    below = remembered(DefectBank(SIZE, 1, 2, CONTEXT, 8), [-0.6] * 4, surfaces)
-    shadow = remembered(DefectBank(SIZE, 1, 2, CONTEXT, 8), [-1 + 0.5 * (s + 1) for s in surfaces], surfaces)
-    for bank in (below, shadow):
-        bank.fit_material()
-    assert float(below.material[1]) > 0.9 and float(shadow.material[1]) < 0.1
-    torch.testing.assert_close(below.levels(torch.arange(4))[:, 0], torch.tensor(surfaces), atol=0.01, rtol=0)
-    style, level = below.styles[:1], torch.tensor([[0.7]])
-    kept = revealed(style, torch.tensor([[-0.2]]), level, torch.ones(1))
-    assert float(level + offset_of(kept[:, :-1], level)) == pytest.approx(-0.6, abs=0.02)
-    assert torch.equal(revealed(style, torch.tensor([[-0.2]]), level, torch.zeros(1)), style)
 
 
 def test_masks_lose_the_rim_in_which_nothing_is_to_be_seen() -> None:

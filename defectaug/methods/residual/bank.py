@@ -7,18 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectaug.methods.residual.defect import CLIP, Defect, masked_mean, offset_of
+from defectaug.methods.residual.defect import CLIP, Defect
 from defectaug.methods.residual.native_structure import NativeStructure
 
 STYLE_NOISE = 0.15  # of a category's deviation, around a mixture of two of its styles
 FEW = 3  # styles of a category, with fewer of which the spread is that of the class
 LEAST_SPREAD = 0.05  # else one defect would have one style
-UNSIZED = ("bank.pictures", "bank.boxes", "bank.ends", "bank.material")  # the first is as long as what it holds
+# The first is as long as what it holds, older bundles lack some or hold the last.
+UNSIZED = ("bank.pictures", "bank.boxes", "bank.ends", "bank.material")
 OTHERS = 1  # defects of its own that a product's have the weight of, all others together
-RIDGE = 0.05  # difference of levels that says nothing of the material yet
 LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
 
 
@@ -38,7 +37,6 @@ class DefectBank(nn.Module):
     contexts: Tensor
     products: Tensor
     keys: Tensor
-    material: Tensor
     boxes: Tensor
     ends: Tensor
     pictures: Tensor
@@ -53,7 +51,6 @@ class DefectBank(nn.Module):
         self.register_buffer("contexts", torch.zeros(slots, channels, context, context, dtype=torch.uint8))
         self.register_buffer("products", torch.full((slots,), -1))
         self.register_buffer("keys", torch.full((slots,), -1))  # training image; -1 for an empty slot
-        self.register_buffer("material", torch.zeros(defects))  # by class, see `fit_material`
         self.register_buffer("boxes", torch.zeros(slots, 4))
         self.register_buffer("ends", torch.zeros(slots, dtype=torch.long))  # of each slot's part of the pictures
         self.register_buffer("pictures", torch.zeros(0, dtype=torch.uint8))  # native structures, one after the other
@@ -83,32 +80,6 @@ class DefectBank(nn.Module):
             kept += 1
         return kept
 
-    @torch.no_grad()
-    def fit_material(self) -> None:
-        """Finds, for each class, by what share the colour of its defects stays the same on darker and lighter surfaces
-        of a product, and does not follow them: by which the tone of each predicts those of the others best."""
-        for number in range(1, len(self.material)):
-            follows, differs = [], []
-            slots = self.known(number)
-            if not len(slots):
-                continue
-            for product in self.products[slots].unique():
-                own = slots[self.products[slots] == product]
-                tone, level = self.styles[own, :-1], self.levels(own)
-                colour = level + offset_of(tone, level)
-                predicted = level[None] + offset_of(tone[:, None].expand(-1, len(own), -1), level[None])
-                follows.append((predicted - colour[None]).flatten())
-                differs.append((predicted - colour[:, None]).flatten())
-            wrong, step = torch.cat(follows), torch.cat(differs)
-            share = (wrong * step).sum() / (step.square() + RIDGE**2).sum().clamp(min=1e-6)
-            self.material[number] = share.clamp(0, 1)
-
-    def levels(self, slots: Tensor) -> Tensor:
-        """Levels (N, C) of the surfaces that defects were found on."""
-        contexts = self.contexts[slots].float() / 127.5 - 1
-        masks = F.adaptive_avg_pool2d(self.masks[slots].float() / 255, contexts.shape[-1])
-        return masked_mean(contexts, masks).flatten(1)
-
     def keep_native(self, structures: Mapping[int, NativeStructure]) -> None:
         """Keeps the native structures of slots in place of all that were there."""
         files = [structures[slot].encode() if slot in structures else b"" for slot in range(len(self.keys))]
@@ -127,7 +98,8 @@ class DefectBank(nn.Module):
         return NativeStructure.decode(content, self.boxes[slot].tolist(), self.structures.shape[1])
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        """The pictures are as long as they are."""
+        """The pictures are as long as they are. Older banks held more."""
+        state_dict.pop(f"{prefix}material", None)
         self.pictures = torch.zeros_like(state_dict.get(f"{prefix}pictures", self.pictures), device=self.keys.device)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
@@ -149,10 +121,10 @@ class DefectBank(nn.Module):
 
     def draw(
         self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator]
-    ) -> tuple[Defect, list[int], Tensor]:
+    ) -> tuple[Defect, list[int]]:
         """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; of another product the
         more often, the fewer there are of the own. Its style is near its own, or for another product's shape one of
-        the category. And the slots that they are of, -1 for none, and whether these are the product's own (N,)."""
+        the category. And the slots that they are of, -1 for none."""
         slots = []
         for number, owner, g in zip(label.tolist(), product.tolist(), generators, strict=True):
             chance, place = torch.rand(2, generator=g).tolist()
@@ -164,7 +136,7 @@ class DefectBank(nn.Module):
         owners = torch.where(product < 0, product, self.products[defect_slots])
         own = (owners == product) & (defect_slots >= 0)
         style = self.draw_styles(label, product, generators, defect.style, own.tolist())
-        return defect.with_style(style), slots, own & (product >= 0)
+        return defect.with_style(style), slots
 
     def nearest_product(self, label: Tensor, style: Tensor) -> Tensor:
         """Products (N,) whose styles of the classes (N,) are most like the given ones (N, C + 1), on average; -1 where

@@ -94,12 +94,3 @@ def offset_of(share: Tensor, level: Tensor) -> Tensor:
 def light_left(sign: Tensor, level: Tensor) -> Tensor:
     """What is left from a level to black where ``sign`` is negative, to white elsewhere."""
     return torch.where(sign < 0, level + 1, 1 - level).clamp(min=0.05)
-
-
-def revealed(style: Tensor, origin: Tensor, level: Tensor, material: Tensor) -> Tensor:
-    """Styles (N, C + 1) whose tone is, by the shares ``material`` (N,), the colour that it was at its ``origin``
-    (N, C), whatever the ``level`` (N, C) is where it comes to: a crack that shows what lies below, a stain."""
-    tone, share = style[:, :-1], material[:, None]
-    there = origin + offset_of(tone, origin)
-    offset = (1 - share) * offset_of(tone, level) + share * (there - level)
-    return torch.cat([offset / light_left(offset, level), style[:, -1:]], dim=1)

@@ -16,7 +16,7 @@ from defectaug.device import Compute
 from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.placement import Placement
-from defectaug.methods.residual.defect import Defect, masked_mean, revealed, stronger
+from defectaug.methods.residual.defect import Defect, masked_mean, stronger
 from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.native_structure import NativePainting, NativeStructure
@@ -31,14 +31,12 @@ NORMAL = 0
 class Codes:
     """Defects to be painted: as they are where a reference gives them, warped to a place of the source (``warps``)
     where they are drawn. ``noise`` (N, 1, S, S). ``native``: their structures at a larger scale, None for those that
-    have none. ``origin`` (N, C) and ``material`` (N,): see :func:`defectaug.methods.residual.defect.revealed`."""
+    have none."""
 
     shape: Defect
     noise: Tensor
     warps: Warps | None
     native: tuple[NativeStructure | None, ...]
-    origin: Tensor
-    material: Tensor
 
     @property
     def defect(self) -> Tensor:
@@ -52,7 +50,7 @@ class Codes:
         kept = torch.arange(len(self))[rows.cpu() if isinstance(rows, Tensor) else rows].tolist()
         warps = None if self.warps is None else self.warps[rows]
         native = tuple(self.native[row] for row in kept)
-        return Codes(self.shape[rows], self.noise[rows], warps, native, self.origin[rows], self.material[rows])
+        return Codes(self.shape[rows], self.noise[rows], warps, native)
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,9 @@ class InferenceModel:
         label = defect.to(self.device)
         owner = torch.full_like(label, -1) if product is None else product.to(self.device)
         bank = self.model.bank
-        shape, slots, own = bank.draw(label, owner, generators)
+        shape, slots = bank.draw(label, owner, generators)
         native = tuple(bank.native(slot) for slot in slots)
-        origin, material = bank.levels(torch.tensor(slots, device=self.device)), bank.material[label] * own
-        return Codes(shape, self._noise(generators), draw_warps(generators, self.device), native, origin, material)
+        return Codes(shape, self._noise(generators), draw_warps(generators, self.device), native)
 
     @torch.inference_mode()
     def reference_codes(
@@ -109,8 +106,7 @@ class InferenceModel:
         with self.compute.autocast():
             shape, clean = self.model.read(self._ready(image), defect.to(self.device))
         noise = self._noise([torch.Generator().manual_seed(0) for _ in range(len(shape))])
-        nothing = shape.style.new_zeros(len(shape), shape.style.shape[1])
-        return Codes(shape, noise, None, native_structures(native, shape, clean), nothing[:, 1:], nothing[:, 0])
+        return Codes(shape, noise, None, native_structures(native, shape, clean))
 
     @torch.inference_mode()
     def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
@@ -150,8 +146,8 @@ class InferenceModel:
         with self.compute.autocast():
             filled = self.model.clean(clean, shape.mask).float()
             level = masked_mean(filled, shape.mask).flatten(1)
-            style = revealed(shape.style, codes.origin, level, codes.material)
-            shape = shape.with_style(style if placement is None else stronger(style, placement.strength))
+            if placement is not None:
+                shape = shape.with_style(stronger(shape.style, placement.strength))
             painted = self.model.painter(clean, filled, shape, codes.noise)
         tone, ground = shape.style[:, :-1].float().cpu(), level.float().cpu()
         opacity, correction = painted.opacity, painted.correction

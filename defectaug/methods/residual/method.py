@@ -247,7 +247,6 @@ class ResidualMethod:
     def finish(self, image: Callable[[int], NDArray[np.float32] | None]) -> None:
         """Reads the bank's defects once more, by the averaged weights, and at native scale where images are whole."""
         bank, structures = self.average.bank, {}
-        bank.fit_material()
         for slot in (bank.keys >= 0).nonzero().flatten().tolist():
             try:
                 photograph = image(int(bank.keys[slot]))
@@ -256,7 +255,6 @@ class ResidualMethod:
             structure = None if photograph is None else self._read_again(slot, photograph)
             if structure is not None:
                 structures[slot] = structure
-        bank.fit_material()
         bank.keep_native(structures)
 
     def _read_again(self, slot: int, photograph: NDArray[np.float32]) -> NativeStructure | None:
@@ -296,7 +294,7 @@ def sample_grid(
     that defect (the reference), the mask found there, the reference cleaned, rebuilt, and its defect on the source."""
     seeds = [torch.Generator().manual_seed(number) for number in range(len(source))]
     noise = torch.randn(len(source), 1, *source.shape[2:], generator=torch.Generator().manual_seed(0)).to(source.device)
-    drawn, _, _ = model.bank.draw(label, product, seeds)
+    drawn, _ = model.bank.draw(label, product, seeds)
     drawn, _ = place(drawn, F.adaptive_avg_pool2d(source, CONTEXT), draw_warps(seeds, source.device), flips)
     guided = model.paint(source, drawn, noise).image
     defect, clean = model.read(reference, label)
