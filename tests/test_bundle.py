@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from defectaug.bundle import (
     write_config,
     write_weights,
 )
+from defectaug.data.framing import Framing
 from defectaug.errors import BundleError, OutputError
 
 Change = Callable[[dict[str, Any]], object]
@@ -75,6 +77,18 @@ def test_round_trip_bit_for_bit(tmp_path: Path, recipe: str) -> None:
     assert (info.products, info.defects, info.normal) == (DATA.products, DATA.defects, "normal")
     assert (info.name, info.white, info.weights_sha256) == ("m", 4095, digest)
     assert info.data_root == str(tmp_path / "data")  # found from the bundle on
+
+
+def test_how_products_are_framed_is_kept_and_was_the_same_for_all(tmp_path: Path) -> None:
+    framings = {"Ä teil": Framing(64, (300, 200)), "B": Framing(None, (90, 80))}
+    config = small_config("layered_tiny")
+    write_config(tmp_path / "new", config, replace(DATA, framings=framings))
+    assert read_config(tmp_path / "new")[1].framings == framings
+    for name, side in (("whole", None), ("crop", config.network.image_size)):
+        old = tmp_path / name
+        write_bundle(old)
+        edit(old, lambda c, name=name: c["settings"]["data"].update(framing=name))
+        assert {load_model(old, "cpu").info.window(product, (50, 50)) for product in DATA.products} == {side}
 
 
 def test_loaded_models_paint_the_same(bundle: Path) -> None:
@@ -170,6 +184,9 @@ def test_class_names_that_lead_elsewhere_are_refused(bundle: Path, kind: str, na
         lambda c: c["data"].update(defects=["normal"]),
         lambda c: c["data"].update(counts=[1]),
         lambda c: c["data"].update(white="x"),
+        lambda c: c["data"].update(framings=[1]),
+        lambda c: c["data"].update(framings={"B": {"window": None}}),
+        lambda c: c["data"].update(framings={"B": {"window": 0}, "Ä teil": {"window": None}}),
         lambda c: c["settings"]["network"].update(image_size=33),
         lambda c: c["settings"]["network"].update(surprise=1),
     ],

@@ -10,8 +10,10 @@ from fake_model import FakeModel, defective, info, save, surface
 from PIL import Image
 
 from defectaug.data.framing import Framing
+from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, OutputError
 from defectaug.synthesis.api import synthesize
+from defectaug.synthesis.sources import product_of
 from defectaug.synthesis.transfer import transfer
 
 
@@ -119,6 +121,16 @@ def test_transfer_of_crops_takes_the_place_over(root: Path, pair: tuple[Path, Pa
     centre = 18 * 60 / 48, 24 * 80 / 64  # of the reference's square, on the source
     assert abs(rows.mean() - centre[0]) < 5
     assert abs(columns.mean() - centre[1]) < 5
+
+
+def test_an_image_is_framed_as_its_folder_says_else_as_its_size(tmp_path: Path) -> None:
+    framings = {"A": Framing(None, (64, 48)), "B": Framing(32, (640, 480))}
+    model, image = info(framings=framings, image_size=32), surface(1, (60, 80))
+    named = Sample(save(tmp_path / "B" / "spot" / "r.png", image), "", "")
+    nameless = Sample(save(tmp_path / "else" / "r.png", image), "", "")
+    assert [product_of(one, model) for one in (named, nameless)] == ["B", ""]
+    assert [model.window(product_of(one, model), (60, 80)) for one in (named, nameless)] == [32, None]
+    assert model.window("", (500, 600)) == 32 and model.window("C", (500, 600)) == 32
 
 
 def test_place_strength_and_size_of_a_transfer(model: FakeModel, pair: tuple[Path, Path], tmp_path: Path) -> None:
