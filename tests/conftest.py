@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from command_line import Run, run_here
+from quick_lite import build_once
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -17,6 +18,12 @@ def heeded_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_frozen_network() -> None:
+    """A test that trains ten classifiers builds no ten networks."""
+    build_once()
 
 
 @pytest.fixture

@@ -220,12 +220,12 @@ def _lite(name: str, weights: InitialWeights) -> Backbone:
     """The frozen network; without weights, which would leave nothing to learn from, the same trained as a whole."""
     if weights.file is None:
         return _timm("tf_efficientnet_lite1", weights)
-    return Backbone(Standardised(FrozenLite.features), FrozenLite.features, frozen_lite(weights.file))
+    return Backbone(Standardised(FrozenLite.features), FrozenLite.features, FrozenLite(weights.file))
 
 
 @lru_cache(maxsize=1)
 def frozen_lite(file: WeightsFile) -> FrozenLite:
-    """The network, built once, since nothing changes it."""
+    """The network, built once. Not for classifiers, whose seed fixes every random number that building takes."""
     return FrozenLite(file)
 
 

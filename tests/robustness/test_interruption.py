@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_model import FakeModel, contents, data, defective, info, save, surface
@@ -44,7 +45,7 @@ def kill(count: int, seed: int, *commands: str) -> None:
 
 
 def test_runs_stopped_at_random_moments() -> None:
-    kill(8, 0)
+    kill(4, 0)
 
 
 @pytest.mark.slow
@@ -56,12 +57,17 @@ def test_many_runs_stopped_at_random_moments(seed: int) -> None:
 # Every step of a save, one after the other
 
 
+@pytest.fixture(scope="module")
+def method() -> Any:
+    """What is saved; no test trains it."""
+    return small_method(small_config())
+
+
 @pytest.mark.parametrize("name", ["replace", "fsync", "rmdir", "unlink", "mkdir"])
 @pytest.mark.parametrize("call", range(1, 7))
 def test_a_save_cut_anywhere_costs_no_good_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any, name: str, call: int
 ) -> None:
-    method = small_method(small_config())
     for step in (1, 2, 3):  # each save but the first is cut; a later one finds what the cut ones left
         try:
             with monkeypatch.context() as patch:
@@ -76,9 +82,8 @@ def test_a_save_cut_anywhere_costs_no_good_state(
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
 
 
-def test_two_cuts_in_a_row_between_the_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_cuts_in_a_row_between_the_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any) -> None:
     """The first leaves `state.old` alone; the second must not take it for rubbish."""
-    method = small_method(small_config())
     save_state(tmp_path / "state", method.modules, method.optimizers, {"step": 1})
     for call in (2, 1):
         with monkeypatch.context() as patch, pytest.raises(Stop):
@@ -88,8 +93,9 @@ def test_two_cuts_in_a_row_between_the_renames(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EROFS])
-def test_a_state_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
-    method = small_method(small_config())
+def test_a_state_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any, fault: int
+) -> None:
     save_state(tmp_path / "state", method.modules, method.optimizers, {"step": 1})
 
     def fail(*arguments: object, **options: object) -> None:
