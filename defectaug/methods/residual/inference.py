@@ -79,6 +79,7 @@ class InferenceModel:
         model = network(net.image_size, net.channels, len(info.defects), len(info.products), net.memory)
         model.load_state_dict(model.bank.state_dict(prefix="bank.") | dict(weights))
         model.eval().requires_grad_(False)
+        model.encoder.features.fold()
         model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return InferenceModel(info, model, compute, config.data.flips)
 

@@ -122,7 +122,8 @@ class Acceptance:
 
     def __init__(self, real: Real, copies: bool = True) -> None:
         self._ranges, self._distances = real.ranges(), real.distances()
-        self._real = list(zip(real.shown, real.names, strict=True)) if copies else []
+        self._names = list(real.names) if copies else []
+        self._images = np.stack([one.image for one in real.shown]) if self._names else np.empty(0, np.float32)
 
     def judge(self, shown: Shown, confidence: float, strength: float = 1.0, size: float = 1.0) -> Verdict:
         """The verdict on one defect.
@@ -165,13 +166,13 @@ class Acceptance:
         return [(_falling(nearest / max(wished * far, 1e-6)), "unlike real ones")]
 
     def _no_copy(self, shown: Shown) -> list[tuple[float, str]]:
+        if not self._names:
+            return []
         mask = shown.mask
         change = float(np.abs(shown.delta[:, mask]).mean())
-        found = []
-        for real, name in self._real:
-            difference = float(np.abs(real.image[:, mask] - shown.image[:, mask]).mean()) / change
-            found.append((_falling(COPY / max(difference, 1e-3)), f"a copy of {name}"))
-        return [min(found)] if found else []
+        apart = np.abs(self._images[:, :, mask] - shown.image[:, mask]).mean((1, 2)) / change
+        nearest = int(apart.argmin())
+        return [(_falling(COPY / max(float(apart[nearest]), 1e-3)), f"a copy of {self._names[nearest]}")]
 
 
 def visible(delta: Floats) -> NDArray[np.bool_]:
