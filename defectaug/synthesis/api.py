@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 Log = Callable[[str], None]
 logger = logging.getLogger("defectaug")
+NOTHING_LEARNT = (
+    "the model has hardly found this defect in its training images, or --region leaves it no room: look at the model's "
+    "samples/, train for longer, and see that defective images differ from normal ones where the defect is"
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class SynthesisSummary:
             parts.append(f"{self.kept:,} were there already")
         if self.faint:
             parts.append(f"{self.faint:,} show no visible defect (their masks are empty)")
+        if 2 * self.faint > self.synthetic:
+            parts.append(NOTHING_LEARNT)
         if self.redrawn:
             parts.append(f"{self.redrawn:,} defects were rejected and drawn anew")
         if self.doubtful:
