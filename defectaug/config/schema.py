@@ -294,7 +294,7 @@ def _check_method(config: Config) -> None:
     net, run = config.network, config.run
     if (config.method, net.generator == "layered") in (("layered", False), ("dtgan", True)):
         raise ConfigError(f"network.generator is {net.generator}, which method '{config.method}' does not have.")
-    if config.method in READING and net.mapping == "network":
+    if config.method == "cutpaste" and net.mapping == "network":
         raise ConfigError(
             f"network.mapping is network; method '{config.method}' draws from the defects it has read (memory)."
         )

@@ -168,6 +168,8 @@ def test_unknown_recipe_lists_the_known_ones() -> None:
 def test_shapes_are_kept_of_layers_alone_and_a_network_needs_latents() -> None:
     with pytest.raises(ConfigError, match=r"network\.mapping is memory"):
         resolve("paper", flags={"network": {"mapping": "memory"}})
+    with pytest.raises(ConfigError, match=r"network\.mapping is network; method 'cutpaste'"):
+        resolve("cutpaste", flags={"network": {"mapping": "network"}})
     with pytest.raises(ConfigError, match="M would learn nothing"):
         resolve("paper", flags={"run": {"latent_share": 0}})
     assert resolve("layered_tiny", flags={"run": {"latent_share": 0}}).network.mapping == "memory"

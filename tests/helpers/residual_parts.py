@@ -32,8 +32,8 @@ def a_defect(channels: int = 3, count: int = 2) -> Defect:
     return Defect(mask, structure, style, context, torch.ones(count, dtype=torch.long), torch.ones(count))
 
 
-def small(channels: int = 1, size: int = SIZE) -> ResidualMethod:
-    network = {"image_size": size, "memory": 8, "channels": channels}
+def small(channels: int = 1, size: int = SIZE, mapping: str = "memory") -> ResidualMethod:
+    network = {"image_size": size, "memory": 8, "channels": channels, "mapping": mapping}
     config = resolve("tiny", flags={"network": network, "run": {"warmup": 2}})
     return ResidualMethod(config, 3, 2, CPU, seed=0)
 
@@ -45,9 +45,9 @@ def batch(channels: int = 1, size: int = SIZE) -> Batch:
     return replace(made, image=normal[:6], reference=(normal[6:] - dark).clamp(-1, 1))
 
 
-def trained(channels: int = 3) -> ResidualMethod:
+def trained(channels: int = 3, mapping: str = "memory") -> ResidualMethod:
     """A method that has read some defects."""
-    method = small(channels)
+    method = small(channels, mapping=mapping)
     for step in range(6):
         method.step(batch(channels), step, 0.35)
         if step == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import MappingProxyType
 
 from torch.optim import Optimizer
 
@@ -17,7 +18,7 @@ from defectaug.methods.residual.method import ResidualMethod
 class CutPasteMethod(ResidualMethod):
     """E and the inpainter learn for the whole run; its last part fills the bank."""
 
-    network = CutPaste
+    networks = MappingProxyType({"memory": CutPaste})
     finding, remembering = 1.0, 0.6
 
     def _optimizers(self) -> dict[str, Optimizer]:
@@ -30,4 +31,4 @@ def networks(config: Config, defects: int, products: int) -> CutPaste:
     return CutPaste(net.image_size, net.channels, defects, products, net.memory)
 
 
-SPEC = MethodSpec(CutPasteMethod, partial(InferenceModel.build, network=CutPaste), networks, unsized=UNSIZED)
+SPEC = MethodSpec(CutPasteMethod, partial(InferenceModel.build, networks=networks), networks, unsized=UNSIZED)

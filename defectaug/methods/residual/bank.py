@@ -15,6 +15,7 @@ from defectaug.methods.residual.native_structure import NativeStructure
 STYLE_NOISE = 0.15  # of a category's deviation, around a mixture of two of its styles
 FEW = 3  # styles of a category, with fewer of which the spread is that of the class
 LEAST_SPREAD = 0.05  # else one defect would have one style
+OUTLINES = ("masks", "structures", "contexts", "boxes", "ends", "pictures")  # what shows training images
 # The first is as long as what it holds, older bundles lack some or hold the last.
 UNSIZED = ("bank.pictures", "bank.boxes", "bank.ends", "bank.material")
 OTHERS = 1  # defects of its own that a product's have the weight of, all others together
@@ -29,6 +30,7 @@ class DefectBank(nn.Module):
         defects: number of classes, the normal one included.
         context: side of the surroundings that are kept.
         kept: how many in all.
+        outlines: whether masks, structures and surroundings have room, or styles, products and keys alone.
     """
 
     masks: Tensor
@@ -41,18 +43,19 @@ class DefectBank(nn.Module):
     ends: Tensor
     pictures: Tensor
 
-    def __init__(self, size: int, channels: int, defects: int, context: int, kept: int) -> None:
+    def __init__(self, size: int, channels: int, defects: int, context: int, kept: int, outlines: bool = True) -> None:
         super().__init__()
         self.share = max(1, kept // (defects - 1))
         slots = self.share * (defects - 1)
-        self.register_buffer("masks", torch.zeros(slots, 1, size, size, dtype=torch.uint8))
-        self.register_buffer("structures", torch.zeros(slots, channels, size, size, dtype=torch.uint8))
+        shown = slots if outlines else 0
+        self.register_buffer("masks", torch.zeros(shown, 1, size, size, dtype=torch.uint8))
+        self.register_buffer("structures", torch.zeros(shown, channels, size, size, dtype=torch.uint8))
         self.register_buffer("styles", torch.zeros(slots, channels + 1))
-        self.register_buffer("contexts", torch.zeros(slots, channels, context, context, dtype=torch.uint8))
+        self.register_buffer("contexts", torch.zeros(shown, channels, context, context, dtype=torch.uint8))
         self.register_buffer("products", torch.full((slots,), -1))
         self.register_buffer("keys", torch.full((slots,), -1))  # training image; -1 for an empty slot
-        self.register_buffer("boxes", torch.zeros(slots, 4))
-        self.register_buffer("ends", torch.zeros(slots, dtype=torch.long))  # of each slot's part of the pictures
+        self.register_buffer("boxes", torch.zeros(shown, 4))
+        self.register_buffer("ends", torch.zeros(shown, dtype=torch.long))  # of each slot's part of the pictures
         self.register_buffer("pictures", torch.zeros(0, dtype=torch.uint8))  # native structures, one after the other
 
     @torch.no_grad()
@@ -125,18 +128,24 @@ class DefectBank(nn.Module):
         """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; of another product the
         more often, the fewer there are of the own. Its style is near its own, or for another product's shape one of
         the category. And the slots that they are of, -1 for none."""
+        slots = self.pick(label, product, generators)
+        return self.restyled(self.get(slots, label), slots, product, generators), slots.tolist()
+
+    def pick(self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """The slots (N,) that :meth:`draw` takes, -1 for none."""
         slots = []
         for number, owner, g in zip(label.tolist(), product.tolist(), generators, strict=True):
             chance, place = torch.rand(2, generator=g).tolist()
             known = self.known(number, owner) if number else self.keys[:0]
             known = self.known(number) if chance < OTHERS / (OTHERS + len(known)) else known
             slots.append(int(known[int(place * len(known))]) if len(known) else -1)
-        defect_slots = torch.tensor(slots, device=label.device)
-        defect = self.get(defect_slots, label)
-        owners = torch.where(product < 0, product, self.products[defect_slots])
-        own = (owners == product) & (defect_slots >= 0)
-        style = self.draw_styles(label, product, generators, defect.style, own.tolist())
-        return defect.with_style(style), slots
+        return torch.tensor(slots, device=label.device)
+
+    def restyled(self, defect: Defect, slots: Tensor, product: Tensor, generators: Sequence[torch.Generator]) -> Defect:
+        """Defects that come from slots (N,), in styles for the products (N,)."""
+        owners = torch.where(product < 0, product, self.products[slots])
+        own = (owners == product) & (slots >= 0)
+        return defect.with_style(self.draw_styles(defect.label, product, generators, defect.style, own.tolist()))
 
     def nearest_product(self, label: Tensor, style: Tensor) -> Tensor:
         """Products (N,) whose styles of the classes (N,) are most like the given ones (N, C + 1), on average; -1 where

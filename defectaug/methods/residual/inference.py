@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.placement import Placement
 from defectaug.methods.residual.defect import Defect, masked_mean, stronger
 from defectaug.methods.residual.encoder import Encoder
+from defectaug.methods.residual.mapping.mapped import bundled
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.native_structure import NativePainting, NativeStructure
 from defectaug.methods.residual.warp import BEND, Warps, draw_warps, enlarge, place
@@ -68,15 +69,14 @@ class InferenceModel:
         info: BundleInfo,
         weights: Mapping[str, Tensor],
         compute: Compute,
-        network: type[Residual] = Residual,
+        networks: Callable[[Config, int, int], Residual] = bundled,
     ) -> InferenceModel:
         """The networks with the given weights.
 
         Raises:
             RuntimeError: the weights do not fit.
         """
-        net = config.network
-        model = network(net.image_size, net.channels, len(info.defects), len(info.products), net.memory)
+        model = networks(config, len(info.defects), len(info.products))
         model.load_state_dict(model.bank.state_dict(prefix="bank.") | dict(weights))
         model.eval().requires_grad_(False)
         model.encoder.features.fold()
@@ -94,9 +94,7 @@ class InferenceModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         label = defect.to(self.device)
         owner = torch.full_like(label, -1) if product is None else product.to(self.device)
-        bank = self.model.bank
-        shape, slots = bank.draw(label, owner, generators)
-        native = tuple(bank.native(slot) for slot in slots)
+        shape, native = self.model.drawn(label, owner, generators)
         return Codes(shape, self._noise(generators), draw_warps(generators, self.device), native)
 
     @torch.inference_mode()

@@ -22,6 +22,7 @@ from defectaug.methods.features import PACKAGE, find_weights, load_weights
 from defectaug.methods.prior import FeaturePrior, evened
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.defect import Defect
+from defectaug.methods.residual.mapping.mapped import NETWORKS
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.native_structure import NativeStructure
 from defectaug.methods.residual.objective import Play, Scene, Terms
@@ -47,7 +48,7 @@ class ResidualMethod:
     """Implements :class:`defectaug.methods.base.Method`.
 
     Attributes:
-        network: what is trained.
+        networks: what is trained, by ``network.mapping``.
         finding, remembering: shares of a run before D and G begin, and before masks are good enough to keep.
 
     Args:
@@ -58,14 +59,14 @@ class ResidualMethod:
         seed: of the initial weights and of every step's random numbers.
     """
 
-    network: type[Residual] = Residual
+    networks: Mapping[str, type[Residual]] = NETWORKS
     finding, remembering = 0.4, 0.3
 
     def __init__(self, config: Config, defects: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)
         self.config, self.compute, self.seed = config, compute, seed
         net = config.network
-        model = self.network(net.image_size, net.channels, defects, products, net.memory)
+        model = self.networks[net.mapping](net.image_size, net.channels, defects, products, net.memory)
         weights = find_weights()
         if weights is not None:
             load_weights(model.encoder.features, weights)
@@ -236,8 +237,8 @@ class ResidualMethod:
     # --- what the loop saves and shows -----------------------------------------------------------------------
 
     def weights(self) -> dict[str, Tensor]:
-        """Averaged weights, and the bank."""
-        return self.average.state_dict()
+        """Averaged weights, and the bank or what may be told of it."""
+        return self.average.kept()
 
     def begin_validation(self) -> None:
         """The warm-up is over: the prior has seen enough."""
@@ -245,7 +246,8 @@ class ResidualMethod:
 
     @torch.no_grad()
     def finish(self, image: Callable[[int], NDArray[np.float32] | None]) -> None:
-        """Reads the bank's defects once more, by the averaged weights, and at native scale where images are whole."""
+        """Reads the bank's defects once more, by the averaged weights, and at native scale where images are whole; then
+        M learns from them, where it is a network."""
         bank, structures = self.average.bank, {}
         for slot in (bank.keys >= 0).nonzero().flatten().tolist():
             try:
@@ -256,6 +258,8 @@ class ResidualMethod:
             if structure is not None:
                 structures[slot] = structure
         bank.keep_native(structures)
+        generator = torch.Generator().manual_seed(step_seed(self.seed, self.config.run.steps, 0))
+        self.average.learn(self.config.data.flips, generator, self.compute)
 
     def _read_again(self, slot: int, photograph: NDArray[np.float32]) -> NativeStructure | None:
         """Refreshes a slot of the bank; the native structure that belongs to it."""
@@ -294,7 +298,7 @@ def sample_grid(
     that defect (the reference), the mask found there, the reference cleaned, rebuilt, and its defect on the source."""
     seeds = [torch.Generator().manual_seed(number) for number in range(len(source))]
     noise = torch.randn(len(source), 1, *source.shape[2:], generator=torch.Generator().manual_seed(0)).to(source.device)
-    drawn, _ = model.bank.draw(label, product, seeds)
+    drawn, _ = model.drawn(label, product, seeds)
     drawn, _ = place(drawn, F.adaptive_avg_pool2d(source, CONTEXT), draw_warps(seeds, source.device), flips)
     guided = model.paint(source, drawn, noise).image
     defect, clean = model.read(reference, label)

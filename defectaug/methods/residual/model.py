@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
+from defectaug.device import Compute
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.defect import Defect, decompose
 from defectaug.methods.residual.discriminator import Discriminator
 from defectaug.methods.residual.encoder import Encoder, own_logits
 from defectaug.methods.residual.fill import Inpainter
+from defectaug.methods.residual.native_structure import NativeStructure
 from defectaug.methods.residual.painter import Painter, Painting
 from defectaug.nn.blocks import blur3, dilated
 
@@ -32,20 +36,38 @@ class Residual(nn.Module):
         defects: number of classes, the normal one (0) included.
         products: number of products.
         kept: defects in the bank.
+        outlines: as of :class:`DefectBank`.
     """
 
-    def __init__(self, size: int, channels: int, defects: int, products: int, kept: int = 96) -> None:
+    def __init__(
+        self, size: int, channels: int, defects: int, products: int, kept: int = 96, outlines: bool = True
+    ) -> None:
         super().__init__()
         self.size, self.defects, self.products = size, defects, products
         self.encoder = Encoder(channels, defects - 1)
         self.inpainter = Inpainter(channels)
         self.painter = Painter(channels, defects - 1)
         self.discriminator = Discriminator(channels, (defects - 1) * products)
-        self.bank = DefectBank(size, channels, defects, CONTEXT, kept)
+        self.bank = DefectBank(size, channels, defects, CONTEXT, kept, outlines)
 
     def category(self, defect: Tensor, product: Tensor) -> Tensor:
         """(N,) numbers of product and defect (at least 1) pairs."""
         return product * (self.defects - 1) + defect - 1
+
+    def drawn(
+        self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator]
+    ) -> tuple[Defect, tuple[NativeStructure | None, ...]]:
+        """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; and their structures at
+        a larger scale, None for those that have none."""
+        defect, slots = self.bank.draw(label, product, generators)
+        return defect, tuple(self.bank.native(slot) for slot in slots)
+
+    def learn(self, flips: str, generator: torch.Generator, compute: Compute) -> None:
+        """What is left to learn once the bank is full: nothing."""
+
+    def kept(self) -> dict[str, Tensor]:
+        """What a bundle holds."""
+        return self.state_dict()
 
     def clean(self, x: Tensor, mask: Tensor) -> Tensor:
         """Images without what lies in the masks (N, 1, S, S)."""

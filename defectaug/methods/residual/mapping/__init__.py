@@ -1,0 +1,1 @@
+"""M as a network, beside the bank."""
