@@ -23,7 +23,7 @@ from defectaug.nn.blocks import blur3, dilated
 CONTEXT = 32  # side of what is kept of the surroundings
 MARGIN = 2  # pixels around the mask that are filled too: a soft edge would tint the fill
 RIM = 5  # pixels at the edge of a mask that are left out
-FAINT = 0.4  # where they differ less than this from the clean image, as a share of the change
+FAINT = 0.35  # where they differ less than this from the clean image, as a share of the change
 LOW = 0.1  # share of the clearest probability that a mask goes on in
 PEAK = 0.1  # that a tenth of the mask's pixels exceed
 
@@ -93,7 +93,7 @@ class Residual(nn.Module):
         """Masks (N, 1, S, S) without the rim in which nothing is to be seen: E's are some pixels too wide around thin
         defects, and what surrounds these would be painted along with them."""
         there = (mask > 0.5).to(mask.dtype)
-        change = blur3(blur3(x - self.clean(x, there))).abs().amax(1, keepdim=True).float()  # grain cancels out
+        change = blur3(blur3((x - self.clean(x, there)).abs().amax(1, keepdim=True))).float()
         ranked = (change * there).flatten(1).sort(1, descending=True).values
         peak = ranked.gather(1, (PEAK * there.flatten(1).sum(1)).long()[:, None])[..., None, None]
         seen = there * (change > FAINT * peak)
