@@ -18,7 +18,6 @@ from torchvision import tv_tensors
 from defectaug.bundle import find_bundle, load_model, read_config
 from defectaug.data.regions import Surroundings
 from defectaug.errors import ConfigError, DataError
-from defectaug.io import windows
 from defectaug.io.images import NativeImage, quantise
 from defectaug.io.masks import VISIBLE, defect_mask, read_mask
 from defectaug.methods.base import SourceFeatures, painting
@@ -28,7 +27,7 @@ from defectaug.synthesis.control.options import Control, Factors
 from defectaug.synthesis.control.parts import apart_from, joined, kinds_of
 from defectaug.synthesis.control.regions import surroundings_of
 from defectaug.synthesis.plan import derive_seed
-from defectaug.synthesis.render import confined, resized_mask, seen_region
+from defectaug.synthesis.render import confined, drawn_window, resized_mask, seen_region
 from defectaug.synthesis.settings import SynthesisSettings
 from defectaug.synthesis.sources import by_category, find_samples, known_name
 
@@ -175,10 +174,8 @@ class DefectAugment:
         """What each defect adds to the whole image, as a fraction of white; none where none could be shown."""
         model = self._loaded()
         info, side = model.info, model.info.image_size
-        window, cut = windows.whole(native.size), info.window(self._name(product), native.size)
-        if cut is not None:
-            window = windows.random_square(native.size, cut, derive_seed(seed, "window"))
-        view = view_of(native, window, info)
+        cut = info.window(self._name(product), native.size)
+        view = view_of(native, drawn_window(native.size, cut, allowed, derive_seed(seed, "window")), info)
         limits = np.ones((side, side), bool) if allowed is None else seen_region(allowed, view, side)
         kinds = [info.defects.index(name) for name in kinds_of(info.defects[label], info.defects)]
         with torch.inference_mode():

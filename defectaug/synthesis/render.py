@@ -161,9 +161,9 @@ class Renderer:
     def _draft(self, task: Task) -> _Draft:
         info, item = self._model.info, task.item
         source, native = self._read(item.given, self._plan.normals[item.product])
-        window, side = windows.whole(native.size), info.window(item.product, native.size)
-        if side is not None:
-            window = windows.random_square(native.size, side, derive_seed(item.seed, "window"))
+        region = self._regions.of(source, native)
+        side = info.window(item.product, native.size)
+        window = drawn_window(native.size, side, region, derive_seed(item.seed, "window"))
         reference, shown, close = None, None, None
         if item.reference is not None:
             others = self._plan.references[item.defect]
@@ -171,7 +171,6 @@ class Renderer:
             reference, image = self._read(first, others)
             view = reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
             shown, close = view.pixels, view.at_most(CLOSE)
-        region = self._regions.of(source, native)
         strength = self._control.strength.draw(derive_seed(item.seed, "strength"))
         size = self._control.size.draw(derive_seed(item.seed, "size"))
         return _Draft(
@@ -321,6 +320,16 @@ def confined(change: Floats, view: View, region: Bools | None, free: Bools | Non
     if free is not None:
         view.window.cut(change)[~resized_mask(free, view.window.size)] = 0
     return change
+
+
+def drawn_window(size: tuple[int, int], side: int | None, region: Bools | None, seed: int) -> Window:
+    """The part of an image (height, width) that the model sees: all of it, or a square of that side anywhere, which
+    shows some of the region where there is one."""
+    if side is None:
+        return windows.whole(size)
+    if region is None or not region.any():
+        return windows.random_square(size, side, seed)
+    return windows.square_on(resized_mask(region, size), side, seed)
 
 
 def seen_region(region: Bools, view: View, side: int) -> Bools:

@@ -261,6 +261,21 @@ def test_crops_change_one_window_at_native_scale(root: Path, tmp_path: Path) -> 
         assert not outside.any()
 
 
+def test_windows_show_the_region_that_a_defect_may_cover(root: Path, tmp_path: Path) -> None:
+    """The region is a corner that a window anywhere hardly ever meets."""
+    model = FakeModel(info(root, framings=dict.fromkeys("AB", Framing(16)), image_size=16))
+    for source in sorted((root / "A" / "normal").iterdir()):
+        corner = np.zeros(np.asarray(Image.open(source)).shape[:2], np.uint8)
+        corner[-6:, -6:] = 255
+        save(tmp_path / "regions" / f"{source.stem}.png", corner)
+    out, regions = tmp_path / "out", tmp_path / "regions"
+    synthesize(model=model, product="A", defect="spot", n=4, out=out, region=regions, keep="all")
+    for line in lines(out):
+        top, left, height, width = line["window"]
+        with Image.open(line["source"]) as source:
+            assert top + height > source.height - 6 and left + width > source.width - 6
+
+
 # Sources and references
 
 
