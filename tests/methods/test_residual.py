@@ -221,6 +221,19 @@ def test_styles_are_those_of_the_category_and_differ() -> None:
     assert len({tuple(row) for row in drawn.tolist()}) == 16
 
 
+def test_a_dark_defect_stays_dark_and_one_of_both_is_not_turned_over() -> None:
+    bank, defect = DefectBank(SIZE, 1, 2, CONTEXT, 8), a_defect(1, count=4)
+    styles = torch.tensor([[-0.5, -2.0], [-0.3, -1.0], [0.5, -2.0], [0.4, -1.0]])
+    bank.remember(replace(defect, style=styles), torch.zeros(4, dtype=torch.long), torch.arange(4))
+    label, product = torch.ones(16, dtype=torch.long), torch.zeros(16, dtype=torch.long)
+    generators = [torch.Generator().manual_seed(seed) for seed in range(16)]
+    for row, sign in ((0, -1), (2, 1)):
+        drawn = bank.draw_styles(label, product, generators, styles[row].expand(16, 2))
+        assert bool((sign * drawn[:, 0] > 0).all())
+    mixed = replace(defect[:1], style=torch.tensor([[-0.1, 0.0]]))
+    assert mixed.with_style(torch.tensor([[0.1, 0.0]])).polarity.item() == 1
+
+
 def test_a_style_is_told_which_product_it_is_most_like() -> None:
     bank, defect = DefectBank(SIZE, 3, 2, CONTEXT, 8), a_defect(count=4)
     styles = torch.tensor([[tone] * 3 + [-1.0] for tone in (-0.5, -0.3, 0.5, 0.4)])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 CLIP = 3.0  # standard deviations that a structure keeps
 EPSILON = 1e-4
+MOSTLY = 0.5  # tone, over contrast, from which a defect is dark or bright all over
 FAINTEST = 0.01  # contrast: about a grey level on a grey surface
 
 
@@ -46,9 +47,11 @@ class Defect:
         return Defect(*(getattr(self, one.name)[rows] for one in fields(self)))
 
     def with_style(self, style: Tensor) -> Defect:
-        """The same shapes in another style (N, C + 1). Where dark becomes bright the structure is turned over: else the
-        rim of a dark scratch, brighter than its middle, would be a halo around a bright one."""
+        """The same shapes in another style (N, C + 1). Where what is dark all over becomes bright the structure is
+        turned over: else the rim of a dark scratch, brighter than its middle, would be a halo around a bright one."""
         opposed = (self.style[:, :-1] * style[:, :-1]).sum(1) < 0
+        for one in (self.style, style):
+            opposed = opposed & (one[:, :-1].abs().mean(1) > MOSTLY * one[:, -1].exp())
         sign = 1 - 2 * opposed.to(style.dtype)
         structure = self.structure * sign[:, None, None, None]
         return replace(self, structure=structure, style=style, polarity=self.polarity * sign)
