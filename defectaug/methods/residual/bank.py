@@ -178,9 +178,7 @@ class DefectBank(nn.Module):
                 rows.append(own[row])
                 continue
             styles = self.styles[known]
-            alike = styles[(styles[:, :-1] * own[row, :-1]).sum(1) > 0]  # a dark defect stays dark
-            styles = alike if len(alike) else styles
-            first, second = (styles[int(p * len(styles))] for p in pick[:2])
+            first, second = (styles[int(p * len(known))] for p in pick[:2])
             first = own[row] if from_own is not None and from_own[row] else first
             many = styles if len(styles) >= FEW else self.styles[self.known(number)]
             spread = many.std(0, correction=0).clamp(min=LEAST_SPREAD)
