@@ -25,9 +25,9 @@ from defectaug.methods.native import Floats, compose, seen_size, stack, to_numpy
 from defectaug.methods.placement import Placement, paint_placed
 from defectaug.synthesis.control.options import Control, Factors
 from defectaug.synthesis.control.parts import apart_from, joined, kinds_of
-from defectaug.synthesis.control.regions import surroundings_of
+from defectaug.synthesis.control.regions import drawn_window, resized_mask, seen_region, surroundings_of
 from defectaug.synthesis.plan import derive_seed
-from defectaug.synthesis.render import confined, drawn_window, resized_mask, seen_region
+from defectaug.synthesis.render import confined
 from defectaug.synthesis.settings import SynthesisSettings
 from defectaug.synthesis.sources import by_category, find_samples, known_name
 

@@ -34,7 +34,7 @@ from defectaug.methods.placement import Placement, paint_placed
 from defectaug.synthesis.control.acceptance import Acceptance, Real, Shown, Verdict, visible
 from defectaug.synthesis.control.options import Control
 from defectaug.synthesis.control.parts import Part, Task, joined
-from defectaug.synthesis.control.regions import Anywhere, Regions
+from defectaug.synthesis.control.regions import Anywhere, Regions, drawn_window, resized_mask, seen_region
 from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
 from defectaug.synthesis.sources import product_of
@@ -304,11 +304,6 @@ class _Finish:
         return confined(view.change(part.delta, part.native), view, self.draft.region, part.free)
 
 
-def resized_mask(mask: Bools, size: tuple[int, int]) -> Bools:
-    """A mask (H, W) at another size."""
-    return mask if mask.shape == size else resize_float(mask, size) > 0.5
-
-
 def confined(change: Floats, view: View, region: Bools | None, free: Bools | None = None) -> Floats:
     """A change of the whole native image, made zero outside of where it may lie.
 
@@ -320,23 +315,6 @@ def confined(change: Floats, view: View, region: Bools | None, free: Bools | Non
     if free is not None:
         view.window.cut(change)[~resized_mask(free, view.window.size)] = 0
     return change
-
-
-def drawn_window(size: tuple[int, int], side: int | None, region: Bools | None, seed: int) -> Window:
-    """The part of an image (height, width) that the model sees: all of it, or a square of that side anywhere, which
-    shows some of the region where there is one."""
-    if side is None:
-        return windows.whole(size)
-    if region is None or not region.any():
-        return windows.random_square(size, side, seed)
-    return windows.square_on(resized_mask(region, size), side, seed)
-
-
-def seen_region(region: Bools, view: View, side: int) -> Bools:
-    """The part of a region, a mask over the whole image, that the model sees: (side, side)."""
-    if view.window.size == view.native.size:
-        return resized_mask(region, (side, side))
-    return resized_mask(view.window.cut(resized_mask(region, view.native.size)), (side, side))
 
 
 def reference_view(native: NativeImage, sample: Sample, model: DefectModel, seed: int) -> View:

@@ -32,9 +32,9 @@ from defectaug.methods.native import (
 )
 from defectaug.methods.placement import Placement, paint_placed
 from defectaug.synthesis.control.options import Control, Factors
-from defectaug.synthesis.control.regions import Regions, choose_regions
+from defectaug.synthesis.control.regions import Regions, choose_regions, seen_region
 from defectaug.synthesis.plan import derive_seed
-from defectaug.synthesis.render import CLOSE, class_indices, confined, reference_view, seen_region
+from defectaug.synthesis.render import CLOSE, class_indices, confined, reference_view
 from defectaug.synthesis.sources import known_name, product_of, unfit
 from defectaug.synthesis.transfer_jobs import Job, UnfinishedTransfer, plan_jobs, refuse_existing
 

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from defectaug.data.regions import Surroundings, find_surroundings
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
+from defectaug.io import windows
 from defectaug.io.files import MASK_ENDING, image_files, nfc, real
-from defectaug.io.images import NativeImage, probe, read_image
+from defectaug.io.images import NativeImage, probe, read_image, resize_float
 from defectaug.io.masks import read_mask
+from defectaug.io.windows import Window
+from defectaug.methods.native import View
 
 LOOKED_AT = 16  # images of a product in which its surroundings are sought
 
@@ -154,3 +157,25 @@ def _why_unfit(mask: Path, source: Path) -> str | None:
     if wanted == there:
         return None
     return f"{mask} has {there[0]}x{there[1]} pixels, its source {source} {wanted[0]}x{wanted[1]}; make them the same"
+
+
+def resized_mask(mask: Bools, size: tuple[int, int]) -> Bools:
+    """A mask (H, W) at another size."""
+    return mask if mask.shape == size else resize_float(mask, size) > 0.5
+
+
+def drawn_window(size: tuple[int, int], side: int | None, region: Bools | None, seed: int) -> Window:
+    """The part of an image (height, width) that the model sees: all of it, or a square of that side anywhere, which
+    shows some of the region where there is one."""
+    if side is None:
+        return windows.whole(size)
+    if region is None or not region.any():
+        return windows.random_square(size, side, seed)
+    return windows.square_on(resized_mask(region, size), side, seed)
+
+
+def seen_region(region: Bools, view: View, side: int) -> Bools:
+    """The part of a region, a mask over the whole image, that the model sees: (side, side)."""
+    if view.window.size == view.native.size:
+        return resized_mask(region, (side, side))
+    return resized_mask(view.window.cut(resized_mask(region, view.native.size)), (side, side))
