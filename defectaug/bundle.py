@@ -42,7 +42,7 @@ STORE = Path("models")
 class TrainedOn:
     """What the training data was: class names in the networks' order, counts, how to read it again, which of its files
     were held out for tests, or for which folder of test images (`data/holdout.py`), the width and height that most
-    images have, and how images of each product were framed (in bundles made before: all alike, by ``data.framing``)."""
+    images have, and how images of each product were framed (older files: all alike, by ``data.framing``)."""
 
     products: tuple[str, ...]
     defects: tuple[str, ...]
@@ -164,6 +164,12 @@ def read_config(folder: Path) -> tuple[Config, TrainedOn]:
         return config, _trained_on(_mapping(content, "data"))
     except (ConfigError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{path}: damaged, or not a bundle of defectaug: {error}") from error
+
+
+def framings_of(config: Config, data: TrainedOn) -> dict[str, Framing]:
+    """How images of each product were framed; files that do not say it of each have one for all."""
+    side = config.network.image_size if config.data.framing == "crop" else None
+    return data.framings or dict.fromkeys(data.products, Framing(side))
 
 
 def held_out(folder: Path) -> Holdout:
@@ -333,7 +339,7 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> Model:
         image_size=config.network.image_size,
         channels=config.network.channels,
         white=data.white,
-        framings=data.framings or dict.fromkeys(data.products, _same_for_all(config)),
+        framings=framings_of(config, data),
         data_root=_resolved(data.root, folder),
         class_map=_resolved(data.class_map, folder),
         normal_name=data.normal,
@@ -352,10 +358,6 @@ def load_model(path: Path | str | None = None, device: str = "auto") -> Model:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise BundleError(f"{folder / WEIGHTS}: does not fit {CONFIG}: {reason}") from error
-
-
-def _same_for_all(config: Config) -> Framing:
-    return Framing(config.network.image_size if config.data.framing == "crop" else None)
 
 
 def as_model(model: Path | str | Model | None, device: str = "auto") -> Model:

@@ -13,7 +13,7 @@ class Framing:
 
     Attributes:
         window: side of the square windows that are cut out, in pixels of the image; None: the whole image is squeezed.
-        size: width and height that its images have, on average; None where that is not known.
+        size: median width and height of its images; None where that is not known.
     """
 
     window: int | None = None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from defectaug import device as devices
-from defectaug.bundle import CONFIG, STORE, WEIGHTS, held_out, read_config, write_config
+from defectaug.bundle import CONFIG, STORE, WEIGHTS, framings_of, held_out, read_config, write_config
 from defectaug.config.resolve import resolve
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import real
@@ -174,7 +174,11 @@ def _check_same_run(folder: Path, ready: Prepared) -> None:
     config, trained_on = read_config(folder)
     if trained_on.products != ready.index.products or trained_on.defects != ready.index.defects:
         raise BundleError(f"{folder}: was trained on other classes; resume with the same data and class map.")
-    if trained_on.framings != ready.trained_on.framings:  # images that were added may have changed what `auto` finds
+    before, now = (
+        {product: framing.window for product, framing in framings.items()}
+        for framings in (framings_of(config, trained_on), ready.trained_on.framings)
+    )
+    if before != now:  # images that were added may have changed what `auto` finds
         raise BundleError(f"{folder}: images were framed otherwise; resume with the same data and data.framing.")
     changeable = {name: getattr(config, name) for name in ("recipe", "data", "run")}
     if replace(ready.config, **changeable) != config:

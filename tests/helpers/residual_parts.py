@@ -29,7 +29,7 @@ def a_defect(channels: int = 3, count: int = 2) -> Defect:
     x, mask = images(count, size=SIZE, channels=channels) * 0.5, square(count=count)
     structure, style = decompose(x, torch.zeros_like(x), mask)
     context = torch.zeros(count, channels, CONTEXT, CONTEXT)
-    return Defect(mask, structure, style, context, torch.ones(count, dtype=torch.long), torch.ones(count))
+    return Defect(mask, structure, style, context, torch.ones(count, dtype=torch.long))
 
 
 def small(channels: int = 1, size: int = SIZE, mapping: str = "memory") -> ResidualMethod:

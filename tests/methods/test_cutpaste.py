@@ -22,7 +22,7 @@ def a_square(tone: float) -> Defect:
     mask = torch.zeros(2, 1, SIZE, SIZE)
     mask[:, :, 8:20, 8:20] = 1
     style, context = torch.tensor([[tone, -9.0]] * 2), torch.zeros(2, 1, CONTEXT, CONTEXT)
-    return Defect(mask, torch.zeros(2, 1, SIZE, SIZE), style, context, torch.tensor([1, 2]), torch.ones(2))
+    return Defect(mask, torch.zeros(2, 1, SIZE, SIZE), style, context, torch.tensor([1, 2]))
 
 
 def test_the_tone_is_fitted_to_the_source() -> None:

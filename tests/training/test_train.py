@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,25 @@ def test_resuming_with_other_classes_or_settings_is_refused(root: Path, settings
     written.write_text(written.read_text().replace("window: null", "window: 16"))
     with pytest.raises(BundleError, match="framed otherwise"):
         train_small(root, out, settings, resume=True)
+
+
+def test_images_may_be_added_before_resuming_and_older_runs_know_one_framing(
+    root: Path, settings: Path, tmp_path: Path
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "model"
+    shutil.copytree(root, data)
+    found_out = tmp_path / "auto.yaml"
+    found_out.write_text(f"{settings.read_text()}\ndata: {{framing: auto}}\n")
+    train_small(data, out, found_out, steps=1)
+    for number in range(9):  # the median size of A's images is another now
+        save(data / "A" / "normal" / f"larger{number}.png", np.full((90, 120), 90, np.uint8))
+    train_small(data, out, found_out, resume=True, steps=2)
+    written = out / "config.yaml"
+    content = yaml.safe_load(written.read_text())
+    del content["data"]["framings"]
+    written.write_text(yaml.safe_dump(content))
+    train_small(data, out, found_out, resume=True, steps=3)
+    assert yaml.safe_load((out / "state" / "state.json").read_text())["step"] == 3
 
 
 def test_a_second_run_into_the_folder_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:

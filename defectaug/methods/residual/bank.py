@@ -119,8 +119,7 @@ class DefectBank(nn.Module):
         slots = slots.clamp(min=0)
         mask = self.masks[slots].float() / 255 * there
         structure = (self.structures[slots].float() / 127.5 - 1) * CLIP * (mask > 0)
-        context, polarity = self.contexts[slots].float() / 127.5 - 1, torch.ones_like(there[:, 0, 0, 0])
-        return Defect(mask, structure, self.styles[slots], context, label, polarity)
+        return Defect(mask, structure, self.styles[slots], self.contexts[slots].float() / 127.5 - 1, label)
 
     def draw(
         self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator]

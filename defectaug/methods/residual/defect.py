@@ -16,7 +16,6 @@ from torch import Tensor
 
 CLIP = 3.0  # standard deviations that a structure keeps
 EPSILON = 1e-4
-MOSTLY = 0.5  # tone, over contrast, from which a defect is dark or bright all over
 FAINTEST = 0.01  # contrast: about a grey level on a grey surface
 
 
@@ -30,7 +29,6 @@ class Defect:
         style: (N, C + 1), tone per channel and log-contrast.
         context: (N, C, h, h), what surrounds the defect: the clean image, small, in [-1, 1].
         label: (N,) class numbers; 0 is normal.
-        polarity: (N,), -1 where the structure is that of a defect of opposite tone, turned over; 1 elsewhere.
     """
 
     mask: Tensor
@@ -38,7 +36,6 @@ class Defect:
     style: Tensor
     context: Tensor
     label: Tensor
-    polarity: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
@@ -47,14 +44,8 @@ class Defect:
         return Defect(*(getattr(self, one.name)[rows] for one in fields(self)))
 
     def with_style(self, style: Tensor) -> Defect:
-        """The same shapes in another style (N, C + 1). Where what is dark all over becomes bright the structure is
-        turned over: else the rim of a dark scratch, brighter than its middle, would be a halo around a bright one."""
-        opposed = (self.style[:, :-1] * style[:, :-1]).sum(1) < 0
-        for one in (self.style, style):
-            opposed = opposed & (one[:, :-1].abs().mean(1) > MOSTLY * one[:, -1].exp())
-        sign = 1 - 2 * opposed.to(style.dtype)
-        structure = self.structure * sign[:, None, None, None]
-        return replace(self, structure=structure, style=style, polarity=self.polarity * sign)
+        """The same shapes in another style (N, C + 1)."""
+        return replace(self, style=style)
 
     def within(self, region: Tensor) -> Defect:
         """What of the defects lies in regions (N, 1, S, S) of ones."""

@@ -158,7 +158,7 @@ class InferenceModel:
         native = [
             NativePainting(
                 structure, image[row] - x[row], opacity[row], filled[row], correction[row],
-                clean[row] - x[row], tone[row], float(shape.polarity[row] * shape.style[row, -1].exp()), ground[row],
+                clean[row] - x[row], tone[row], float(shape.style[row, -1].exp()), ground[row],
                 None if maps is None else maps[row].cpu(),
                 None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
             ) if structure is not None and there[row] else None

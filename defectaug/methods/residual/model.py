@@ -79,8 +79,7 @@ class Residual(nn.Module):
         with torch.no_grad():
             clean = self.clean(x, mask)
         structure, style = decompose(x, clean, mask)
-        context, polarity = F.adaptive_avg_pool2d(clean, CONTEXT), torch.ones_like(style[:, 0])
-        return Defect(mask, structure, style, context, label, polarity), clean
+        return Defect(mask, structure, style, F.adaptive_avg_pool2d(clean, CONTEXT), label), clean
 
     def paint(self, x: Tensor, defect: Defect, noise: Tensor) -> Painting:
         """The defects on images (N, C, S, S) without any, noise (N, 1, S, S)."""

@@ -119,7 +119,7 @@ class NativePainting:
         filled: (C, S, S), the source with what lies under the mask filled in.
         correction: (C, S, S), what G adds.
         cleaning: (C, S, S), what takes the source's own defect away.
-        tone: (C,); ``contrast`` of the structure, below 0 where it is turned over; ``level`` (C,) of the surface.
+        tone: (C,); ``contrast`` of the structure; ``level`` (C,) of the surface.
         matrix: (2, 3) from places of the source to places of the defect's own image, or None where they are the same.
         bend: (2, K, K), added to them.
     """
