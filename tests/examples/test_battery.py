@@ -73,3 +73,15 @@ def test_a_turned_copy_is_near_and_a_classifier_from_imagenet_tells_colours() ->
     labels = np.arange(24) % 2
     crops[labels == 1, ..., 0] += 100
     assert what and (classify(crops[:16], labels[:16], crops[16:], 0) == labels[16:]).mean() >= 0.75
+
+
+def test_the_shipped_model_s_masks_lose_their_rim_step_by_step() -> None:
+    """Of two images a category of its own training data: trimmed masks hold less that is no defect."""
+    root = Path(__file__).parents[2]
+    done = run_example("battery/masks.py", root / "models/demo", root / "examples/demo/data", "--n", 2)
+    assert done.returncode == 0, done.stderr
+    rows = {cells[1].strip(): cells[2:5] for cells in (line.split("|") for line in done.stdout.splitlines()[2:])}
+    assert sorted(rows) == [f"{product}/{defect}" for product in "ABC" for defect in ("scratch", "spot")]
+    for name, steps in rows.items():
+        _, on, trimmed = ([float(value) for value in step.split("/")] for step in steps)
+        assert trimmed[2] >= on[2] and trimmed[0] > 0.4, name
