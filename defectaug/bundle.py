@@ -35,6 +35,7 @@ FORMAT = 1
 
 MAX_CATEGORIES = 1 << 16
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+RETIRED = ("residual",)  # settings of older bundles that nothing uses any more
 STORE = Path("models")
 
 
@@ -159,7 +160,8 @@ def read_config(folder: Path) -> tuple[Config, TrainedOn]:
                 f"{path}: bundle format {BRIEF.repr(version)}, written by defectaug {_brief(wrote)}; this is defectaug "
                 f"{__version__}, which reads format {FORMAT}."
             )
-        config = config_from(_mapping(content, "settings"), str(path))
+        settings = {name: value for name, value in _mapping(content, "settings").items() if name not in RETIRED}
+        config = config_from(settings, str(path))
         check_method(config.method)
         return config, _trained_on(_mapping(content, "data"))
     except (ConfigError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -302,7 +304,7 @@ def _check_shapes(folder: Path, spec: MethodSpec, config: Config, data: TrainedO
         found = {name: list(part.get_shape()) for name, part in parts.items()}
         kinds = {name: part.get_dtype() for name, part in parts.items()}
     for name in sorted(wanted.keys() | found.keys()):
-        if name in spec.unsized:
+        if name in spec.unsized or name.startswith(spec.retired):
             continue
         if wanted.get(name) != found.get(name):
             raise BundleError(

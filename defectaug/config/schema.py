@@ -107,19 +107,6 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class ResidualConfig:
-    """Weights of what G of the residual method minimises, of R1, and G's rate."""
-
-    adversarial: Weight = 0.3  # Eq. 1, on crops around the defect, D's own trunk
-    features: Weight = 0.1  # the same on frozen features
-    rebuild: Weight = 5.0  # references painted again, L1 of pixels
-    rebuild_features: Weight = 0.05  # and of features
-    found: Weight = 0.2  # E finds the mask that was painted
-    r1: Weight = 0.2
-    rate: Rate = 5e-4
-
-
-@dataclass(frozen=True)
 class DefectGANConfig:
     """Weights of the terms of Defect-GAN, the paper's, and of R1."""
 
@@ -225,7 +212,6 @@ class Config:
     method: str = "layered"
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    residual: ResidualConfig = field(default_factory=ResidualConfig)
     defectgan: DefectGANConfig = field(default_factory=DefectGANConfig)
     mokady: MokadyConfig = field(default_factory=MokadyConfig)
     stylegan2: StyleGAN2Config = field(default_factory=StyleGAN2Config)

@@ -171,6 +171,10 @@ class NativeChange(Protocol):
         """What changes of a view of that height and width."""
         ...
 
+    def defect(self, part: Window, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Where in that part the defect is, (h, w) in [0, 1]; what surrounds it may change, too."""
+        ...
+
     def __call__(self, pixels: NDArray[np.float32], part: Window, size: tuple[int, int]) -> NDArray[np.float32]:
         """The change (h, w, C), for the view's pixels (h, w, C) of that part, in [-1, 1]."""
         ...
@@ -331,6 +335,7 @@ class MethodSpec:
             shapes are compared with it on the meta device, before either takes memory.
         references, styles: whether its models can take defects from reference images, and give these other styles.
         unsized: entries of the bundle of any length, which may be missing.
+        retired: what the names of entries of older bundles begin with that nothing uses any more.
         sources: whether its models paint on images; else they make whole ones.
     """
 
@@ -340,6 +345,7 @@ class MethodSpec:
     references: bool = True
     styles: bool = True
     unsized: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
     sources: bool = True
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from defectaug.io import windows
 from defectaug.io.images import NativeImage, as_channels, resize_float, to_model
-from defectaug.io.masks import magnitude
+from defectaug.io.masks import defect_mask, magnitude
 from defectaug.io.windows import Window
 from defectaug.methods.base import BundleInfo
 
@@ -27,6 +27,25 @@ if TYPE_CHECKING:
 NOISE_FLOOR = 1 / 255  # of the white level: what the network leaves everywhere
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What painting adds to a native image.
+
+    Attributes:
+        values: (H, W) or (H, W, 3), as a fraction of white.
+        defect: (H, W) in [0, 1], the share of it that is the defect, not what came with it; None: all.
+    """
+
+    values: Floats
+    defect: Floats | None = None
+
+    def mask(self, seen: tuple[int, int] | None, enlarged: float = 1.0) -> NDArray[np.bool_]:
+        """Where the defect is visible, by :func:`defectaug.io.masks.defect_mask`."""
+        if self.defect is None:
+            return defect_mask(self.values, seen, enlarged)
+        return defect_mask(magnitude(self.values) * self.defect, seen, enlarged)
 
 
 @dataclass(frozen=True)
@@ -45,18 +64,22 @@ class View:
     pixels: Floats
     white: int
 
-    def change(self, delta: Floats, native: NativeChange | None = None) -> Floats:
+    def change(self, delta: Floats, native: NativeChange | None = None) -> Change:
         """What the network's `delta` (C, S, S), or what it knows of it at native scale, adds to the whole native image,
         as a fraction of its white."""
         size = self.window.size
         if native is None:
-            return self.window.spread(native_change(delta, size, self.native.channels), self.native.size)
+            return Change(self.window.spread(native_change(delta, size, self.native.channels), self.native.size))
         part, channels = native.part(size), self.native.channels
         values = as_channels(part.cut(self.window.cut(self.native.pixels)), len(delta))
         planes = native(values * np.float32(2 / self.white) - 1, part, size) / 2
         change = as_channels(planes if planes.shape[2] == 3 else planes[..., 0], channels)
         change = _without_invisible(change if channels == 3 else change[..., 0])
-        return self.window.spread(part.spread(change, size), self.native.size)
+        whole, defect = (
+            self.window.spread(part.spread(values, size), self.native.size)
+            for values in (change, native.defect(part, size))
+        )
+        return Change(whole, defect)
 
     def at_most(self, side: int) -> Floats:
         """The window (H, W) or (H, W, 3) in [-1, 1], shrunk where its longer side is more than that."""

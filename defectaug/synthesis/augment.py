@@ -19,9 +19,9 @@ from defectaug.bundle import find_bundle, load_model, read_config
 from defectaug.data.regions import Surroundings
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.images import NativeImage, quantise
-from defectaug.io.masks import VISIBLE, defect_mask, read_mask
+from defectaug.io.masks import VISIBLE, read_mask
 from defectaug.methods.base import SourceFeatures, painting
-from defectaug.methods.native import Floats, compose, seen_size, stack, to_numpy, view_of
+from defectaug.methods.native import Change, Floats, compose, seen_size, stack, to_numpy, view_of
 from defectaug.methods.placement import Placement, paint_placed
 from defectaug.synthesis.control.options import Control, Factors
 from defectaug.synthesis.control.parts import apart_from, joined, kinds_of
@@ -151,10 +151,11 @@ class DefectAugment:
         if not changes:
             return Augmented(image, 0, kind.mask(np.zeros(native.size, bool)))
         seen = seen_size(self._loaded().info, self._name(number), native.size)
-        mask = np.any([defect_mask(change, seen, size) for change in changes], axis=0)
+        mask = np.any([change.mask(seen, size) for change in changes], axis=0)
         if allowed is not None:
             mask &= resized_mask(allowed, mask.shape)
-        return Augmented(kind.changed(image, native, joined(changes)), label, kind.mask(mask))
+        changed = kind.changed(image, native, joined([change.values for change in changes]))
+        return Augmented(changed, label, kind.mask(mask))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_model": None, "_generator": None, "_worker": None}
@@ -170,8 +171,8 @@ class DefectAugment:
         product: int,
         allowed: Bools | None,
         factors: tuple[float, float],
-    ) -> list[Floats]:
-        """What each defect adds to the whole image, as a fraction of white; none where none could be shown."""
+    ) -> list[Change]:
+        """What each defect adds to the whole image; none where none could be shown."""
         model = self._loaded()
         info, side = model.info, model.info.image_size
         cut = info.window(self._name(product), native.size)
@@ -180,7 +181,7 @@ class DefectAugment:
         kinds = [info.defects.index(name) for name in kinds_of(info.defects[label], info.defects)]
         with torch.inference_mode():
             source = model.source_features(stack([view.pixels], model))
-        changes: list[Floats] = []
+        changes: list[Change] = []
         deltas: list[Floats] = []
         for place in range(1 + random.Random(derive_seed(seed, "count")).randrange(self._control.max_defects)):
             free = apart_from(deltas)
@@ -188,7 +189,7 @@ class DefectAugment:
             wishes = self._wishes(limits if free is None else limits & free, factors)
             for delta, native_change in self._tries(source, kind, product, derive_seed(seed, place), wishes):
                 change = confined(view.change(delta, native_change), view, allowed, free)
-                if np.abs(change).max() >= VISIBLE:
+                if np.abs(change.values).max() >= VISIBLE:
                     deltas.append(delta)
                     changes.append(change)
                     break

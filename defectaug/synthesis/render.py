@@ -17,10 +17,11 @@ from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
 from defectaug.io import windows
 from defectaug.io.images import NativeImage, quantise, read_image, resize_float
-from defectaug.io.masks import defect_mask, magnitude, read_mask
+from defectaug.io.masks import magnitude, read_mask
 from defectaug.io.windows import Window
 from defectaug.methods.assessment import assess
 from defectaug.methods.native import (
+    Change,
     Floats,
     View,
     compose,
@@ -284,10 +285,10 @@ class _Finish:
         draft, view, parts = self.draft, self.draft.view, self.task.parts
         changes = [self._change(part) for part in parts]
         size, seen = view.native.size, seen_size(self.info, self.task.item.product, view.native.size)
-        mask = np.any([defect_mask(one, seen, draft.size) for one in changes], axis=0)
+        mask = np.any([one.mask(seen, draft.size) for one in changes], axis=0)
         return Rendered(
             item=self.task.item,
-            image=compose(view.native, joined(changes), view.white),
+            image=compose(view.native, joined([one.values for one in changes]), view.white),
             mask=mask if draft.region is None else mask & resized_mask(draft.region, size),
             source=draft.source,
             reference=parts[0].reference,
@@ -298,22 +299,22 @@ class _Finish:
             size=draft.size,
         )
 
-    def _change(self, part: Part) -> Floats:
+    def _change(self, part: Part) -> Change:
         """What one defect changes of the native image."""
         view = self.draft.view
         return confined(view.change(part.delta, part.native), view, self.draft.region, part.free)
 
 
-def confined(change: Floats, view: View, region: Bools | None, free: Bools | None = None) -> Floats:
+def confined(change: Change, view: View, region: Bools | None, free: Bools | None = None) -> Change:
     """A change of the whole native image, made zero outside of where it may lie.
 
     Args:
         region: a mask over the whole image; ``free``: one over the view. None for no limits.
     """
     if region is not None:
-        change[~resized_mask(region, view.native.size)] = 0
+        change.values[~resized_mask(region, view.native.size)] = 0
     if free is not None:
-        view.window.cut(change)[~resized_mask(free, view.window.size)] = 0
+        view.window.cut(change.values)[~resized_mask(free, view.window.size)] = 0
     return change
 
 

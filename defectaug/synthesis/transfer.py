@@ -17,10 +17,10 @@ from defectaug.errors import ConfigError, DataError, OutputError
 from defectaug.io import windows
 from defectaug.io.files import expanded, nfc, real
 from defectaug.io.images import NativeImage, read_image, write_png
-from defectaug.io.masks import defect_mask, write_mask
+from defectaug.io.masks import write_mask
 from defectaug.methods.base import painting
 from defectaug.methods.native import (
-    Floats,
+    Change,
     View,
     compose,
     restoration_change,
@@ -198,18 +198,18 @@ def _path(value: str | Path | None) -> Path | None:
 
 def _run(job: Job, model: DefectModel, asked: TransferSettings, regions: Regions, log: Log) -> None:
     native = read_image(job.source.path)
-    changes: Iterator[Floats]
+    changes: Iterator[Change]
     factors, product = asked.factors(job, len(job.images)), product_of(job.source, model.info)
     if asked.defect == model.info.normal:
-        changes = iter([restoration_change(native, model, product)])
+        changes = iter([Change(restoration_change(native, model, product))])
     else:
         changes = _changes(native, job, regions.of(job.source, native), model, asked, factors, log)
     white = white_level(native, model.info.white)
     for k, change in enumerate(changes):
         if job.masks:
             seen = seen_size(model.info, product, native.size)
-            write_mask(job.masks[k], defect_mask(change, seen, factors[k][1]))
-        write_png(job.images[k], compose(native, change, white))
+            write_mask(job.masks[k], change.mask(seen, factors[k][1]))
+        write_png(job.images[k], compose(native, change.values, white))
 
 
 def _changes(
@@ -220,7 +220,7 @@ def _changes(
     asked: TransferSettings,
     factors: Sequence[tuple[float, float]],
     log: Log,
-) -> Iterator[Floats]:
+) -> Iterator[Change]:
     """What the reference's defect changes of the source: one change, or one a style."""
     reference = job.reference
     shown = reference_view(read_image(reference.path), reference, model, derive_seed("reference"))
@@ -242,7 +242,7 @@ def _changes(
 
 def _painted(
     source: View, codes: Codes, region: Bools | None, factors: Sequence[tuple[float, float]], model: DefectModel
-) -> Iterator[Floats]:
+) -> Iterator[Change]:
     side, count = model.info.image_size, len(codes)
     seen = np.ones((side, side), bool) if region is None else seen_region(region, source, side)
     wishes = Placement(

@@ -1,25 +1,27 @@
-"""The residual method's networks without a game: defects are pasted as they were found."""
+"""The residual method's networks, and plain cut and paste after them."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
-from defectaug.methods.residual.defect import Defect
+from defectaug.methods.residual.cutout import Floats, Pasting
 from defectaug.methods.residual.model import Residual
-from defectaug.methods.residual.painter import Painting, paste
 
 
-class Paste(nn.Module):
-    """G without weights, and without a correction."""
+class PlainPasting(Pasting):
+    """Pixels as they were, within the mask: in the light of their own image, without a rim."""
 
-    def forward(self, x: Tensor, filled: Tensor, defect: Defect, noise: Tensor) -> Painting:
-        """Images and filled ones (N, C, S, S), as many defects; the noise has no effect."""
-        return paste(x, filled, defect)
+    def cover(self, there: Floats, away: Floats) -> Floats:
+        """The mask."""
+        return there
+
+    def light(self, surface: Floats, share: Floats, around: NDArray[np.bool_]) -> Floats:
+        """That of the defect's own image."""
+        return np.asarray(self.cutout.level.numpy(), np.float32)
 
 
 class CutPaste(Residual):
     """E, inpainter and bank; arguments as of :class:`Residual`."""
 
-    def __init__(self, size: int, channels: int, defects: int, products: int, kept: int = 96) -> None:
-        super().__init__(size, channels, defects, products, kept)
-        self.painter, self.discriminator = Paste(), nn.Identity()  # type: ignore[assignment]
+    pasting = PlainPasting

@@ -7,17 +7,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from defectaug.methods.residual.cutout import Cutout
 from defectaug.methods.residual.defect import CLIP, Defect
-from defectaug.methods.residual.native_structure import NativeStructure
 
-STYLE_NOISE = 0.15  # of a category's deviation, around a mixture of two of its styles
-FEW = 3  # styles of a category, with fewer of which the spread is that of the class
+ALIKE = 5  # styles that are nearest to one, between which and it new ones are drawn
+FEW = 3  # styles of a category, with fewer of which there is noise
+STYLE_NOISE = 0.15  # of the class's deviation
 LEAST_SPREAD = 0.05  # else one defect would have one style
-OUTLINES = ("masks", "structures", "contexts", "boxes", "ends", "pictures")  # what shows training images
-# The first is as long as what it holds, older bundles lack some or hold the last.
-UNSIZED = ("bank.pictures", "bank.boxes", "bank.ends", "bank.material")
+CUTOUTS = ("cutouts", "cut_boxes", "cut_levels", "cut_ends")
+OUTLINES = ("masks", "structures", "contexts", "crops", *CUTOUTS)  # what shows training images
+OLD = ("material", "pictures", "boxes", "ends")  # of older bundles
+# Of any length, or not in all bundles.
+UNSIZED = tuple(f"bank.{name}" for name in ("crops", *CUTOUTS, *OLD))
 OTHERS = 1  # defects of its own that a product's have the weight of, all others together
 LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
 
@@ -39,9 +43,11 @@ class DefectBank(nn.Module):
     contexts: Tensor
     products: Tensor
     keys: Tensor
-    boxes: Tensor
-    ends: Tensor
-    pictures: Tensor
+    crops: Tensor
+    cutouts: Tensor
+    cut_boxes: Tensor
+    cut_levels: Tensor
+    cut_ends: Tensor
 
     def __init__(self, size: int, channels: int, defects: int, context: int, kept: int, outlines: bool = True) -> None:
         super().__init__()
@@ -54,15 +60,19 @@ class DefectBank(nn.Module):
         self.register_buffer("contexts", torch.zeros(shown, channels, context, context, dtype=torch.uint8))
         self.register_buffer("products", torch.full((slots,), -1))
         self.register_buffer("keys", torch.full((slots,), -1))  # training image; -1 for an empty slot
-        self.register_buffer("boxes", torch.zeros(shown, 4))
-        self.register_buffer("ends", torch.zeros(shown, dtype=torch.long))  # of each slot's part of the pictures
-        self.register_buffer("pictures", torch.zeros(0, dtype=torch.uint8))  # native structures, one after the other
+        # What training has seen of each, for where it was a window of an image; not in a bundle.
+        self.register_buffer("crops", torch.zeros(shown, channels, size, size, dtype=torch.uint8))
+        self.register_buffer("cutouts", torch.zeros(0, dtype=torch.uint8))  # files, one after the other
+        self.register_buffer("cut_boxes", torch.zeros(shown, 4))
+        self.register_buffer("cut_levels", torch.zeros(shown, channels))
+        self.register_buffer("cut_ends", torch.zeros(shown, dtype=torch.long))  # of each slot's file
 
     @torch.no_grad()
-    def remember(self, defect: Defect, product: Tensor, key: Tensor) -> int:
-        """Keeps defects of products (N,), read from training images ``key`` (N,); a later reading replaces an earlier
-        one. Empty masks and those of nearly the whole image are left out; each image has one slot at most, and where a
-        class has more than its share the first come stay. Returns how many were kept."""
+    def remember(self, defect: Defect, product: Tensor, key: Tensor, shown: Tensor | None = None) -> int:
+        """Keeps defects of products (N,), read from training images ``key`` (N,) of which ``shown`` (N, C, S, S) was
+        seen; a later reading replaces an earlier one. Empty masks and those of nearly the whole image are left out;
+        each image has one slot at most, and where a class has more than its share the first come stay. Returns how
+        many were kept."""
         kept = 0
         areas = (defect.mask > 0.5).sum((1, 2, 3)).tolist()
         for row, (number, image) in enumerate(zip(defect.label.tolist(), key.tolist(), strict=True)):
@@ -79,31 +89,45 @@ class DefectBank(nn.Module):
             self.structures[slot] = ((defect.structure[row] / CLIP + 1) * 127.5).round().to(torch.uint8)
             self.styles[slot] = defect.style[row]
             self.contexts[slot] = ((defect.context[row] + 1) * 127.5).round().to(torch.uint8)
+            if shown is not None:
+                self.crops[slot] = ((shown[row] + 1) * 127.5).round().to(torch.uint8)
             self.products[slot], self.keys[slot] = product[row], image
             kept += 1
         return kept
 
-    def keep_native(self, structures: Mapping[int, NativeStructure]) -> None:
-        """Keeps the native structures of slots in place of all that were there."""
-        files = [structures[slot].encode() if slot in structures else b"" for slot in range(len(self.keys))]
-        self.ends.copy_(torch.tensor([len(file) for file in files]).cumsum(0))
-        content = np.frombuffer(b"".join(files), np.uint8).copy()
-        self.pictures = torch.from_numpy(content).to(self.keys.device)
-        for slot, structure in structures.items():
-            self.boxes[slot] = torch.tensor(structure.box)
+    def crop(self, slot: int) -> NDArray[np.float32]:
+        """What training has seen of a slot's defect: (S, S) or (S, S, 3) in [0, 1]."""
+        pixels = self.crops[slot].permute(1, 2, 0).cpu().numpy().astype(np.float32) / np.float32(255)
+        return pixels if pixels.shape[2] == 3 else pixels[..., 0]
 
-    def native(self, slot: int) -> NativeStructure | None:
-        """The native structure of a slot, None where there is none."""
-        start, end = int(self.ends[slot - 1]) if slot > 0 else 0, int(self.ends[slot])
+    def keep_cutouts(self, cutouts: Mapping[int, Cutout]) -> None:
+        """Keeps the cut-outs of slots in place of all that were there."""
+        files = [cutouts[slot].encode() if slot in cutouts else b"" for slot in range(len(self.keys))]
+        self.cut_ends.copy_(torch.tensor([len(file) for file in files]).cumsum(0))
+        content = np.frombuffer(b"".join(files), np.uint8).copy()
+        self.cutouts = torch.from_numpy(content).to(self.keys.device)
+        for slot, cutout in cutouts.items():
+            self.cut_boxes[slot], self.cut_levels[slot] = torch.tensor(cutout.box), cutout.level
+
+    def cutout(self, slot: int) -> Cutout | None:
+        """The cut-out of a slot, None where there is none."""
+        start, end = int(self.cut_ends[slot - 1]) if slot > 0 else 0, int(self.cut_ends[slot])
         if slot < 0 or start == end:
             return None
-        content = self.pictures[start:end].cpu().numpy().tobytes()
-        return NativeStructure.decode(content, self.boxes[slot].tolist(), self.structures.shape[1])
+        content = self.cutouts[start:end].cpu().numpy().tobytes()
+        return Cutout.decode(
+            content, self.cut_boxes[slot].tolist(), self.cut_levels[slot].float().cpu(), self.styles[slot].float().cpu()
+        )
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        """The pictures are as long as they are. Older banks held more."""
-        state_dict.pop(f"{prefix}material", None)
-        self.pictures = torch.zeros_like(state_dict.get(f"{prefix}pictures", self.pictures), device=self.keys.device)
+        """Cut-outs and crops are as many as they are. Older banks held other things."""
+        for name in OLD:
+            state_dict.pop(f"{prefix}{name}", None)
+        for name in ("cutouts", "crops"):
+            found = state_dict.setdefault(f"{prefix}{name}", getattr(self, name))
+            setattr(self, name, torch.zeros_like(found, device=self.keys.device))
+        for name in ("cut_boxes", "cut_levels", "cut_ends"):
+            state_dict.setdefault(f"{prefix}{name}", getattr(self, name))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def known(self, label: int, product: int = -1) -> Tensor:
@@ -166,20 +190,37 @@ class DefectBank(nn.Module):
         own: Tensor,
         from_own: Sequence[bool] | None = None,
     ) -> Tensor:
-        """Styles (N, C + 1) as those of the category are spread: between two of them, the first of which is the shape's
-        ``own`` where ``from_own`` says so, with some noise; ``own`` where the category holds none."""
+        """Styles (N, C + 1) as those of the category are spread (SMOTE, Chawla et al. 2002): between one of them, the
+        shape's ``own`` where ``from_own`` says so, and one of those that are most like it. Between any two, a blue and
+        a green one would make cyan, which no defect has, and a dark and a bright one nothing to be seen. A category of
+        fewer than three adds noise of the class's spread; ``own`` where it holds none."""
         rows = []
         for row, (number, owner, g) in enumerate(zip(label.tolist(), product.tolist(), generators, strict=True)):
-            pick, noise = torch.rand(3, generator=g), torch.randn(2, generator=g)
-            noise = noise.repeat_interleave(torch.tensor([own.shape[1] - 1, 1]))  # channels apart would tint
+            pick, noise = torch.rand(3, generator=g), torch.randn(2, generator=g).tolist()
             known = self.known(number, owner) if number else self.keys[:0]
             if not len(known):
                 rows.append(own[row])
                 continue
             styles = self.styles[known]
-            first, second = (styles[int(p * len(known))] for p in pick[:2])
-            first = own[row] if from_own is not None and from_own[row] else first
-            many = styles if len(styles) >= FEW else self.styles[self.known(number)]
-            spread = many.std(0, correction=0).clamp(min=LEAST_SPREAD)
-            rows.append(first.lerp(second, float(pick[2]) ** 2) + STYLE_NOISE * spread * noise.to(styles.device))
+            kept = from_own is not None and from_own[row]
+            first = own[row] if kept else styles[int(pick[0] * len(known))]
+            near = alike(styles, first, self.spread(number))
+            style = first.lerp(near[int(pick[1] * len(near))], float(pick[2]))
+            if len(known) < FEW:
+                common = style.new_tensor([noise[0]] * (len(style) - 1) + noise[1:])  # channels apart would tint
+                style = style + STYLE_NOISE * self.spread(number) * common
+            rows.append(style)
         return torch.stack(rows)
+
+    def spread(self, label: int) -> Tensor:
+        """Standard deviations (C + 1,) of a class's styles."""
+        return self.styles[self.known(label)].std(0, correction=0).clamp(min=LEAST_SPREAD)
+
+
+def alike(styles: Tensor, style: Tensor, spread: Tensor) -> Tensor:
+    """Those (up to ALIKE, C + 1) of styles (N, C + 1) that are most like one (C + 1,), itself left out where it is one
+    of several."""
+    distance = ((styles - style) / spread).square().sum(1)
+    order = distance.argsort()
+    others = order[distance[order] > 0][:ALIKE]
+    return styles[others if len(others) else order[:1]]

@@ -16,28 +16,28 @@ from defectaug.device import Compute
 from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.placement import Placement
+from defectaug.methods.residual.cutout import Cutout
 from defectaug.methods.residual.defect import Defect, masked_mean, stronger
 from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.mapping.mapped import bundled
 from defectaug.methods.residual.model import CONTEXT, Residual
-from defectaug.methods.residual.native_structure import NativePainting, NativeStructure
+from defectaug.methods.residual.paste import paste
 from defectaug.methods.residual.warp import BEND, Warps, draw_warps, enlarge, place
 
 CLEAR, DOUBTFUL = 0.5, 0.1  # probabilities from which a pixel is defect, and may be
 LEAST = 4  # pixels that are a defect
 NORMAL = 0
+RETIRED = ("painter.", "discriminator.")  # weights of bundles made before the game was left out
 
 
 @dataclass(frozen=True)
 class Codes:
     """Defects to be painted: as they are where a reference gives them, warped to a place of the source (``warps``)
-    where they are drawn. ``noise`` (N, 1, S, S). ``native``: their structures at a larger scale, None for those that
-    have none."""
+    where they are drawn. ``cutouts``: None for those that have none."""
 
     shape: Defect
-    noise: Tensor
     warps: Warps | None
-    native: tuple[NativeStructure | None, ...]
+    cutouts: tuple[Cutout | None, ...]
 
     @property
     def defect(self) -> Tensor:
@@ -50,8 +50,8 @@ class Codes:
     def __getitem__(self, rows: slice | Tensor) -> Codes:
         kept = torch.arange(len(self))[rows.cpu() if isinstance(rows, Tensor) else rows].tolist()
         warps = None if self.warps is None else self.warps[rows]
-        native = tuple(self.native[row] for row in kept)
-        return Codes(self.shape[rows], self.noise[rows], warps, native)
+        cutouts = tuple(self.cutouts[row] for row in kept)
+        return Codes(self.shape[rows], warps, cutouts)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class InferenceModel:
             RuntimeError: the weights do not fit.
         """
         model = networks(config, len(info.defects), len(info.products))
-        model.load_state_dict(model.bank.state_dict(prefix="bank.") | dict(weights))
+        known = {name: value for name, value in weights.items() if not name.startswith(RETIRED)}
+        model.load_state_dict(model.bank.state_dict(prefix="bank.") | known)
         model.eval().requires_grad_(False)
         model.encoder.features.fold()
         model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -94,8 +95,8 @@ class InferenceModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         label = defect.to(self.device)
         owner = torch.full_like(label, -1) if product is None else product.to(self.device)
-        shape, native = self.model.drawn(label, owner, generators)
-        return Codes(shape, self._noise(generators), draw_warps(generators, self.device), native)
+        shape, cutouts = self.model.drawn(label, owner, generators)
+        return Codes(shape, draw_warps(generators, self.device), cutouts)
 
     @torch.inference_mode()
     def reference_codes(
@@ -103,9 +104,8 @@ class InferenceModel:
     ) -> Codes:
         """Codes of the defects (N,) that the images (N, C, S, S) show; ``native``: the images at a larger scale."""
         with self.compute.autocast():
-            shape, clean = self.model.read(self._ready(image), defect.to(self.device))
-        noise = self._noise([torch.Generator().manual_seed(0) for _ in range(len(shape))])
-        return Codes(shape, noise, None, native_structures(native, shape, clean))
+            shape, _ = self.model.read(self._ready(image), defect.to(self.device))
+        return Codes(shape, None, cut_out(native, shape))
 
     @torch.inference_mode()
     def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
@@ -147,24 +147,20 @@ class InferenceModel:
             level = masked_mean(filled, shape.mask).flatten(1)
             if placement is not None:
                 shape = shape.with_style(stronger(shape.style, placement.strength))
-            painted = self.model.painter(clean, filled, shape, codes.noise)
-        tone, ground = shape.style[:, :-1].float().cpu(), level.float().cpu()
-        opacity, correction = painted.opacity, painted.correction
+            image, opacity = paste(clean, filled, shape)
         there = (shape.mask > CLEAR).flatten(1).any(1)
-        image = torch.where(there[:, None, None, None], painted.image.float(), clean)
+        image = torch.where(there[:, None, None, None], image.float(), clean)
         if placement is not None:
-            image = torch.where(placement.region > 0, image, x)
-            opacity, correction = opacity * (placement.region > 0), correction * (placement.region > 0)
-        native = [
-            NativePainting(
-                structure, image[row] - x[row], opacity[row], filled[row], correction[row],
-                clean[row] - x[row], tone[row], float(shape.style[row, -1].exp()), ground[row],
-                None if maps is None else maps[row].cpu(),
+            image, opacity = torch.where(placement.region > 0, image, x), opacity * (placement.region > 0)
+        pastings = [
+            self.model.pasting(
+                cutout, opacity[row].cpu(), (clean[row] - x[row]).cpu(), shape.style[row].float().cpu(),
+                level[row].float().cpu(), None if maps is None else maps[row].cpu(),
                 None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
-            ) if structure is not None and there[row] else None
-            for row, structure in enumerate(codes.native)
+            ) if cutout is not None and there[row] else None
+            for row, cutout in enumerate(codes.cutouts)
         ]  # fmt: skip
-        return Painted(image, image - x, painted.reach.float() * there[:, None, None, None], native)
+        return Painted(image, image - x, opacity.float() * there[:, None, None, None], pastings)
 
     def paint(self, source: Tensor, codes: Codes) -> Painted:
         """The defects on sources; a source's own defect is taken away."""
@@ -211,24 +207,15 @@ class InferenceModel:
         pooled = [masked_mean(level.float(), F.adaptive_avg_pool2d(mask, level.shape[-1])) for level in levels]
         return Assessment(odds(clearest.gather(1, own)[:, 0], others), torch.cat(pooled, dim=1).flatten(1))
 
-    def _noise(self, generators: Sequence[torch.Generator]) -> Tensor:
-        size = self.info.image_size
-        return torch.stack([torch.randn(1, size, size, generator=g) for g in generators]).to(self.device)
-
     def _ready(self, image: Tensor) -> Tensor:
         return image.to(self.device, memory_format=torch.channels_last)
 
 
-def native_structures(
-    views: Sequence[NDArray[np.float32]] | None, defect: Defect, clean: Tensor
-) -> tuple[NativeStructure | None, ...]:
-    """Of N defects and their clean images (N, C, S, S), from the images at a larger scale; None where those are no
-    larger."""
+def cut_out(views: Sequence[NDArray[np.float32]] | None, defect: Defect) -> tuple[Cutout | None, ...]:
+    """N defects cut out of the images that show them, at a scale of their own; none without these."""
     if views is None:
         return (None,) * len(defect)
-    return tuple(
-        NativeStructure.of(view, clean[row], defect.mask[row], defect.style[row]) for row, view in enumerate(views)
-    )
+    return tuple(Cutout.of(view, defect.mask[row], defect.style[row]) for row, view in enumerate(views))
 
 
 def name(encoder: Encoder, x: Tensor) -> Tensor:

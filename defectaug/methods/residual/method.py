@@ -1,4 +1,4 @@
-"""The method as the training loop drives it: E finds the defects, then G and D play with what it has found."""
+"""The method as the training loop drives it: E finds the defects, and the bank keeps them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
@@ -21,11 +21,11 @@ from defectaug.io.images import to_model
 from defectaug.methods.features import PACKAGE, find_weights, load_weights
 from defectaug.methods.prior import FeaturePrior, evened
 from defectaug.methods.residual import objective
+from defectaug.methods.residual.cutout import Cutout
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.mapping.mapped import NETWORKS
 from defectaug.methods.residual.model import CONTEXT, Residual
-from defectaug.methods.residual.native_structure import NativeStructure
-from defectaug.methods.residual.objective import Play, Scene, Terms
+from defectaug.methods.residual.objective import Scene, Terms
 from defectaug.methods.residual.warp import draw_warps, place
 from defectaug.methods.sample_grid import tile
 from defectaug.nn.distributed import average_gradients, rank
@@ -39,8 +39,6 @@ MISSING = (
 )
 NORMAL = 0
 DOUBT, BELIEF = 60, 150  # steps in which masks are the prior's, and in which they become E's
-E_EVERY = 3  # steps of the game to one of E
-R1_EVERY = 8
 WEAK = 0.3  # weight of what labels and prior say, once E finds defects by itself
 
 
@@ -49,7 +47,7 @@ class ResidualMethod:
 
     Attributes:
         networks: what is trained, by ``network.mapping``.
-        finding, remembering: shares of a run before D and G begin, and before masks are good enough to keep.
+        remembering: share of a run before masks are good enough to keep.
 
     Args:
         config: all settings.
@@ -60,7 +58,7 @@ class ResidualMethod:
     """
 
     networks: Mapping[str, type[Residual]] = NETWORKS
-    finding, remembering = 0.4, 0.3
+    remembering = 0.6
 
     def __init__(self, config: Config, defects: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)
@@ -76,26 +74,15 @@ class ResidualMethod:
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.prior = FeaturePrior(products).to(compute.device)
         self.modules: Mapping[str, nn.Module] = {"model": self.model, "average": self.average, "prior": self.prior}
-        self.optimizers: Mapping[str, Optimizer] = self._optimizers()
-
-    def _finders(self) -> Optimizer:
-        o, model = self.config.optimizer, self.model
-        finders = [p for m in (model.encoder, model.inpainter) for p in m.parameters() if p.requires_grad]
-        return AdamW(finders, o.rate, betas=(0.9, o.beta2), weight_decay=o.weight_decay)
-
-    def _optimizers(self) -> dict[str, Optimizer]:
-        o, model = self.config.optimizer, self.model
-        betas = (o.beta1, o.beta2)
-        return {
-            "encoder_optimizer": self._finders(),
-            "generator_optimizer": Adam(model.painter.parameters(), self.config.residual.rate, betas=betas),
-            "discriminator_optimizer": Adam(model.discriminator.parameters(), o.discriminator_rate, betas=betas),
-        }
+        o = config.optimizer
+        learning = [p for m in (model.encoder, model.inpainter) for p in m.parameters() if p.requires_grad]
+        optimizer = AdamW(learning, o.rate, betas=(0.9, o.beta2), weight_decay=o.weight_decay)
+        self.optimizers: Mapping[str, Optimizer] = {"encoder_optimizer": optimizer}
 
     # --- one step --------------------------------------------------------------------------------------------
 
     def step(self, batch: Batch, step: int, fraction: float) -> dict[str, float]:
-        """One step: in warm-up normal images fill the prior; then E and the inpainter learn, later G and D too.
+        """One step: in warm-up normal images fill the prior; then E and the inpainter learn.
 
         Raises:
             TrainingError: a value is not finite.
@@ -104,11 +91,9 @@ class ResidualMethod:
         if step < self.config.run.warmup:
             self._observe(batch, generator)
             return {}
-        playing = fraction > self.finding
-        finding = not playing or step % E_EVERY == 0
         scene = self._scene(batch)
-        if scene is None:
-            self._pass(finding, playing)
+        if scene is None:  # this process has nothing to learn from in this step, others may have
+            self._descend(None)
             return {}
         trust = min(1.0, max(0.0, (step - self.config.run.warmup - DOUBT) / BELIEF))
         with self.compute.autocast():
@@ -116,14 +101,10 @@ class ResidualMethod:
             if trust == 1:
                 mask = self.model.tightened(scene.reference, mask)
             defect = objective.taken(self.model, scene, mask)
-        terms: Terms = {"area": defect.mask.mean()}
-        if finding:
-            terms |= self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
+        terms = {"area": defect.mask.mean()} | self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
         if fraction > self.remembering:
             for bank in (self.model.bank, self.average.bank):
-                bank.remember(defect, scene.reference_product, scene.key)
-        if playing:
-            terms |= self._play(scene, defect, step, generator)
+                bank.remember(defect, scene.reference_product, scene.key, scene.reference)
         self._follow(step)
         return self._values(terms, step)
 
@@ -134,50 +115,12 @@ class ResidualMethod:
             found = objective.finding_terms(self.model, self.average, scene, moved, generator)
             fill = objective.fill_terms(self.model, scene, moved)
             loss = found["pasted"] + found["normal"] + weak * found["weak"] + 2 * fill["fill"]
-        self._descend("encoder_optimizer", loss)
+        self._descend(loss)
         return found | fill
 
-    def _play(self, scene: Scene, defect: Defect, step: int, generator: torch.Generator) -> Terms:
-        """A step of D and one of G, on the rows that show a defect."""
-        model, weights = self.model, self.config.residual
-        moved = objective.placed(defect, scene, self.config.data.flips, generator)
-        rows = (_shown(defect) & _shown(moved)).nonzero().flatten()
-        if len(rows) < 2:
-            self._pass(False, True)
-            return {}
-        scene, defect, moved = scene[rows], defect[rows], moved[rows]
-        style = self.average.bank.draw_styles(moved.label, scene.product, _split(generator, len(rows)), moved.style)
-        with self.compute.autocast():
-            made = objective.play(model, scene, defect, moved.with_style(style), generator)
-            d_terms = objective.discriminator_terms(model, scene, made)
-        loss = d_terms["d_adversarial"] + d_terms["d_features"]
-        if step % R1_EVERY == 0 and weights.r1:
-            loss = loss + R1_EVERY * weights.r1 * objective.r1_term(model, scene, made)
-        self._descend("discriminator_optimizer", loss)
-        return d_terms | self._paint(scene, made)
-
-    def _paint(self, scene: Scene, made: Play) -> Terms:
-        weights = self.config.residual
-        still = [p for m in (self.model.discriminator, self.model.encoder) for p in m.parameters() if p.requires_grad]
-        for parameter in still:
-            parameter.requires_grad_(False)
-        with self.compute.autocast():
-            terms = objective.generator_terms(self.model, scene, made)
-            loss = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
-        self._descend("generator_optimizer", loss)
-        for parameter in still:
-            parameter.requires_grad_(True)
-        return terms
-
-    def _pass(self, finding: bool, playing: bool) -> None:
-        """This process has nothing to learn from in a step, others may have."""
-        names = ["encoder_optimizer"] * finding + ["discriminator_optimizer", "generator_optimizer"] * playing
-        for name in names:
-            self._descend(name, None)
-
-    def _descend(self, name: str, loss: Tensor | None) -> None:
+    def _descend(self, loss: Tensor | None) -> None:
         """A step by the gradients of all processes, on average."""
-        optimizer = self.optimizers[name]
+        optimizer = self.optimizers["encoder_optimizer"]
         if loss is not None:
             loss.backward()
         average_gradients([p for group in optimizer.param_groups for p in group["params"]])
@@ -246,23 +189,23 @@ class ResidualMethod:
 
     @torch.no_grad()
     def finish(self, image: Callable[[int], NDArray[np.float32] | None]) -> None:
-        """Reads the bank's defects once more, by the averaged weights, and at native scale where images are whole; then
-        M learns from them, where it is a network."""
-        bank, structures = self.average.bank, {}
+        """Reads the bank's defects once more, by the averaged weights, and cuts them out of their photographs, or of
+        what was seen of these in windows; then M learns from them, where it is a network."""
+        bank, cutouts = self.average.bank, {}
         for slot in (bank.keys >= 0).nonzero().flatten().tolist():
             try:
                 photograph = image(int(bank.keys[slot]))
             except DataError:
                 continue
-            structure = None if photograph is None else self._read_again(slot, photograph)
-            if structure is not None:
-                structures[slot] = structure
-        bank.keep_native(structures)
+            cutout = self._read_again(slot, bank.crop(slot) if photograph is None else photograph)
+            if cutout is not None:
+                cutouts[slot] = cutout
+        bank.keep_cutouts(cutouts)
         generator = torch.Generator().manual_seed(step_seed(self.seed, self.config.run.steps, 0))
         self.average.learn(self.config.data.flips, generator, self.compute)
 
-    def _read_again(self, slot: int, photograph: NDArray[np.float32]) -> NativeStructure | None:
-        """Refreshes a slot of the bank; the native structure that belongs to it."""
+    def _read_again(self, slot: int, photograph: NDArray[np.float32]) -> Cutout | None:
+        """Refreshes a slot of the bank; the cut-out that belongs to it."""
         net, bank = self.config.network, self.average.bank
         pixels = to_model(photograph, net.image_size, net.channels, 1)
         x = self._image(torch.from_numpy(pixels)[None])
@@ -272,10 +215,10 @@ class ResidualMethod:
             levels, prior = self._levels(x, product)
             scene = Scene(x, product, x, label, product, bank.keys[slot : slot + 1], levels, prior)
             mask = objective.mask_of(self.average, scene, 1.0)
-            defect, clean = self.average.take(x, self.average.tightened(x, mask), label)
-        if not bank.remember(defect, product, scene.key):
+            defect, _ = self.average.take(x, self.average.tightened(x, mask), label)
+        if not bank.remember(defect, product, scene.key, x):
             return None
-        return NativeStructure.of(2 * photograph - 1, clean[0], defect.mask[0], defect.style[0])
+        return Cutout.of(2 * photograph - 1, defect.mask[0], defect.style[0])
 
     def score(self, sources: Batch) -> dict[str, float]:
         """None: the last weights are the ones to keep."""
@@ -283,7 +226,7 @@ class ResidualMethod:
 
     @torch.no_grad()
     def grid(self, shown: Batch) -> Tensor:
-        """Rows: source, latent-guided, its mask, reference, its mask, reference cleaned, rebuilt, transferred."""
+        """Rows: source, latent-guided, its mask, reference, its mask, reference cleaned, transferred."""
         with self.compute.autocast():
             return sample_grid(
                 self.average, self._image(shown.image), shown.product.to(self.compute.device),
@@ -295,28 +238,15 @@ def sample_grid(
     model: Residual, source: Tensor, product: Tensor, reference: Tensor, label: Tensor, flips: str
 ) -> Tensor:
     """One column an example, (C, H, W) in [-1, 1], from top to bottom: source, latent-guided, its mask, real image of
-    that defect (the reference), the mask found there, the reference cleaned, rebuilt, and its defect on the source."""
+    that defect (the reference), the mask found there, the reference cleaned, and its defect on the source."""
     seeds = [torch.Generator().manual_seed(number) for number in range(len(source))]
-    noise = torch.randn(len(source), 1, *source.shape[2:], generator=torch.Generator().manual_seed(0)).to(source.device)
     drawn, _ = model.drawn(label, product, seeds)
     drawn, _ = place(drawn, F.adaptive_avg_pool2d(source, CONTEXT), draw_warps(seeds, source.device), flips)
-    guided = model.paint(source, drawn, noise).image
+    guided, _ = model.paint(source, drawn)
     defect, clean = model.read(reference, label)
-    rebuilt = model.painter(clean, clean, defect, noise).image
-    moved = model.paint(source, defect, noise).image
+    moved, _ = model.paint(source, defect)
     shown = [2 * mask.expand_as(source) - 1 for mask in (drawn.mask, defect.mask)]
-    return tile([source, guided, shown[0], reference, shown[1], clean, rebuilt, moved])
-
-
-def _shown(defect: Defect) -> Tensor:
-    """(N,) whether masks hold a pixel."""
-    return (defect.mask > 0.5).flatten(1).any(1)
-
-
-def _split(generator: torch.Generator, count: int) -> list[torch.Generator]:
-    """Generators of their own, seeded by one."""
-    seeds = torch.randint(1 << 62, (count,), generator=generator).tolist()
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+    return tile([source, guided, shown[0], reference, shown[1], clean, moved])
 
 
 def pair_up(have: Sequence[int], want: Sequence[int]) -> list[int]:

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from defectaug.device import Compute
 from defectaug.methods.residual.bank import DefectBank
+from defectaug.methods.residual.cutout import Cutout, Pasting
 from defectaug.methods.residual.defect import Defect, decompose
-from defectaug.methods.residual.discriminator import Discriminator
 from defectaug.methods.residual.encoder import Encoder, own_logits
 from defectaug.methods.residual.fill import Inpainter
-from defectaug.methods.residual.native_structure import NativeStructure
-from defectaug.methods.residual.painter import Painter, Painting
+from defectaug.methods.residual.paste import paste
 from defectaug.nn.blocks import blur3, dilated
 
 CONTEXT = 32  # side of what is kept of the surroundings
@@ -29,7 +28,10 @@ PEAK = 0.1  # that a tenth of the mask's pixels exceed
 
 
 class Residual(nn.Module):
-    """E, inpainter, G, D and the bank.
+    """E, the inpainter and the bank.
+
+    Attributes:
+        pasting: how defects come into images at the scale of these.
 
     Args:
         size, channels: of the images.
@@ -39,6 +41,8 @@ class Residual(nn.Module):
         outlines: as of :class:`DefectBank`.
     """
 
+    pasting = Pasting
+
     def __init__(
         self, size: int, channels: int, defects: int, products: int, kept: int = 96, outlines: bool = True
     ) -> None:
@@ -46,8 +50,6 @@ class Residual(nn.Module):
         self.size, self.defects, self.products = size, defects, products
         self.encoder = Encoder(channels, defects - 1)
         self.inpainter = Inpainter(channels)
-        self.painter = Painter(channels, defects - 1)
-        self.discriminator = Discriminator(channels, (defects - 1) * products)
         self.bank = DefectBank(size, channels, defects, CONTEXT, kept, outlines)
 
     def category(self, defect: Tensor, product: Tensor) -> Tensor:
@@ -56,18 +58,18 @@ class Residual(nn.Module):
 
     def drawn(
         self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator]
-    ) -> tuple[Defect, tuple[NativeStructure | None, ...]]:
-        """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; and their structures at
-        a larger scale, None for those that have none."""
+    ) -> tuple[Defect, tuple[Cutout | None, ...]]:
+        """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; and their cut-outs, None
+        for those that have none."""
         defect, slots = self.bank.draw(label, product, generators)
-        return defect, tuple(self.bank.native(slot) for slot in slots)
+        return defect, tuple(self.bank.cutout(slot) for slot in slots)
 
     def learn(self, flips: str, generator: torch.Generator, compute: Compute) -> None:
         """What is left to learn once the bank is full: nothing."""
 
     def kept(self) -> dict[str, Tensor]:
         """What a bundle holds."""
-        return self.state_dict()
+        return {name: value[:0] if name == "bank.crops" else value for name, value in self.state_dict().items()}
 
     def clean(self, x: Tensor, mask: Tensor) -> Tensor:
         """Images without what lies in the masks (N, 1, S, S)."""
@@ -81,11 +83,11 @@ class Residual(nn.Module):
         structure, style = decompose(x, clean, mask)
         return Defect(mask, structure, style, F.adaptive_avg_pool2d(clean, CONTEXT), label), clean
 
-    def paint(self, x: Tensor, defect: Defect, noise: Tensor) -> Painting:
-        """The defects on images (N, C, S, S) without any, noise (N, 1, S, S)."""
+    def paint(self, x: Tensor, defect: Defect) -> tuple[Tensor, Tensor]:
+        """The defects on images (N, C, S, S) without any, and their opacity (N, 1, S, S)."""
         with torch.no_grad():
             filled = self.clean(x, defect.mask)
-        return self.painter(x, filled, defect, noise)
+        return paste(x, filled, defect)
 
     @torch.no_grad()
     def tightened(self, x: Tensor, mask: Tensor) -> Tensor:

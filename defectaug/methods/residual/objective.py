@@ -1,5 +1,4 @@
-"""The objective: E learns from what is pasted, the inpainter from normal images, G and D play on crops around
-defects."""
+"""The objective: E learns from what is pasted, the inpainter from normal images."""
 
 from __future__ import annotations
 
@@ -7,17 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
 from defectaug.methods.residual import losses
 from defectaug.methods.residual.defect import Defect
-from defectaug.methods.residual.discriminator import corners_on, crops_at
 from defectaug.methods.residual.encoder import own_logits
-from defectaug.methods.residual.model import CONTEXT, Residual, confident, continued
-from defectaug.methods.residual.painter import Painting
-from defectaug.methods.residual.warp import ANYWHERE, draw_warps, matrices, place, warp
+from defectaug.methods.residual.model import Residual, confident, continued
+from defectaug.methods.residual.warp import ANYWHERE, draw_warps, matrices, warp
 from defectaug.nn.blocks import dilated
 
 Terms = dict[str, Tensor]
@@ -95,22 +91,16 @@ def scattered(defect: Defect, flips: str, generator: torch.Generator) -> Defect:
     return warp(defect, matrices(warps.z[:, :1], torch.tensor([ANYWHERE]), flips)[:, 0], warps.bend)
 
 
-def placed(defect: Defect, scene: Scene, flips: str, generator: torch.Generator) -> Defect:
-    """Defects moved to where they may occur on the normal images."""
-    warps = draw_warps([generator] * len(defect), defect.mask.device)
-    return place(defect, F.adaptive_avg_pool2d(scene.normal, CONTEXT), warps, flips)[0]
-
-
 def finding_terms(
     model: Residual, teacher: Residual, scene: Scene, moved: Defect, generator: torch.Generator
 ) -> Terms:
     """E on defects pasted where the mask is known, on normal images pasted likewise (the seam is no defect), and on the
     references by their label and the prior."""
-    mask, noise = moved.mask, torch.zeros_like(moved.mask)
+    mask = moved.mask
     with torch.no_grad():
         contrast = torch.exp(0.25 * torch.randn(len(mask), 1, generator=generator)).to(mask.device)
         style = torch.cat([moved.style[:, :-1] * contrast, moved.style[:, -1:] + contrast.log()], dim=1)
-        image = teacher.paint(scene.normal, moved.with_style(style), noise).draft
+        image = teacher.paint(scene.normal, moved.with_style(style))[0]
         # The decoys: what another normal image shows under the same mask.
         other = scene.normal.roll(1, 0)
         decoy_mask = moved.mask.roll(1, 0)
@@ -118,7 +108,7 @@ def finding_terms(
         maps = torch.eye(2, 3, device=mask.device).repeat(len(mask), 1, 1)
         maps[:, :, 2] = 0.2 * torch.randn(len(mask), 2, generator=generator).to(mask.device)
         bend = torch.zeros(len(mask), 2, 5, 5, device=mask.device)
-        decoy_image = teacher.paint(scene.normal.roll(2, 0), warp(decoy, maps, bend), noise).draft
+        decoy_image = teacher.paint(scene.normal.roll(2, 0), warp(decoy, maps, bend))[0]
         plain = torch.rand(len(mask), 1, 1, 1, generator=generator).to(mask.device) < 0.5
         decoy_image = torch.where(plain, scene.normal.roll(2, 0), decoy_image)
     x = altered(torch.cat([image, decoy_image, scene.reference]), generator)
@@ -138,67 +128,3 @@ def fill_terms(model: Residual, scene: Scene, moved: Defect) -> Terms:
     hidden = dilated((moved.mask > 0.5).float(), 3)
     filled = model.inpainter(scene.normal, 1 - hidden)
     return {"fill": losses.weighted_l1(filled, scene.normal, hidden)}
-
-
-@dataclass(frozen=True)
-class Play:
-    """One pass of G: latent-guided paintings of moved defects, and the references painted again on their clean
-    images."""
-
-    painted: Painting
-    rebuilt: Painting
-    defect: Defect
-    moved: Defect
-    fake: Tensor  # crops of the paintings
-    real: Tensor  # crops of the references
-
-
-def play(model: Residual, scene: Scene, defect: Defect, moved: Defect, generator: torch.Generator) -> Play:
-    """Paints, and cuts out what D sees."""
-    noise = torch.randn(2, *moved.mask.shape, generator=generator).to(moved.mask.device)
-    painted = model.paint(scene.normal, moved, noise[0])
-    with torch.no_grad():
-        clean = model.clean(scene.reference, defect.mask)
-    rebuilt = model.painter(clean, clean, defect, noise[1])
-    corners = corners_on(moved.mask > 0.5, generator)
-    real = crops_at(scene.reference, corners_on(defect.mask > 0.5, generator))
-    return Play(painted, rebuilt, defect, moved, crops_at(painted.image, corners), real)
-
-
-def discriminator_terms(model: Residual, scene: Scene, made: Play) -> Terms:
-    """Eq. (1) on both eyes of D."""
-    features = model.encoder.features
-    real_category = model.category(scene.label, scene.reference_product)
-    fake_category = model.category(made.moved.label, scene.product)
-    real, real_features = model.discriminator(made.real, real_category, features)
-    fake, fake_features = model.discriminator(made.fake.detach(), fake_category, features)
-    return {
-        "d_adversarial": losses.adversarial_d(real, fake),
-        "d_features": losses.adversarial_d(real_features, fake_features),
-    }
-
-
-def r1_term(model: Residual, scene: Scene, made: Play) -> Tensor:
-    """R1 on D's own trunk, in full precision."""
-    x = made.real.detach().requires_grad_(True)
-    return losses.r1(model.discriminator.own(x, model.category(scene.label, scene.reference_product)), x)
-
-
-def generator_terms(model: Residual, scene: Scene, made: Play) -> Terms:
-    """What G minimises: D on the paintings, references given back (pixels and features), masks found again by E."""
-    category = model.category(made.moved.label, scene.product)
-    own, by_features = model.discriminator(made.fake, category, model.encoder.features)
-    near = dilated((made.defect.mask > 0.5).float(), 3)
-    features = model.encoder.features(torch.cat([made.rebuilt.image, scene.reference]))
-    distances = []
-    for level in features[:3]:
-        rebuilt, reference = level.float().chunk(2)
-        distances.append(losses.weighted_l1(rebuilt, reference, F.adaptive_max_pool2d(near, level.shape[-1])))
-    seen = own_logits(model.encoder(made.painted.image), made.moved.label)
-    return {
-        "adversarial": losses.adversarial_g(own),
-        "features": losses.adversarial_g(by_features),
-        "rebuild": losses.weighted_l1(made.rebuilt.image, scene.reference, near),
-        "rebuild_features": torch.stack(distances).mean(),
-        "found": losses.segmentation(seen, (made.moved.mask > 0.5).float()),
-    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from defectaug.methods.base import MethodSpec
 from defectaug.methods.residual.bank import UNSIZED
-from defectaug.methods.residual.inference import InferenceModel
+from defectaug.methods.residual.inference import RETIRED, InferenceModel
 from defectaug.methods.residual.mapping.mapped import bundled
 from defectaug.methods.residual.method import ResidualMethod
 
@@ -13,4 +13,5 @@ SPEC = MethodSpec(
     load=InferenceModel.build,
     networks=bundled,
     unsized=UNSIZED,
+    retired=RETIRED,
 )

@@ -13,11 +13,11 @@ from defectaug.config.schema import Config
 from defectaug.device import Compute
 from defectaug.errors import BundleError
 from defectaug.methods.residual.bank import OUTLINES
+from defectaug.methods.residual.cutout import Cutout
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.mapping.lesson import learn
 from defectaug.methods.residual.mapping.network import Mapping
 from defectaug.methods.residual.model import CONTEXT, Residual
-from defectaug.methods.residual.native_structure import NativeStructure
 
 UNFINISHED = (
     "M has not learnt to draw: the training was interrupted. Go on with defectaug train --resume, or let references "
@@ -26,7 +26,7 @@ UNFINISHED = (
 
 
 class Mapped(Residual):
-    """E, inpainter, G, D, the bank and M, which learns from the bank in the end; arguments as of :class:`Residual`."""
+    """E, inpainter, the bank and M, which learns from the bank in the end; arguments as of :class:`Residual`."""
 
     def __init__(
         self, size: int, channels: int, defects: int, products: int, kept: int = 96, outlines: bool = True
@@ -36,8 +36,8 @@ class Mapped(Residual):
 
     def drawn(
         self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator]
-    ) -> tuple[Defect, tuple[NativeStructure | None, ...]]:
-        """As of :class:`Residual`, of products as often as the bank would; without structures at a larger scale. Before
+    ) -> tuple[Defect, tuple[Cutout | None, ...]]:
+        """As of :class:`Residual`, of products as often as the bank would; without cut-outs. Before
         M has learnt the bank draws.
 
         Raises:

@@ -1,0 +1,236 @@
+"""Cut-outs: defects with what surrounds them, at the scale of their own photographs, and how they are put into others.
+
+A defect that is put on a filled-in surface is told from real ones at once, even with its true mask; its own pixels, in
+the light of their new place and with a wide soft rim, hardly are (docs/trials.md).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+
+from defectaug.io.images import as_channels, resize_float
+from defectaug.io.windows import Window
+
+Floats = NDArray[np.float32]
+SIDE = 384  # pixels at most that are kept of a box's longer side
+REACH = 2  # pixels of the photograph around the mask, and one of the model's, that are pasted half
+DARKEST = 0.05  # range that is taken to be left at least
+LEAST = 8  # pixels that a level is measured on
+QUALITY = 90  # of the pictures that a bundle keeps
+
+
+def shares(pixels: Floats, level: Floats) -> Floats:
+    """Pixels (h, w, C) in [-1, 1] as signed shares of the range that is left from a level (C,): towards black below 0,
+    towards white above."""
+    difference = pixels - level
+    return difference / np.where(difference < 0, level + 1, 1 - level).clip(min=DARKEST)
+
+
+def lit(share: Floats, level: Floats) -> Floats:
+    """What :func:`shares` came from, at another level."""
+    return level + share * np.where(share < 0, level + 1, 1 - level).clip(min=DARKEST)
+
+
+def levels_of(pixels: Floats, share: Floats) -> Floats:
+    """The levels (n, C) at which shares (n, C) would be pixels (n, C)."""
+    dark = share < 0
+    room = np.where(dark, 1 + share, 1 - share).clip(min=DARKEST)
+    return np.where(dark, (pixels + 1) / room - 1, (pixels - share) / room).clip(-1, 1)
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A defect and what surrounds it.
+
+    Attributes:
+        values: (h, w, C), shares of the light that is left from the level around the defect, by :func:`coded`.
+        box: top, left, bottom, right of the part of the view that it covers, as shares.
+        level: (C,) of the surface around it, in [-1, 1].
+        style: (C + 1,), tone and logarithm of the contrast that the defect has.
+    """
+
+    values: NDArray[np.uint8]
+    box: tuple[float, float, float, float]
+    level: Tensor
+    style: Tensor
+
+    def encode(self) -> bytes:
+        """As a picture in a compressed file, of which the bundle holds many."""
+        file = io.BytesIO()
+        pixels = self.values[..., 0] if self.values.shape[2] == 1 else self.values
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "WEBP", quality=QUALITY)
+        return file.getvalue()
+
+    @staticmethod
+    def decode(content: bytes, box: Sequence[float], level: Tensor, style: Tensor) -> Cutout:
+        """From what :meth:`encode` gave, and what goes with it."""
+        channels = len(style) - 1
+        with Image.open(io.BytesIO(content)) as image:
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+        top, left, bottom, right = box
+        return Cutout(pixels.reshape(*pixels.shape[:2], channels), (top, left, bottom, right), level, style)
+
+    @staticmethod
+    def of(view: Floats, mask: Tensor, style: Tensor, most: int = SIDE) -> Cutout | None:
+        """What a view shows under a mask, and around it.
+
+        Args:
+            view: (H, W) or (H, W, 3) in [-1, 1].
+            mask: (1, S, S); None is returned where it is empty.
+            style: (C + 1,), by :func:`defectaug.methods.residual.defect.decompose`.
+        """
+        size, height, width = mask.shape[-1], *view.shape[:2]
+        reach = reach_of(size, (height, width))
+        part = _box(mask[0] > 0.5, reach, (height, width))
+        if part is None:
+            return None
+        pixels = as_channels(part.cut(view), len(style) - 1).astype(np.float32)
+        away = _distance(_sampled(mask, part, (height, width))[..., 0])
+        around = pixels[away > reach / 2]
+        seen = around if len(around) >= LEAST else pixels.reshape(-1, pixels.shape[2])
+        level = np.asarray(np.median(seen, axis=0), np.float32)
+        scale = min(1.0, most / max(part.size))
+        smaller = (max(1, round(part.height * scale)), max(1, round(part.width * scale)))
+        share = resize_float(shares(pixels, level), smaller)
+        down, right = (part.top + part.height) / height, (part.left + part.width) / width
+        box = (part.top / height, part.left / width, down, right)
+        return Cutout(coded(share.reshape(*smaller, -1)), box, torch.from_numpy(level), style.float().cpu())
+
+
+def coded(share: Floats) -> NDArray[np.uint8]:
+    """Shares in [-1, 1] as whole numbers, finer where they are small."""
+    root = np.sign(share) * np.sqrt(np.abs(share))
+    return np.rint((root.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def decoded(values: Tensor) -> Tensor:
+    """What :func:`coded` came from."""
+    root = values.float() / 127.5 - 1
+    return root * root.abs()
+
+
+def reach_of(size: int, view: tuple[int, int]) -> float:
+    """Distance from a mask of a model of ``size`` pixels at which a defect is pasted half, in pixels of a view (height,
+    width): masks are known no finer than the model sees."""
+    return REACH + (view[0] * view[1]) ** 0.5 / size
+
+
+def _distance(mask: Floats) -> Floats:
+    """Distance (h, w) to the mask (h, w)."""
+    if not (mask > 0.5).any():
+        return np.full(mask.shape, np.inf, np.float32)
+    return np.asarray(ndimage.distance_transform_edt(mask <= 0.5), np.float32)
+
+
+def _box(there: Tensor, reach: float, view: tuple[int, int]) -> Window | None:
+    """Pixels of a view (height, width) in which a mask (S, S), and what may be pasted around it, lies."""
+    if not there.any():
+        return None
+    edges = []
+    for dim, length in zip((1, 0), view, strict=True):
+        found, scale = there.any(dim).nonzero().flatten(), length / len(there)
+        low = max(0, int(int(found[0]) * scale - 2 * reach))
+        edges.append((low, min(length, int(np.ceil((int(found[-1]) + 1) * scale + 2 * reach)))))
+    (top, bottom), (left, right) = edges
+    return Window(top, left, bottom - top, right - left)
+
+
+def _grid(part: Window, size: tuple[int, int]) -> Tensor:
+    """Coordinates (1, h, w, 2), x and y in [-1, 1] of the whole, of the pixels of a part."""
+    y = (torch.arange(part.height) + part.top + 0.5) * (2 / size[0]) - 1
+    x = (torch.arange(part.width) + part.left + 0.5) * (2 / size[1]) - 1
+    return torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), -1)[None]
+
+
+def _sampled(maps: Tensor, part: Window, size: tuple[int, int]) -> Floats:
+    """Maps (C, S, S) of a whole view enlarged to a part of it: (h, w, C)."""
+    found = F.grid_sample(maps[None].float().cpu(), _grid(part, size), padding_mode="border", align_corners=False)
+    return found[0].permute(1, 2, 0).numpy()
+
+
+@dataclass(frozen=True)
+class Pasting:
+    """Puts one cut-out into a view; implements :class:`defectaug.methods.base.NativeChange`.
+
+    Attributes:
+        cutout: of the defect.
+        opacity: (1, S, S), where the defect is.
+        cleaning: (C, S, S), what takes the source's own defect away.
+        style: (C + 1,) that the defect is given.
+        level: (C,) of the surface, for where nothing around the defect is known.
+        matrix: (2, 3) from places of the source to places of the defect's own image, or None where they are the same.
+        bend: (2, K, K), added to them.
+    """
+
+    cutout: Cutout
+    opacity: Tensor
+    cleaning: Tensor
+    style: Tensor
+    level: Tensor
+    matrix: Tensor | None
+    bend: Tensor | None
+
+    def part(self, size: tuple[int, int]) -> Window:
+        """What of a view of that height and width changes."""
+        changed = (self.cleaning.abs().amax(0) > 1e-3) | (self.opacity[0] > 0)
+        return _box(changed, reach_of(len(changed), size), size) or Window(0, 0, 1, 1)
+
+    def defect(self, part: Window, size: tuple[int, int]) -> Floats:
+        """Where the defect is, (h, w) in [0, 1]."""
+        return _sampled(self.opacity, part, size)[..., 0]
+
+    def __call__(self, pixels: Floats, part: Window, size: tuple[int, int]) -> Floats:
+        """The change (h, w, C), for pixels (h, w, C) of that part, in [-1, 1]."""
+        cleaning, there = _sampled(self.cleaning, part, size), self.defect(part, size)
+        surface = pixels + cleaning
+        share, known = self._shares(part, size)
+        away = _distance(there) / reach_of(self.opacity.shape[-1], size)
+        cover = known * self.cover(there, away)
+        level = self.light(surface, share, (away > 0.5) & (cover > 0.05))
+        share = share + there[..., None] * (self._restyled(share) - share)
+        return np.asarray(cover[..., None] * (lit(share, level) - surface) + cleaning, np.float32)
+
+    def cover(self, there: Floats, away: Floats) -> Floats:
+        """How much of the image is replaced (h, w), by where the defect is and by the distance to it in units of
+        :func:`reach_of`."""
+        rim = (away - 0.5).clip(0, 1)
+        return np.asarray(1 - rim * rim * (3 - 2 * rim), np.float32)
+
+    def light(self, surface: Floats, share: Floats, around: NDArray[np.bool_]) -> Floats:
+        """The level (C,) that makes what surrounds the defect like the surface (h, w, C), where that is seen."""
+        if np.count_nonzero(around) < LEAST:
+            return self.level.numpy()
+        return np.asarray(np.median(levels_of(surface[around], share[around]), axis=0), np.float32)
+
+    def _restyled(self, share: Floats) -> Floats:
+        """AdaIN: the defect's own tone and contrast taken out, the style's put in."""
+        own, new = self.cutout.style.numpy(), self.style.numpy()
+        return np.asarray((share - own[:-1]) * np.exp(new[-1] - own[-1]) + new[:-1], np.float32)
+
+    def _shares(self, part: Window, size: tuple[int, int]) -> tuple[Floats, Floats]:
+        """The cut-out's shares (h, w, C) where it comes to lie in the part, and (h, w) how far they are known."""
+        grid = _grid(part, size)
+        if self.matrix is not None:
+            matrix = self.matrix.float()
+            place = grid @ matrix[:, :2].T + matrix[:, 2]
+            if self.bend is not None:
+                field = F.grid_sample(self.bend[None], grid, mode="bicubic", padding_mode="border", align_corners=False)
+                place = place + field.permute(0, 2, 3, 1)
+            grid = place
+        top, left, bottom, right = (2 * edge - 1 for edge in self.cutout.box)
+        low, span = torch.tensor([left, top]), torch.tensor([right - left, bottom - top])
+        grid = (grid - low) * (2 / span) - 1
+        values = decoded(torch.from_numpy(self.cutout.values)).permute(2, 0, 1)[None]
+        found = F.grid_sample(values, grid, mode="bicubic", padding_mode="border", align_corners=False)
+        known = F.grid_sample(torch.ones_like(values[:, :1]), grid, align_corners=False)
+        return np.asarray(found[0].permute(1, 2, 0).numpy().clip(-1, 1), np.float32), known[0, 0].numpy()

@@ -1,0 +1,273 @@
+"""The residual method at the scale of photographs, and under wishes for its defects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from fake_model import info
+from residual_parts import SIZE, a_defect, batch, model_of, square, trained
+from small_networks import CPU, images
+from torch import Tensor
+
+from defectaug.io.images import NativeImage, to_model
+from defectaug.io.windows import whole
+from defectaug.methods.cutpaste.model import PlainPasting
+from defectaug.methods.native import Change, native_change, view_of
+from defectaug.methods.placement import Placement
+from defectaug.methods.residual.bank import DefectBank
+from defectaug.methods.residual.cutout import Cutout, Pasting, coded, decoded, levels_of, lit, shares
+from defectaug.methods.residual.defect import decompose
+from defectaug.methods.residual.inference import InferenceModel
+from defectaug.methods.residual.model import CONTEXT, Residual
+from defectaug.methods.residual.spec import SPEC
+from defectaug.methods.residual.warp import (
+    enlarge,
+    place,
+)
+
+
+def photograph(size: tuple[int, int] = (256, 192), seed: int = 9) -> np.ndarray:
+    """A grainy RGB surface in [-1, 1], of many times the model's detail."""
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, (*size, 3)).astype(np.float32)
+
+
+def squeezed(view: np.ndarray) -> Tensor:
+    return torch.from_numpy(to_model(view + 1, SIZE, 3, 2))[None]
+
+
+def style_of(view: np.ndarray, mask: Tensor) -> Tensor:
+    return decompose(squeezed(view), torch.zeros(1, 3, SIZE, SIZE), mask)[1][0]
+
+
+def pasting(view: np.ndarray, mask: Tensor, kind: type[Pasting] = Pasting, matrix: Tensor | None = None) -> Pasting:
+    """The defect of a photograph, in its own style."""
+    style = style_of(view, mask)
+    cutout = Cutout.of(view, mask[0], style)
+    assert cutout is not None
+    return kind(cutout, mask[0], torch.zeros(3, SIZE, SIZE), style, torch.zeros(3), matrix, None)
+
+
+def painted(one: Pasting, target: np.ndarray) -> np.ndarray:
+    size = target.shape[:2]
+    part = one.part(size)
+    return target + part.spread(one(part.cut(target), part, size), size)
+
+
+INSIDE = (slice(80, 128), slice(72, 108))  # what the mask of square() covers
+
+
+def with_blob() -> np.ndarray:
+    view = photograph()
+    view[INSIDE] -= 0.5
+    return view
+
+
+def test_shares_of_light_come_back_at_their_level_and_tell_it() -> None:
+    rng, level = np.random.default_rng(0), np.array([-0.6, 0.1, 0.9], np.float32)
+    pixels = rng.uniform(-1, 1, (9, 7, 3)).astype(np.float32)
+    share = shares(pixels, level)
+    assert np.abs(lit(share, level) - pixels).max() < 1e-5
+    near = np.abs(share) < 0.8
+    assert np.abs(levels_of(pixels, share) - level)[near].max() < 1e-4
+    assert np.abs(decoded(torch.from_numpy(coded(share.clip(-1, 1)))).numpy() - share.clip(-1, 1)).max() < 0.01
+
+
+def test_a_defect_comes_with_its_pixels_onto_a_surface_like_its_own() -> None:
+    view, mask = with_blob(), square(count=1)
+    target = photograph(seed=3)
+    made = painted(pasting(view, mask), target)
+    assert np.abs(made - view)[INSIDE].max() < 0.05  # kept in 256 steps
+    assert np.abs(made - target)[:60].max() == 0 and np.abs(made - target)[:, 130:].max() == 0
+    coarse = native_change(squeezed(view - target)[0].numpy(), view.shape[:2], 3)
+    assert (2 * coarse)[INSIDE].std() < 0.5 * (made - target)[INSIDE].std()  # what the model's size would leave of it
+
+
+def test_a_defect_takes_the_light_of_its_new_place() -> None:
+    view, mask = with_blob(), square(count=1)
+    dim = (photograph(seed=3) + 1) * 0.5 - 1
+    made, plain = (painted(pasting(view, mask, kind), dim) for kind in (Pasting, PlainPasting))
+    inside, around = made[INSIDE].mean(), made[60:70, 60:130].mean()
+    assert inside + 1 == pytest.approx(0.5 * (view[INSIDE].mean() + 1), abs=0.04)
+    assert around == pytest.approx(dim.mean(), abs=0.05)  # brighter where what came with the defect kept its light
+    assert plain[INSIDE].mean() == pytest.approx(view[INSIDE].mean(), abs=0.02)
+
+
+def test_a_style_changes_the_defect_and_not_what_came_with_it() -> None:
+    view, mask, target = with_blob(), square(count=1), photograph(seed=3)
+    own = pasting(view, mask)
+    other = replace(own, style=own.style * torch.tensor([0.2, 0.2, 0.2, 1.0]))
+    change = np.abs(painted(other, target) - painted(own, target)).mean(2)
+    assert change[90:118, 82:98].min() > 0.1
+    outside = np.ones(change.shape, bool)
+    outside[76:132, 68:112] = False
+    assert change[outside].max() < 0.01
+
+
+def test_a_cutout_moves_with_its_mask() -> None:
+    view, mask = with_blob(), square(count=1)
+    shifted = torch.tensor([[1.0, 0, -0.25], [0, 1.0, 0]])  # an eighth to the right: 24 of 192 pixels
+    moved = replace(pasting(view, mask), opacity=mask[0].roll(8, 2), matrix=shifted)
+    made = painted(moved, photograph(seed=3))
+    assert np.corrcoef(made[84:124, 99:129].ravel(), view[84:124, 75:105].ravel())[0, 1] > 0.9
+
+
+def test_nothing_is_painted_where_a_cutout_ends() -> None:
+    """A defect at the border of its image, put in the middle of another: beyond that border nothing is known."""
+    view, mask = photograph(), torch.zeros(1, 1, SIZE, SIZE)
+    view[:, :24] -= 0.5
+    mask[..., 20:32, :8] = 1
+    shifted = torch.tensor([[1.0, 0, -0.5], [0, 1.0, 0]])  # 48 of 192 pixels
+    target = photograph(seed=3)
+    made = painted(replace(pasting(view, mask), opacity=mask[0].roll(16, 2), matrix=shifted), target)
+    assert np.abs(made - target)[:, :47].max() == 0 and np.abs(made - target)[90:110, 50:60].max() > 0.2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("model_channels", [1, 3])
+def test_a_change_at_native_scale_has_the_channels_of_its_image(channels: int, model_channels: int) -> None:
+    pixels = (127.5 * (with_blob() + 1)).clip(0, 255).astype(np.uint8)
+    image = NativeImage(pixels if channels == 3 else pixels[..., 0])
+    facts = info(image_size=SIZE, channels=model_channels)
+    shown = view_of(image, whole(image.size), facts)
+    seen, mask = torch.from_numpy(shown.pixels)[None], square(count=1)
+    _, style = decompose(seen, torch.zeros_like(seen), mask)
+    cutout = Cutout.of(shown.at_most(1024), mask[0], style[0])
+    assert cutout is not None and cutout.values.shape[2] == model_channels
+    nothing = torch.zeros(model_channels, SIZE, SIZE)
+    bright = torch.cat([torch.full((model_channels,), 0.5), style[0, -1:]])
+    change = shown.change(nothing.numpy(), Pasting(cutout, mask[0], nothing, bright, nothing[:, 0, 0], None, None))
+    assert change.values.shape == image.pixels.shape and np.abs(change.values[INSIDE]).max() > 0.1
+    found = change.mask(None)
+    assert found[90:118, 82:98].all() and not found[:70].any()
+
+
+def test_a_mask_tells_the_defect_from_what_came_with_it() -> None:
+    values = np.full((32, 32), 0.2, np.float32)
+    defect = np.zeros((32, 32), np.float32)
+    defect[10:20, 10:20] = 1
+    assert Change(values).mask(None).all()
+    assert Change(values, defect).mask(None).sum() == pytest.approx(100, abs=50)
+
+
+def test_an_empty_mask_has_no_cutout() -> None:
+    assert Cutout.of(photograph(), 0 * square(count=1)[0], torch.zeros(4)) is None
+
+
+@pytest.mark.parametrize("windows", [False, True])
+def test_a_finished_run_keeps_cutouts_and_a_bundle_takes_them(
+    windows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of whole photographs, or of what was seen of them in windows."""
+    method, shown = trained(), batch(3).reference
+    bank = method.average.bank
+    large = F.interpolate(shown, scale_factor=2.0).permute(0, 2, 3, 1).numpy()
+    large = (large + 1) / 2
+    monkeypatch.setattr(bank, "crop", lambda slot: large[int(bank.keys[slot])])
+    method.finish(lambda number: None if windows else large[number])
+    slots = [slot for slot in range(len(bank.keys)) if bank.cutout(slot) is not None]
+    model = model_of(method)
+    assert slots and [s for s in range(len(bank.keys)) if model.model.bank.cutout(s) is not None] == slots
+    assert len(bank.cutouts) == int(bank.cut_ends[-1])
+    assert len(method.weights()["bank.crops"]) == 0
+    codes = model.latent_codes(torch.tensor([1, 2]), [1, 2], torch.tensor([0, 1]))
+    made = model.paint(torch.zeros(2, 3, SIZE, SIZE), codes)
+    assert any(change is not None for change in made.changes())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_bank_keeps_what_training_has_seen(channels: int) -> None:
+    bank, shown = DefectBank(SIZE, channels, 3, CONTEXT, 8), images(2, 7, SIZE, channels)
+    bank.remember(a_defect(channels), torch.tensor([0, 0]), torch.tensor([5, 6]), shown)
+    back = bank.crop(1).reshape(SIZE, SIZE, channels)
+    assert np.abs(2 * back - 1 - shown[1].permute(1, 2, 0).numpy()).max() < 0.01
+    assert bank.crop(1).ndim == (2 if channels == 1 else 3)
+
+
+def test_older_bundles_load() -> None:
+    method = trained()
+    old = {name: value for name, value in method.weights().items() if name not in SPEC.unsized}
+    old |= {"painter.out.weight": torch.zeros(3), "bank.pictures": torch.zeros(7), "bank.ends": torch.zeros(8)}
+    facts = info(image_size=SIZE, channels=3)
+    assert InferenceModel.build(method.config, facts, old, CPU).model.bank.cutout(0) is None
+
+
+def test_cutouts_of_a_bank_come_back() -> None:
+    bank = DefectBank(SIZE, 3, 3, CONTEXT, 8)
+    smooth = np.tile(np.linspace(40, 220, 96, dtype=np.uint8)[:, None, None], (1, 64, 3))
+    level = torch.tensor([0.1, -0.2, 0.3])
+    bank.keep_cutouts({2: Cutout(smooth, (0.1, 0.2, 0.5, 0.6), level, torch.zeros(4))})
+    back = bank.cutout(2)
+    assert back is not None and bank.cutout(1) is None and bank.cutout(3) is None and bank.cutout(-1) is None
+    assert np.abs(back.values.astype(int) - smooth).mean() < 2 and back.box == pytest.approx((0.1, 0.2, 0.5, 0.6))
+    torch.testing.assert_close(back.level, level)
+
+
+def wishes(count: int, region: Tensor | None = None, strength: float = 1.0, size: float = 1.0) -> Placement:
+    region = torch.ones(1, 1, SIZE, SIZE) if region is None else region
+    return Placement(region.expand(count, -1, -1, -1), torch.full((count,), strength), torch.full((count,), size))
+
+
+def test_defects_go_where_they_may_and_are_as_large_and_strong_as_wished() -> None:
+    model, source = model_of(trained()), torch.zeros(16, 3, SIZE, SIZE)
+    codes = model.latent_codes(torch.tensor([1, 2] * 8), list(range(16)), torch.tensor([0, 0, 1, 1] * 4))
+    read = model.source_features(source)
+    plain = model.paint_on(read, codes)
+    corner = torch.zeros(1, 1, SIZE, SIZE)
+    corner[..., :24, 40:] = 1
+    placed = model.paint_placed(read, codes, wishes(16, corner))
+    assert float((placed.delta * (1 - corner)).abs().max()) == 0
+    seen = (placed.delta.abs().amax(1) > 0.02).sum((1, 2))
+    assert int((seen > 40).sum()) >= 14, seen  # cut off alone, few would be left: their own place is the middle
+    assert codes.warps is not None
+    target = torch.zeros(16, 3, CONTEXT, CONTEXT)
+    areas = [float(place(codes.shape, target, codes.warps, "h", wish)[0].mask.sum())
+             for wish in (None, wishes(16, size=1.5))]  # fmt: skip
+    assert areas[1] / areas[0] == pytest.approx(1.5**2, rel=0.15)
+    faint = model.paint_placed(read, codes, wishes(16, strength=0.5))  # twice as strong some would reach white
+    contrasts = [float((one.delta * (plain.opacity > 0.9)).square().mean().sqrt()) for one in (plain, faint)]
+    assert contrasts[1] / contrasts[0] == pytest.approx(0.5, rel=0.1)
+
+
+def test_wishes_of_one_image_leave_its_neighbours_alone() -> None:
+    model, source = model_of(trained()), 0.1 * images(2, 5, SIZE, 3)
+    codes = model.latent_codes(torch.tensor([1, 2]), [1, 2], torch.tensor([0, 1]))
+    read = model.source_features(source)
+    region = torch.ones(2, 1, SIZE, SIZE)
+    region[1, :, :, :32] = 0
+    mixed_wishes = Placement(region, torch.tensor([1.0, 2.0]), torch.tensor([1.0, 0.7]))
+    plain, placed = model.paint_on(read, codes), model.paint_placed(read, codes, mixed_wishes)
+    torch.testing.assert_close(placed.image[0], plain.image[0])
+    assert not torch.equal(placed.image[1], plain.image[1])
+
+
+def test_a_reference_s_defect_is_enlarged_where_it_is() -> None:
+    mask = square(30, 24, 12)
+    defect, maps = enlarge(replace(a_defect(), mask=mask), torch.tensor([1.0, 1.5]))
+    assert torch.equal(defect.mask[0], mask[0])
+    assert float(defect.mask[1].sum()) == pytest.approx(144 * 1.5**2, rel=0.06)
+    assert maps.shape == (2, 2, 3)
+
+
+def test_confidence_is_above_a_half_where_the_model_names_the_class() -> None:
+    model, x = model_of(trained()), images(4, 3, SIZE, 3)
+    label = torch.tensor([1, 2, 1, 2])
+    seen = model.assess(x, label, square(count=4))
+    assert ((seen.confidence > 0.5) == model.shows(x, label)).all()
+    assert seen.features.shape == (4, 160) and bool(seen.features.isfinite().all())
+
+
+def test_masks_lose_the_rim_in_which_nothing_is_to_be_seen() -> None:
+    """A thin line in a mask that is five pixels too wide on every side."""
+    model = Residual(SIZE, 1, 2, 1, 4)
+    x = torch.full((1, 1, SIZE, SIZE), 0.2)
+    x[:, :, 30:33, 20:44] = -0.6
+    wide = torch.zeros_like(x)
+    wide[:, :, 25:38, 15:49] = 1
+    found = model.tightened(x, wide) > 0.5
+    line = x < 0
+    assert bool((found & line).sum() == line.sum()) and int(found.sum()) < 0.5 * float(wide.sum())
+    assert not model.tightened(x, torch.zeros_like(x)).any()
