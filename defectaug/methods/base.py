@@ -243,12 +243,17 @@ class DefectModel(Protocol):
         ...
 
     def reference_codes(
-        self, image: Tensor, defect: Tensor, native: Sequence[NDArray[np.float32]] | None = None
+        self,
+        image: Tensor,
+        defect: Tensor,
+        native: Sequence[NDArray[np.float32]] | None = None,
+        alike: Sequence[bool] | None = None,
     ) -> Codes:
         """Codes of the defects that the images show.
 
         Args:
             native: the same N images at a larger scale, (H, W) or (H, W, 3) in [-1, 1], for models that look closer.
+            alike: whether each shows the product that its defect is meant for; None: all do.
         """
         ...
 

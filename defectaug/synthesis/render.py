@@ -259,7 +259,12 @@ class Renderer:
             seeds = [draft.task.code_seed() for draft in batch]
             return self._model.latent_codes(defect, seeds, product_indices(batch, self._model))
         close = [draft.reference_native for draft in batch if draft.reference_native is not None]
-        return self._model.reference_codes(stack(shown, self._model), defect, close)
+        alike = [
+            product_of(draft.reference, self._model.info) == draft.item.product
+            for draft in batch
+            if draft.reference is not None
+        ]
+        return self._model.reference_codes(stack(shown, self._model), defect, close, alike)
 
     def _read(self, first: Sample, others: Sequence[Sample]) -> tuple[Sample, NativeImage]:
         """An image of the list, or the next one after it that can be read."""

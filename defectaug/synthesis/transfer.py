@@ -229,7 +229,8 @@ def _changes(
     seeds = asked.style_seeds()
     with torch.inference_mode():
         defects = class_indices([defect], model)
-        codes = model.reference_codes(stack([shown.pixels], model), defects, [shown.at_most(CLOSE)])
+        alike = product_of(job.source, model.info) == product_of(reference, model.info)
+        codes = model.reference_codes(stack([shown.pixels], model), defects, [shown.at_most(CLOSE)], [alike])
     if seeds is None:
         yield from _painted(source, codes, region, factors, model)
         return

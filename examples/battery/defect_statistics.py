@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 from scipy.ndimage import binary_dilation
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import wasserstein_distance
@@ -75,6 +76,15 @@ def iou(a: Mask, b: Mask) -> float:
     """Intersection over union of two masks; 1 if both are empty. The overlap of a transfer with its reference."""
     union = np.count_nonzero(a | b)
     return np.count_nonzero(a & b) / union if union else 1.0
+
+
+def moved_iou(a: Mask, b: Mask) -> float:
+    """The greatest :func:`iou` of two masks of any size, one of them moved; 1 if both are empty."""
+    size = [fft.next_fast_len(m + n - 1) for m, n in zip(a.shape, b.shape, strict=True)]
+    spectra = fft.rfft2(a.astype(np.float32), size) * np.conj(fft.rfft2(b.astype(np.float32), size))
+    overlap = float(fft.irfft2(spectra, size).max())
+    union = np.count_nonzero(a) + np.count_nonzero(b) - overlap
+    return overlap / union if union > 0.5 else 1.0
 
 
 def nearest_training_defect(maps: Floats, training: Floats) -> Floats:

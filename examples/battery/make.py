@@ -157,11 +157,11 @@ def transferred(model: DefectModel, name: str, test: Sequence[Item], out: Path, 
 
 
 def pairs(name: str, test: Sequence[Item], count: int) -> list[tuple[Item, Item]]:
-    """Normal and defective images of a category, evenly chosen."""
+    """Normal and defective images of a category, both evenly chosen: neighbours are often of one part."""
     normals = [one for one in test if one.normal and one.name.split("/")[0] == name.split("/")[0]]
     references = of(test, name)
     chosen = [references[k] for k in np.unique(np.linspace(0, len(references) - 1, count).astype(int))]
-    return [(normals[k % len(normals)], one) for k, one in enumerate(chosen)] if normals else []
+    return [(normals[k * len(normals) // len(chosen)], one) for k, one in enumerate(chosen)] if normals else []
 
 
 def material(data: Path, model: Path, out: Path, settings: Settings) -> tuple[Material, float, str]:

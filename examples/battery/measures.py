@@ -17,6 +17,7 @@ from defect_statistics import (
     dilated,
     distribution_distance,
     iou,
+    moved_iou,
     named,
     near_defect,
     nearest_training_defect,
@@ -81,14 +82,14 @@ class Material:
 
 def rows(material: Material) -> dict[str, Row]:
     """Every measure of every product and defect; one that cannot be computed is left out."""
-    told, right, found = told_apart(material), named_right(material), restoration(material)
+    told, moved, right, found = (f(material) for f in (told_apart, transfers_told, named_right, restoration))
     return {
         name: {
             "painted": painted(material, name),
             **styles(material, name),
             **distances(material, name),
-            **{key: some[name] for key, some in {"told from real": told, **right, "restoration": found}.items()
-               if name in some},
+            **{key: some[name] for key, some in
+               {"told from real": told, "transfers told": moved, **right, "restoration": found}.items() if name in some},
             **transfers(material, name),
         }
         for name in material.names
@@ -175,6 +176,20 @@ def told_apart(material: Material) -> Row:
     return {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
 
 
+def transfers_told(material: Material) -> Row:
+    """Share of crops that a classifier tells right to be transfers or their references. Each defect is there once on
+    either side, so that what it tells is not that a shape comes again."""
+    pairs = {
+        name: [one for one in some if one.made.mask.any()]
+        for name, some in material.transferred.items()
+        if sum(bool(one.made.mask.any()) for one in some) > 3
+    }
+    real = {name: np.stack([one.reference.crop(CROP) for one in some]) for name, some in pairs.items()}
+    made = {name: np.stack([one.made.crop(CROP) for one in some]) for name, some in pairs.items()}
+    runs = [told_from_real(real, made, material.classify, seed) for seed in range(SEEDS)] if pairs else []
+    return {name: float(np.mean([run[name] for run in runs])) for name in pairs}
+
+
 def named_right(material: Material) -> dict[str, Row]:
     """Share of crops whose defect a classifier names right that knows real training images: synthetic, unseen real."""
     rng = np.random.default_rng(0)
@@ -219,9 +234,14 @@ def restoration(material: Material) -> Row:
 
 
 def transfers(material: Material, name: str) -> Row:
-    """Overlap of a transfer's mask with the reference's true mask, which is brought to the transfer's size."""
-    overlaps = [
-        iou(one.made.mask, resize_float(one.reference.mask.astype(np.float32), one.made.mask.shape) > 0.5)
-        for one in material.transferred.get(name, ())
-    ]
+    """Overlap of a transfer's mask with the reference's true mask, which is brought to the transfer's size; where
+    images are seen in windows defects keep their size, and their place is that of their window: the best overlap, then."""
+    info, product = material.model.info, name.split("/")[0]
+    overlaps = []
+    for one in material.transferred.get(name, ()):
+        made, reference = one.made.mask, one.reference.mask
+        if info.window(product, reference.shape) is None:
+            overlaps.append(iou(made, resize_float(reference.astype(np.float32), made.shape) > 0.5))
+        else:
+            overlaps.append(moved_iou(made, reference))
     return {"transfer IoU": float(np.mean(overlaps))} if overlaps else {}

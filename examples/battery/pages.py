@@ -23,6 +23,7 @@ AIMS = {
     "tone distance": "≤ 1.5",
     "contrast distance": "≤ 1.5",
     "told from real": "≤ 0.75",
+    "transfers told": "≤ 0.75",
     "named right": "≥ 0.9 or:",
     "of real": "",
     "nearest training": "≥:",

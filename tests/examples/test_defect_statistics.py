@@ -19,6 +19,7 @@ from defect_statistics import (
     distribution_distance,
     halves,
     iou,
+    moved_iou,
     named,
     near_defect,
     nearest_training_defect,
@@ -108,6 +109,16 @@ def test_tone_contrast_and_an_empty_mask() -> None:
     assert np.isfinite(described((np.zeros((128, 128), bool), 0)).centred).all()
     assert iou(square(0, 0, 4), square(0, 2, 4)) == pytest.approx(8 / 24)
     assert iou(square(0, 0, 0), square(0, 0, 0)) == 1
+
+
+def test_overlap_of_moved_masks_knows_no_place() -> None:
+    small, large = np.zeros((9, 12), bool), np.zeros((20, 15), bool)
+    small[1:4, 2:6] = True
+    large[12:15, 8:12] = True
+    assert moved_iou(small, large) == pytest.approx(1)
+    large[12:15, 8:10] = False
+    assert moved_iou(small, large) == pytest.approx(0.5)
+    assert moved_iou(small, np.zeros((5, 5), bool)) == 0 and moved_iou(~small & small, ~large & large) == 1
 
 
 def test_a_moved_copy_of_a_training_defect_is_found() -> None:

@@ -48,7 +48,7 @@ def pasting(view: np.ndarray, mask: Tensor, kind: type[Pasting] = Pasting, matri
     style = style_of(view, mask)
     cutout = Cutout.of(view, mask[0], style)
     assert cutout is not None
-    return kind(cutout, mask[0], torch.zeros(3, SIZE, SIZE), style, torch.zeros(3), matrix, None)
+    return kind(cutout, True, mask[0], torch.zeros(3, SIZE, SIZE), style, torch.zeros(3), matrix, None)
 
 
 def painted(one: Pasting, target: np.ndarray) -> np.ndarray:
@@ -107,6 +107,15 @@ def test_a_style_changes_the_defect_and_not_what_came_with_it() -> None:
     assert change[outside].max() < 0.01
 
 
+def test_what_surrounds_a_defect_stays_behind_where_the_product_is_another() -> None:
+    view, mask, target = with_blob(), square(count=1), photograph(seed=3)
+    own = pasting(view, mask)
+    near = (slice(75, 78), slice(80, 100))  # rows 2 to 5 above the mask
+    alike, foreign = (np.abs(painted(replace(own, alike=way), target) - target) for way in (True, False))
+    assert alike[near].mean() > 0.05 > 0.01 > foreign[near].mean()
+    assert foreign[INSIDE].mean() == pytest.approx(alike[INSIDE].mean(), rel=0.1)
+
+
 def test_a_cutout_moves_with_its_mask() -> None:
     view, mask = with_blob(), square(count=1)
     shifted = torch.tensor([[1.0, 0, -0.25], [0, 1.0, 0]])  # an eighth to the right: 24 of 192 pixels
@@ -139,7 +148,8 @@ def test_a_change_at_native_scale_has_the_channels_of_its_image(channels: int, m
     assert cutout is not None and cutout.values.shape[2] == model_channels
     nothing = torch.zeros(model_channels, SIZE, SIZE)
     bright = torch.cat([torch.full((model_channels,), 0.5), style[0, -1:]])
-    change = shown.change(nothing.numpy(), Pasting(cutout, mask[0], nothing, bright, nothing[:, 0, 0], None, None))
+    painting = Pasting(cutout, True, mask[0], nothing, bright, nothing[:, 0, 0], None, None)
+    change = shown.change(nothing.numpy(), painting)
     assert change.values.shape == image.pixels.shape and np.abs(change.values[INSIDE]).max() > 0.1
     found = change.mask(None)
     assert found[90:118, 82:98].all() and not found[:70].any()

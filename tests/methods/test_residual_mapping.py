@@ -113,7 +113,7 @@ def test_each_seed_draws_its_own_defect_whatever_its_neighbours(finished: Residu
 
 def test_a_model_whose_m_has_not_learnt_says_so() -> None:
     method = trained(3, "network")
-    shape, _ = method.average.drawn(torch.tensor([1]), torch.tensor([0]), [torch.Generator().manual_seed(4)])
+    shape, *_ = method.average.drawn(torch.tensor([1]), torch.tensor([0]), [torch.Generator().manual_seed(4)])
     assert float(shape.mask.max()) == 1  # the bank's
     with pytest.raises(BundleError, match="interrupted"):
         model_of(method).latent_codes(torch.tensor([1]), [0])

@@ -24,6 +24,7 @@ from defectaug.io.windows import Window
 Floats = NDArray[np.float32]
 SIDE = 384  # pixels at most that are kept of a box's longer side
 REACH = 2  # pixels of the photograph around the mask, and one of the model's, that are pasted half
+NARROW = 0.35  # of the reach, where the surroundings are another product's
 DARKEST = 0.05  # range that is taken to be left at least
 LEAST = 8  # pixels that a level is measured on
 QUALITY = 90  # of the pictures that a bundle keeps
@@ -164,6 +165,7 @@ class Pasting:
 
     Attributes:
         cutout: of the defect.
+        alike: whether it comes from the source's product; else what surrounds it is kept to a narrow rim.
         opacity: (1, S, S), where the defect is.
         cleaning: (C, S, S), what takes the source's own defect away.
         style: (C + 1,) that the defect is given.
@@ -173,6 +175,7 @@ class Pasting:
     """
 
     cutout: Cutout
+    alike: bool
     opacity: Tensor
     cleaning: Tensor
     style: Tensor
@@ -203,7 +206,7 @@ class Pasting:
     def cover(self, there: Floats, away: Floats) -> Floats:
         """How much of the image is replaced (h, w), by where the defect is and by the distance to it in units of
         :func:`reach_of`."""
-        rim = (away - 0.5).clip(0, 1)
+        rim = (away - 0.5).clip(0, 1) if self.alike else (away / NARROW).clip(0, 1)
         return np.asarray(1 - rim * rim * (3 - 2 * rim), np.float32)
 
     def light(self, surface: Floats, share: Floats, around: NDArray[np.bool_]) -> Floats:

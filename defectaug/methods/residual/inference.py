@@ -33,11 +33,13 @@ RETIRED = ("painter.", "discriminator.")  # weights of bundles made before the g
 @dataclass(frozen=True)
 class Codes:
     """Defects to be painted: as they are where a reference gives them, warped to a place of the source (``warps``)
-    where they are drawn. ``cutouts``: None for those that have none."""
+    where they are drawn. ``cutouts``: None for those that have none. ``alike``: whether they come from the
+    source's product."""
 
     shape: Defect
     warps: Warps | None
     cutouts: tuple[Cutout | None, ...]
+    alike: tuple[bool, ...]
 
     @property
     def defect(self) -> Tensor:
@@ -51,7 +53,7 @@ class Codes:
         kept = torch.arange(len(self))[rows.cpu() if isinstance(rows, Tensor) else rows].tolist()
         warps = None if self.warps is None else self.warps[rows]
         cutouts = tuple(self.cutouts[row] for row in kept)
-        return Codes(self.shape[rows], warps, cutouts)
+        return Codes(self.shape[rows], warps, cutouts, tuple(self.alike[row] for row in kept))
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,22 @@ class InferenceModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         label = defect.to(self.device)
         owner = torch.full_like(label, -1) if product is None else product.to(self.device)
-        shape, cutouts = self.model.drawn(label, owner, generators)
-        return Codes(shape, draw_warps(generators, self.device), cutouts)
+        shape, cutouts, alike = self.model.drawn(label, owner, generators)
+        return Codes(shape, draw_warps(generators, self.device), cutouts, alike)
 
     @torch.inference_mode()
     def reference_codes(
-        self, image: Tensor, defect: Tensor, native: Sequence[NDArray[np.float32]] | None = None
+        self,
+        image: Tensor,
+        defect: Tensor,
+        native: Sequence[NDArray[np.float32]] | None = None,
+        alike: Sequence[bool] | None = None,
     ) -> Codes:
-        """Codes of the defects (N,) that the images (N, C, S, S) show; ``native``: the images at a larger scale."""
+        """Codes of the defects (N,) that the images (N, C, S, S) show; ``native``: the images at a larger scale;
+        ``alike``: whether they show the product that the defects are meant for."""
         with self.compute.autocast():
             shape, _ = self.model.read(self._ready(image), defect.to(self.device))
-        return Codes(shape, None, cut_out(native, shape))
+        return Codes(shape, None, cut_out(native, shape), tuple(alike or (True,) * len(shape)))
 
     @torch.inference_mode()
     def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
@@ -154,8 +161,8 @@ class InferenceModel:
             image, opacity = torch.where(placement.region > 0, image, x), opacity * (placement.region > 0)
         pastings = [
             self.model.pasting(
-                cutout, opacity[row].cpu(), (clean[row] - x[row]).cpu(), shape.style[row].float().cpu(),
-                level[row].float().cpu(), None if maps is None else maps[row].cpu(),
+                cutout, codes.alike[row], opacity[row].cpu(), (clean[row] - x[row]).cpu(),
+                shape.style[row].float().cpu(), level[row].float().cpu(), None if maps is None else maps[row].cpu(),
                 None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
             ) if cutout is not None and there[row] else None
             for row, cutout in enumerate(codes.cutouts)

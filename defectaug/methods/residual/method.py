@@ -240,7 +240,7 @@ def sample_grid(
     """One column an example, (C, H, W) in [-1, 1], from top to bottom: source, latent-guided, its mask, real image of
     that defect (the reference), the mask found there, the reference cleaned, and its defect on the source."""
     seeds = [torch.Generator().manual_seed(number) for number in range(len(source))]
-    drawn, _ = model.drawn(label, product, seeds)
+    drawn = model.drawn(label, product, seeds)[0]
     drawn, _ = place(drawn, F.adaptive_avg_pool2d(source, CONTEXT), draw_warps(seeds, source.device), flips)
     guided, _ = model.paint(source, drawn)
     defect, clean = model.read(reference, label)

@@ -58,11 +58,12 @@ class Residual(nn.Module):
 
     def drawn(
         self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator]
-    ) -> tuple[Defect, tuple[Cutout | None, ...]]:
-        """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; and their cut-outs, None
-        for those that have none."""
+    ) -> tuple[Defect, tuple[Cutout | None, ...], tuple[bool, ...]]:
+        """One defect a generator, of classes (N,) for products (N,), -1 where it is not known; their cut-outs, None for
+        those that have none; and whether they come from that product."""
         defect, slots = self.bank.draw(label, product, generators)
-        return defect, tuple(self.bank.cutout(slot) for slot in slots)
+        alike = self.bank.products[slots] == product
+        return defect, tuple(self.bank.cutout(slot) for slot in slots), tuple(alike.tolist())
 
     def learn(self, flips: str, generator: torch.Generator, compute: Compute) -> None:
         """What is left to learn once the bank is full: nothing."""

@@ -36,7 +36,7 @@ class Mapped(Residual):
 
     def drawn(
         self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator]
-    ) -> tuple[Defect, tuple[Cutout | None, ...]]:
+    ) -> tuple[Defect, tuple[Cutout | None, ...], tuple[bool, ...]]:
         """As of :class:`Residual`, of products as often as the bank would; without cut-outs. Before
         M has learnt the bank draws.
 
@@ -52,7 +52,7 @@ class Mapped(Residual):
         category = torch.where(known, self.category(label, self.bank.products[slots]), 0)
         defect = self.mapping.draw(label, category, generators)
         defect = replace(defect, mask=defect.mask * known[:, None, None, None])
-        return self.bank.restyled(defect, slots, product, generators), (None,) * len(defect)
+        return self.bank.restyled(defect, slots, product, generators), (None,) * len(defect), (False,) * len(defect)
 
     @torch.enable_grad()
     def learn(self, flips: str, generator: torch.Generator, compute: Compute) -> None:
