@@ -6,6 +6,28 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from defectaug.io.windows import Window
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """An image at its own scale, or a smaller one, and what a model sees of it.
+
+    Attributes:
+        pixels: (H, W) or (H, W, 3) in [-1, 1].
+        side: of the windows in which the model sees it; None where it sees the whole.
+        window: the one that it was shown; None where that is not known.
+        points: (N, 2) where its defect may be, as shares of height and width; None where that is not known.
+    """
+
+    pixels: NDArray[np.float32]
+    side: int | None = None
+    window: Window | None = None
+    points: NDArray[np.float64] | None = None
+
 
 @dataclass(frozen=True)
 class Framing:

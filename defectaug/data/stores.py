@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from defectaug.data.framing import Photograph
 from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
 from defectaug.io.images import NativeImage, as_channels, quantise, read_image, resize_float, to_model
@@ -59,15 +61,15 @@ class Store:
         """(C, S, S) float32 in [-1, 1]."""
         raise NotImplementedError
 
-    def native(self, number: int) -> NDArray[np.float32] | None:
-        """The image at its native size, (H, W) or (H, W, 3), as shares of its white level; None where :meth:`get`
-        shows a part of it.
+    def photograph(self, number: int) -> Photograph:
+        """The image at its native size, and how it is shown.
 
         Raises:
             DataError: it cannot be read any more.
         """
         image = read_image(self.samples[number].path)
-        return image.pixels.astype(np.float32) / np.float32(white_of(image, self.white))
+        pixels = image.pixels.astype(np.float32) * np.float32(2 / white_of(image, self.white)) - 1
+        return Photograph(pixels)
 
     def _decode(self, number: int) -> NDArray:
         """What is kept of an image."""
@@ -185,8 +187,10 @@ class CropStore(Store):
         window = as_channels(kept[top : top + self.size, left : left + self.size], self.channels)
         return torch.from_numpy(_in_range(window.transpose(2, 0, 1), kept.dtype))
 
-    def native(self, number: int) -> None:
-        """None: windows are seen as large as they are, or one does not know which."""
+    def photograph(self, number: int) -> Photograph:
+        """As of :class:`Store`, with the side of the windows."""
+        side = self._windows.get(self.samples[number].product, self.size)
+        return replace(super().photograph(number), side=side, points=self._points.get(number))
 
     def _aims(self, number: int, rng: np.random.Generator) -> NDArray[np.float64] | None:
         """Points to aim a window at, as shares of (height, width); None for a window anywhere."""
@@ -229,9 +233,9 @@ class FramedStore(Store):
         """(C, S, S) float32 in [-1, 1]."""
         return self._of(number).get(number, rng)
 
-    def native(self, number: int) -> NDArray[np.float32] | None:
+    def photograph(self, number: int) -> Photograph:
         """As of the product's store."""
-        return self._of(number).native(number)
+        return self._of(number).photograph(number)
 
 
 def white_of(image: NativeImage, white: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from defectaug.data.class_map import ClassMap
-from defectaug.data.framing import Framing, framing_of
+from defectaug.data.framing import Framing, Photograph, framing_of
 from defectaug.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,12 +63,11 @@ class Method(Protocol):
         """Called once when warm-up ends: fixes what scores are measured with."""
         ...
 
-    def finish(self, image: Callable[[int], NDArray[np.float32] | None]) -> None:
+    def finish(self, image: Callable[[int], Photograph]) -> None:
         """Called when a run ends, before its last weights are written.
 
         Args:
-            image: reads a training image at its native size by its number in the batches, (H, W) or (H, W, 3) in
-                [0, 1]; None for one of which batches show windows; DataError where it cannot.
+            image: reads a training image at its native size by its number in the batches; DataError where it cannot.
         """
         ...
 
@@ -246,13 +245,13 @@ class DefectModel(Protocol):
         self,
         image: Tensor,
         defect: Tensor,
-        native: Sequence[NDArray[np.float32]] | None = None,
+        photographs: Sequence[Photograph] | None = None,
         alike: Sequence[bool] | None = None,
     ) -> Codes:
         """Codes of the defects that the images show.
 
         Args:
-            native: the same N images at a larger scale, (H, W) or (H, W, 3) in [-1, 1], for models that look closer.
+            photographs: the same N images at a larger scale, for models that look closer.
             alike: whether each shows the product that its defect is meant for; None: all do.
         """
         ...

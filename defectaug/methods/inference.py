@@ -48,7 +48,7 @@ class GuidedModel(Generic[N]):
         return self.networks.mapping(latent, defect.to(self.device), product.to(self.device))
 
     @torch.inference_mode()
-    def reference_codes(self, image: Tensor, defect: Tensor, native: object = None, alike: object = None) -> Any:
+    def reference_codes(self, image: Tensor, defect: Tensor, photographs: object = None, alike: object = None) -> Any:
         """Codes of the defects (N,) that the images (N, C, S, S) show; ``native`` is not looked at."""
         return self.networks.encoder(self._ready(image), defect.to(self.device))
 

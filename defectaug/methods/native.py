@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from defectaug.data.framing import Photograph
 from defectaug.io import windows
 from defectaug.io.images import NativeImage, as_channels, resize_float, to_model
 from defectaug.io.masks import defect_mask, magnitude
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from defectaug.methods.base import DefectModel, NativeChange
 
+AROUND = 3  # times a window's side, as far as a defect is followed out of it
 NOISE_FLOOR = 1 / 255  # of the white level: what the network leaves everywhere
 
 Floats = NDArray[np.float32]
@@ -70,22 +72,44 @@ class View:
         size = self.window.size
         if native is None:
             return Change(self.window.spread(native_change(delta, size, self.native.channels), self.native.size))
-        part, channels = native.part(size), self.native.channels
-        values = as_channels(part.cut(self.window.cut(self.native.pixels)), len(delta))
+        part, channels = self._within(native.part(size)), self.native.channels
+        at = Window(part.top + self.window.top, part.left + self.window.left, part.height, part.width)
+        values = as_channels(at.cut(self.native.pixels), len(delta))
         planes = native(values * np.float32(2 / self.white) - 1, part, size) / 2
         change = as_channels(planes if planes.shape[2] == 3 else planes[..., 0], channels)
         change = _without_invisible(change if channels == 3 else change[..., 0])
-        whole, defect = (
-            self.window.spread(part.spread(values, size), self.native.size)
-            for values in (change, native.defect(part, size))
-        )
-        return Change(whole, defect)
+        return Change(*(at.spread(one, self.native.size) for one in (change, native.defect(part, size))))
 
-    def at_most(self, side: int) -> Floats:
-        """The window (H, W) or (H, W, 3) in [-1, 1], shrunk where its longer side is more than that."""
-        scale = min(1.0, side / max(self.window.size))
-        height, width = (max(1, round(length * scale)) for length in self.window.size)
-        return resize_float(self.window.cut(self.native.pixels), (height, width)) * np.float32(2 / self.white) - 1
+    def _within(self, part: Window) -> Window:
+        """What of a part, which may reach beyond the window, lies in the image; in pixels of the window."""
+        (low, high), (left, right) = (
+            (max(start, -first), max(max(start, -first) + 1, min(start + length, edge - first)))
+            for start, length, first, edge in (
+                (part.top, part.height, self.window.top, self.native.size[0]),
+                (part.left, part.width, self.window.left, self.native.size[1]),
+            )
+        )
+        return Window(low, left, high - low, right - left)
+
+    def photograph(self, most: int) -> Photograph:
+        """The whole image, its longer side shrunk to ``most`` pixels where it is more; of one that is seen in windows
+        what lies around the window, at native scale."""
+        if self.window.size == self.native.size:
+            scale = min(1.0, most / max(self.window.size))
+            height, width = (max(1, round(length * scale)) for length in self.window.size)
+            return Photograph(self._scaled(resize_float(self.native.pixels, (height, width))))
+        rim, (height, width) = AROUND * self.window.height, self.native.size
+        top, left = max(0, self.window.top - rim), max(0, self.window.left - rim)
+        bottom, right = (
+            min(length, first + self.window.height + rim)
+            for length, first in ((height, self.window.top), (width, self.window.left))
+        )
+        around = Window(top, left, bottom - top, right - left)
+        shown = Window(self.window.top - top, self.window.left - left, *self.window.size)
+        return Photograph(self._scaled(around.cut(self.native.pixels)), self.window.height, shown)
+
+    def _scaled(self, pixels: NDArray) -> Floats:
+        return pixels.astype(np.float32) * np.float32(2 / self.white) - 1
 
 
 def view_of(native: NativeImage, window: Window, info: BundleInfo) -> View:

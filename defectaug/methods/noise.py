@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
+from defectaug.data.framing import Photograph
 from defectaug.device import Compute
 from defectaug.methods.adversarial import Terms, finite
 from defectaug.methods.base import BundleInfo
@@ -128,7 +127,7 @@ class NoiseMethod(Generic[N]):
     def begin_validation(self) -> None:
         """There is no warm-up."""
 
-    def finish(self, image: Callable[[int], NDArray[np.float32] | None]) -> None:
+    def finish(self, image: Callable[[int], Photograph]) -> None:
         """Nothing is kept of the training images."""
 
     def score(self, sources: Batch) -> dict[str, float]:

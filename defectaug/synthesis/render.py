@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from defectaug.data.framing import Photograph
 from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
 from defectaug.io import windows
@@ -84,7 +85,7 @@ class _Draft:
     view: View
     reference: Sample | None
     reference_pixels: Floats | None
-    reference_native: Floats | None
+    reference_native: Photograph | None
     region: Bools | None
     strength: float
     size: float
@@ -171,7 +172,7 @@ class Renderer:
             first = others[task.code_seed() % len(others)] if task.attempt or task.parts else item.reference
             reference, image = self._read(first, others)
             view = reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
-            shown, close = view.pixels, view.at_most(CLOSE)
+            shown, close = view.pixels, view.photograph(CLOSE)
         strength = self._control.strength.draw(derive_seed(item.seed, "strength"))
         size = self._control.size.draw(derive_seed(item.seed, "size"))
         return _Draft(

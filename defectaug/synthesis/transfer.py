@@ -230,7 +230,7 @@ def _changes(
     with torch.inference_mode():
         defects = class_indices([defect], model)
         alike = product_of(job.source, model.info) == product_of(reference, model.info)
-        codes = model.reference_codes(stack([shown.pixels], model), defects, [shown.at_most(CLOSE)], [alike])
+        codes = model.reference_codes(stack([shown.pixels], model), defects, [shown.photograph(CLOSE)], [alike])
     if seeds is None:
         yield from _painted(source, codes, region, factors, model)
         return

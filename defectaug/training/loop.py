@@ -95,7 +95,7 @@ class Loop:
                     if log is not None:
                         self._report(log, values)
                 if rank() == 0 and self.at.step > self.run.warmup:
-                    self.method.finish(self.batches.store.native)
+                    self.method.finish(self.batches.store.photograph)
                 self._save()  # a signal that comes now waits for it
             if stopped:
                 self.log(f"interrupted at step {self.at.step}; the state is saved, --resume goes on from there")

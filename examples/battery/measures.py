@@ -82,14 +82,14 @@ class Material:
 
 def rows(material: Material) -> dict[str, Row]:
     """Every measure of every product and defect; one that cannot be computed is left out."""
-    told, moved, right, found = (f(material) for f in (told_apart, transfers_told, named_right, restoration))
+    columns = {"told from real": told_apart(material), "transfers told": transfers_told(material)}
+    columns |= named_right(material) | {"restoration": restoration(material)}
     return {
         name: {
             "painted": painted(material, name),
             **styles(material, name),
             **distances(material, name),
-            **{key: some[name] for key, some in
-               {"told from real": told, "transfers told": moved, **right, "restoration": found}.items() if name in some},
+            **{key: some[name] for key, some in columns.items() if name in some},
             **transfers(material, name),
         }
         for name in material.names
@@ -235,7 +235,7 @@ def restoration(material: Material) -> Row:
 
 def transfers(material: Material, name: str) -> Row:
     """Overlap of a transfer's mask with the reference's true mask, which is brought to the transfer's size; where
-    images are seen in windows defects keep their size, and their place is that of their window: the best overlap, then."""
+    images are seen in windows defects keep their size, and places are those of windows: the best overlap, then."""
     info, product = material.model.info, name.split("/")[0]
     overlaps = []
     for one in material.transferred.get(name, ()):

@@ -243,7 +243,8 @@ def test_each_product_is_framed_in_its_own_way(tmp_path: Path) -> None:
         share = np.mean([float((store.get(number, rng) > 0).float().mean()) for _ in range(20)])
         wanted = {"A": 0.25, "B": 16 * 16 / (64 * 96)}[sample.product] if sample.defect == "dent" else 0
         assert share == pytest.approx(wanted, rel=0.25)
-        assert (store.native(number) is None) == (sample.product == "A")
+        photograph = store.photograph(number)
+        assert photograph.pixels.shape == (64, 96) and photograph.side == {"A": 32, "B": None}[sample.product]
 
 
 def test_crops_need_masks(tmp_path: Path, index: DataIndex) -> None:

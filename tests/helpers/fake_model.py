@@ -62,7 +62,7 @@ class FakeModel:
                 c[row, 0, rng.randrange(1, 7), rng.randrange(1, 7)] = 1.0
         return self.with_style(Codes(c, torch.zeros(len(seeds), 1), defect), seeds)
 
-    def reference_codes(self, image: Tensor, defect: Tensor, native: object = None, alike: object = None) -> Codes:
+    def reference_codes(self, image: Tensor, defect: Tensor, photographs: object = None, alike: object = None) -> Codes:
         c = F.adaptive_avg_pool2d((image.amax(1, keepdim=True) > BRIGHT).float(), 8)
         return Codes(c, torch.ones(len(image), 1), defect)
 

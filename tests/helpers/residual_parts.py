@@ -54,7 +54,7 @@ def trained(channels: int = 3, mapping: str = "memory") -> ResidualMethod:
             method.begin_validation()
     for bank in (method.model.bank, method.average.bank):
         defect = replace(a_defect(channels, 4), label=torch.tensor([1, 2, 1, 2]))
-        bank.remember(defect, torch.tensor([0, 0, 1, 1]), torch.arange(4), images(4, 7, SIZE, channels) * 0.5)
+        bank.remember(defect, torch.tensor([0, 0, 1, 1]), torch.arange(4))
     return method
 
 

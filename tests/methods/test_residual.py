@@ -125,7 +125,7 @@ def test_a_defect_goes_to_where_the_surroundings_are_its_own() -> None:
     sides[..., CONTEXT // 2 :] = -0.7
     defect = replace(a_defect(1, 1), context=sides, mask=square(20, 8, count=1))
     for seed in range(20):
-        moved, _ = place(defect, sides, draw_warps([torch.Generator().manual_seed(seed)], torch.device("cpu")), "")
+        moved, *_ = place(defect, sides, draw_warps([torch.Generator().manual_seed(seed)], torch.device("cpu")), "")
         shown = (moved.mask > 0.5).float()
         assert float(shown[..., SIZE // 2 + 2 :].sum()) <= 0.05 * float(shown.sum())
         assert float(shown.sum()) > 20

@@ -13,13 +13,14 @@ from residual_parts import SIZE, a_defect, batch, model_of, square, trained
 from small_networks import CPU, images
 from torch import Tensor
 
+from defectaug.data.framing import Photograph
 from defectaug.io.images import NativeImage, to_model
 from defectaug.io.windows import whole
 from defectaug.methods.cutpaste.model import PlainPasting
 from defectaug.methods.native import Change, native_change, view_of
 from defectaug.methods.placement import Placement
 from defectaug.methods.residual.bank import DefectBank
-from defectaug.methods.residual.cutout import Cutout, Pasting, coded, decoded, levels_of, lit, shares
+from defectaug.methods.residual.cutout import Cutout, Pasting, coded, decoded, enlarged, levels_of, lit, shares
 from defectaug.methods.residual.defect import decompose
 from defectaug.methods.residual.inference import InferenceModel
 from defectaug.methods.residual.model import CONTEXT, Residual
@@ -46,9 +47,9 @@ def style_of(view: np.ndarray, mask: Tensor) -> Tensor:
 def pasting(view: np.ndarray, mask: Tensor, kind: type[Pasting] = Pasting, matrix: Tensor | None = None) -> Pasting:
     """The defect of a photograph, in its own style."""
     style = style_of(view, mask)
-    cutout = Cutout.of(view, mask[0], style)
+    cutout = Cutout.of(view, enlarged(mask[0], view.shape[:2]), style, SCALE)
     assert cutout is not None
-    return kind(cutout, True, mask[0], torch.zeros(3, SIZE, SIZE), style, torch.zeros(3), matrix, None)
+    return kind(cutout, True, torch.ones_like(mask[0]), torch.zeros(3, SIZE, SIZE), style, torch.zeros(3), matrix, None)
 
 
 def painted(one: Pasting, target: np.ndarray) -> np.ndarray:
@@ -57,6 +58,7 @@ def painted(one: Pasting, target: np.ndarray) -> np.ndarray:
     return target + part.spread(one(part.cut(target), part, size), size)
 
 
+SCALE = 3.5  # pixels of photograph() a pixel of the model's, about
 INSIDE = (slice(80, 128), slice(72, 108))  # what the mask of square() covers
 
 
@@ -119,7 +121,7 @@ def test_what_surrounds_a_defect_stays_behind_where_the_product_is_another() -> 
 def test_a_cutout_moves_with_its_mask() -> None:
     view, mask = with_blob(), square(count=1)
     shifted = torch.tensor([[1.0, 0, -0.25], [0, 1.0, 0]])  # an eighth to the right: 24 of 192 pixels
-    moved = replace(pasting(view, mask), opacity=mask[0].roll(8, 2), matrix=shifted)
+    moved = replace(pasting(view, mask), matrix=shifted)
     made = painted(moved, photograph(seed=3))
     assert np.corrcoef(made[84:124, 99:129].ravel(), view[84:124, 75:105].ravel())[0, 1] > 0.9
 
@@ -131,7 +133,7 @@ def test_nothing_is_painted_where_a_cutout_ends() -> None:
     mask[..., 20:32, :8] = 1
     shifted = torch.tensor([[1.0, 0, -0.5], [0, 1.0, 0]])  # 48 of 192 pixels
     target = photograph(seed=3)
-    made = painted(replace(pasting(view, mask), opacity=mask[0].roll(16, 2), matrix=shifted), target)
+    made = painted(replace(pasting(view, mask), matrix=shifted), target)
     assert np.abs(made - target)[:, :47].max() == 0 and np.abs(made - target)[90:110, 50:60].max() > 0.2
 
 
@@ -144,11 +146,12 @@ def test_a_change_at_native_scale_has_the_channels_of_its_image(channels: int, m
     shown = view_of(image, whole(image.size), facts)
     seen, mask = torch.from_numpy(shown.pixels)[None], square(count=1)
     _, style = decompose(seen, torch.zeros_like(seen), mask)
-    cutout = Cutout.of(shown.at_most(1024), mask[0], style[0])
+    view = shown.photograph(1024).pixels
+    cutout = Cutout.of(view, enlarged(mask[0], image.size), style[0], SCALE)
     assert cutout is not None and cutout.values.shape[2] == model_channels
     nothing = torch.zeros(model_channels, SIZE, SIZE)
     bright = torch.cat([torch.full((model_channels,), 0.5), style[0, -1:]])
-    painting = Pasting(cutout, True, mask[0], nothing, bright, nothing[:, 0, 0], None, None)
+    painting = Pasting(cutout, True, torch.ones_like(mask[0]), nothing, bright, nothing[:, 0, 0], None, None)
     change = shown.change(nothing.numpy(), painting)
     assert change.values.shape == image.pixels.shape and np.abs(change.values[INSIDE]).max() > 0.1
     found = change.mask(None)
@@ -164,37 +167,24 @@ def test_a_mask_tells_the_defect_from_what_came_with_it() -> None:
 
 
 def test_an_empty_mask_has_no_cutout() -> None:
-    assert Cutout.of(photograph(), 0 * square(count=1)[0], torch.zeros(4)) is None
+    assert Cutout.of(photograph(), np.zeros((256, 192), np.float32), torch.zeros(4), SCALE) is None
 
 
 @pytest.mark.parametrize("windows", [False, True])
-def test_a_finished_run_keeps_cutouts_and_a_bundle_takes_them(
-    windows: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of whole photographs, or of what was seen of them in windows."""
-    method, shown = trained(), batch(3).reference
+def test_a_finished_run_keeps_cutouts_and_a_bundle_takes_them(windows: bool) -> None:
+    """Of whole photographs, or of those that are seen in windows."""
+    method = trained()
+    shown = F.interpolate(batch(3).reference, scale_factor=2.0).permute(0, 2, 3, 1).numpy()
+    side = 2 * SIZE if windows else None
+    method.finish(lambda number: Photograph(shown[number], side))
     bank = method.average.bank
-    large = F.interpolate(shown, scale_factor=2.0).permute(0, 2, 3, 1).numpy()
-    large = (large + 1) / 2
-    monkeypatch.setattr(bank, "crop", lambda slot: large[int(bank.keys[slot])])
-    method.finish(lambda number: None if windows else large[number])
     slots = [slot for slot in range(len(bank.keys)) if bank.cutout(slot) is not None]
     model = model_of(method)
     assert slots and [s for s in range(len(bank.keys)) if model.model.bank.cutout(s) is not None] == slots
     assert len(bank.cutouts) == int(bank.cut_ends[-1])
-    assert len(method.weights()["bank.crops"]) == 0
     codes = model.latent_codes(torch.tensor([1, 2]), [1, 2], torch.tensor([0, 1]))
     made = model.paint(torch.zeros(2, 3, SIZE, SIZE), codes)
     assert any(change is not None for change in made.changes())
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_bank_keeps_what_training_has_seen(channels: int) -> None:
-    bank, shown = DefectBank(SIZE, channels, 3, CONTEXT, 8), images(2, 7, SIZE, channels)
-    bank.remember(a_defect(channels), torch.tensor([0, 0]), torch.tensor([5, 6]), shown)
-    back = bank.crop(1).reshape(SIZE, SIZE, channels)
-    assert np.abs(2 * back - 1 - shown[1].permute(1, 2, 0).numpy()).max() < 0.01
-    assert bank.crop(1).ndim == (2 if channels == 1 else 3)
 
 
 def test_older_bundles_load() -> None:
@@ -209,10 +199,13 @@ def test_cutouts_of_a_bank_come_back() -> None:
     bank = DefectBank(SIZE, 3, 3, CONTEXT, 8)
     smooth = np.tile(np.linspace(40, 220, 96, dtype=np.uint8)[:, None, None], (1, 64, 3))
     level = torch.tensor([0.1, -0.2, 0.3])
-    bank.keep_cutouts({2: Cutout(smooth, (0.1, 0.2, 0.5, 0.6), level, torch.zeros(4))})
+    alpha = np.zeros((96, 64), np.uint8)
+    alpha[20:60, 10:30] = 255
+    bank.keep_cutouts({2: Cutout(smooth, alpha, (-0.1, 0.2, 0.5, 1.6), level, torch.zeros(4))})
     back = bank.cutout(2)
     assert back is not None and bank.cutout(1) is None and bank.cutout(3) is None and bank.cutout(-1) is None
-    assert np.abs(back.values.astype(int) - smooth).mean() < 2 and back.box == pytest.approx((0.1, 0.2, 0.5, 0.6))
+    assert np.abs(back.values.astype(int) - smooth).mean() < 2 and back.box == pytest.approx((-0.1, 0.2, 0.5, 1.6))
+    assert np.array_equal(back.alpha, alpha)
     torch.testing.assert_close(back.level, level)
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from residual_parts import SIZE, a_defect, model_of, trained
@@ -13,6 +14,7 @@ from small_networks import CPU
 from torch import Tensor
 
 from defectaug.bundle import TrainedOn, load_model, read_weights, write_config, write_weights
+from defectaug.data.framing import Photograph
 from defectaug.errors import BundleError
 from defectaug.methods.residual.bank import OUTLINES
 from defectaug.methods.residual.defect import masked_mean
@@ -67,7 +69,7 @@ def finished() -> ResidualMethod:
     method = trained(3, "network")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lesson, "STEPS", 2)
-        method.finish(lambda number: None)
+        method.finish(lambda number: Photograph(np.zeros((SIZE, SIZE, 3), np.float32)))
     return method
 
 

@@ -39,7 +39,7 @@ class InferenceModel(GuidedModel[DefectGAN]):
         ]
         return Codes(defect.to(self.device), tuple(torch.cat(level) for level in zip(*drawn, strict=True)))
 
-    def reference_codes(self, image: Tensor, defect: Tensor, native: object = None, alike: object = None) -> Codes:
+    def reference_codes(self, image: Tensor, defect: Tensor, photographs: object = None, alike: object = None) -> Codes:
         """Refused.
 
         Raises:

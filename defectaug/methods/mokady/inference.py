@@ -40,7 +40,7 @@ class InferenceModel(GuidedModel[Mokady]):
         return Codes(self.networks.mapping.draw(label, owner, generators), label)
 
     @torch.inference_mode()
-    def reference_codes(self, image: Tensor, defect: Tensor, native: object = None, alike: object = None) -> Codes:
+    def reference_codes(self, image: Tensor, defect: Tensor, photographs: object = None, alike: object = None) -> Codes:
         """E_s of the defects (N,) that the images (N, C, S, S) show."""
         label = defect.to(self.device)
         with self.compute.autocast():

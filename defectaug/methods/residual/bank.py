@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from defectaug.methods.residual.cutout import Cutout
@@ -18,10 +17,10 @@ FEW = 3  # styles of a category, with fewer of which there is noise
 STYLE_NOISE = 0.15  # of the class's deviation
 LEAST_SPREAD = 0.05  # else one defect would have one style
 CUTOUTS = ("cutouts", "cut_boxes", "cut_levels", "cut_ends")
-OUTLINES = ("masks", "structures", "contexts", "crops", *CUTOUTS)  # what shows training images
-OLD = ("material", "pictures", "boxes", "ends")  # of older bundles
+OUTLINES = ("masks", "structures", "contexts", *CUTOUTS)  # what shows training images
+OLD = ("material", "pictures", "boxes", "ends", "crops")  # of older bundles
 # Of any length, or not in all bundles.
-UNSIZED = tuple(f"bank.{name}" for name in ("crops", *CUTOUTS, *OLD))
+UNSIZED = tuple(f"bank.{name}" for name in (*CUTOUTS, *OLD))
 OTHERS = 1  # defects of its own that a product's have the weight of, all others together
 LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
 
@@ -43,7 +42,6 @@ class DefectBank(nn.Module):
     contexts: Tensor
     products: Tensor
     keys: Tensor
-    crops: Tensor
     cutouts: Tensor
     cut_boxes: Tensor
     cut_levels: Tensor
@@ -60,19 +58,16 @@ class DefectBank(nn.Module):
         self.register_buffer("contexts", torch.zeros(shown, channels, context, context, dtype=torch.uint8))
         self.register_buffer("products", torch.full((slots,), -1))
         self.register_buffer("keys", torch.full((slots,), -1))  # training image; -1 for an empty slot
-        # What training has seen of each, for where it was a window of an image; not in a bundle.
-        self.register_buffer("crops", torch.zeros(shown, channels, size, size, dtype=torch.uint8))
         self.register_buffer("cutouts", torch.zeros(0, dtype=torch.uint8))  # files, one after the other
         self.register_buffer("cut_boxes", torch.zeros(shown, 4))
         self.register_buffer("cut_levels", torch.zeros(shown, channels))
         self.register_buffer("cut_ends", torch.zeros(shown, dtype=torch.long))  # of each slot's file
 
     @torch.no_grad()
-    def remember(self, defect: Defect, product: Tensor, key: Tensor, shown: Tensor | None = None) -> int:
-        """Keeps defects of products (N,), read from training images ``key`` (N,) of which ``shown`` (N, C, S, S) was
-        seen; a later reading replaces an earlier one. Empty masks and those of nearly the whole image are left out;
-        each image has one slot at most, and where a class has more than its share the first come stay. Returns how
-        many were kept."""
+    def remember(self, defect: Defect, product: Tensor, key: Tensor) -> int:
+        """Keeps defects of products (N,), read from training images ``key`` (N,); a later reading replaces an earlier
+        one. Empty masks and those of nearly the whole image are left out; each image has one slot at most, and where a
+        class has more than its share the first come stay. Returns how many were kept."""
         kept = 0
         areas = (defect.mask > 0.5).sum((1, 2, 3)).tolist()
         for row, (number, image) in enumerate(zip(defect.label.tolist(), key.tolist(), strict=True)):
@@ -89,16 +84,9 @@ class DefectBank(nn.Module):
             self.structures[slot] = ((defect.structure[row] / CLIP + 1) * 127.5).round().to(torch.uint8)
             self.styles[slot] = defect.style[row]
             self.contexts[slot] = ((defect.context[row] + 1) * 127.5).round().to(torch.uint8)
-            if shown is not None:
-                self.crops[slot] = ((shown[row] + 1) * 127.5).round().to(torch.uint8)
             self.products[slot], self.keys[slot] = product[row], image
             kept += 1
         return kept
-
-    def crop(self, slot: int) -> NDArray[np.float32]:
-        """What training has seen of a slot's defect: (S, S) or (S, S, 3) in [0, 1]."""
-        pixels = self.crops[slot].permute(1, 2, 0).cpu().numpy().astype(np.float32) / np.float32(255)
-        return pixels if pixels.shape[2] == 3 else pixels[..., 0]
 
     def keep_cutouts(self, cutouts: Mapping[int, Cutout]) -> None:
         """Keeps the cut-outs of slots in place of all that were there."""
@@ -120,14 +108,12 @@ class DefectBank(nn.Module):
         )
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        """Cut-outs and crops are as many as they are. Older banks held other things."""
+        """Cut-outs are as many as they are. Older banks held other things."""
         for name in OLD:
             state_dict.pop(f"{prefix}{name}", None)
-        for name in ("cutouts", "crops"):
-            found = state_dict.setdefault(f"{prefix}{name}", getattr(self, name))
-            setattr(self, name, torch.zeros_like(found, device=self.keys.device))
-        for name in ("cut_boxes", "cut_levels", "cut_ends"):
+        for name in CUTOUTS:
             state_dict.setdefault(f"{prefix}{name}", getattr(self, name))
+        self.cutouts = torch.zeros_like(state_dict[f"{prefix}cutouts"], device=self.keys.device)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def known(self, label: int, product: int = -1) -> Tensor:

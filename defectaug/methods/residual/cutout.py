@@ -23,7 +23,8 @@ from defectaug.io.windows import Window
 
 Floats = NDArray[np.float32]
 SIDE = 384  # pixels at most that are kept of a box's longer side
-REACH = 2  # pixels of the photograph around the mask, and one of the model's, that are pasted half
+REACH = 2  # pixels of the photograph around the mask, and one of the model's, where a defect is pasted half
+CLEANED = 1e-3  # change that counts, in units of [-1, 1]
 NARROW = 0.35  # of the reach, where the surroundings are another product's
 DARKEST = 0.05  # range that is taken to be left at least
 LEAST = 8  # pixels that a level is measured on
@@ -55,12 +56,14 @@ class Cutout:
 
     Attributes:
         values: (h, w, C), shares of the light that is left from the level around the defect, by :func:`coded`.
-        box: top, left, bottom, right of the part of the view that it covers, as shares.
+        alpha: (h, w), 255 where the defect is.
+        box: top, left, bottom, right, as shares of what the model was shown; beyond 0 and 1 where it goes on.
         level: (C,) of the surface around it, in [-1, 1].
         style: (C + 1,), tone and logarithm of the contrast that the defect has.
     """
 
     values: NDArray[np.uint8]
+    alpha: NDArray[np.uint8]
     box: tuple[float, float, float, float]
     level: Tensor
     style: Tensor
@@ -68,44 +71,49 @@ class Cutout:
     def encode(self) -> bytes:
         """As a picture in a compressed file, of which the bundle holds many."""
         file = io.BytesIO()
-        pixels = self.values[..., 0] if self.values.shape[2] == 1 else self.values
-        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "WEBP", quality=QUALITY)
+        colours = np.broadcast_to(self.values, (*self.values.shape[:2], 3))
+        pixels = np.concatenate([colours, self.alpha[..., None]], axis=2)
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "WEBP", quality=QUALITY, exact=True)
         return file.getvalue()
 
     @staticmethod
     def decode(content: bytes, box: Sequence[float], level: Tensor, style: Tensor) -> Cutout:
         """From what :meth:`encode` gave, and what goes with it."""
-        channels = len(style) - 1
         with Image.open(io.BytesIO(content)) as image:
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+            pixels = np.asarray(image.convert("RGBA"))
         top, left, bottom, right = box
-        return Cutout(pixels.reshape(*pixels.shape[:2], channels), (top, left, bottom, right), level, style)
+        values = pixels[..., :3] if len(style) == 4 else pixels[..., 1:2]
+        return Cutout(values, pixels[..., 3], (top, left, bottom, right), level, style)
 
     @staticmethod
-    def of(view: Floats, mask: Tensor, style: Tensor, most: int = SIDE) -> Cutout | None:
+    def of(view: Floats, mask: Floats, style: Tensor, scale: float, shown: Window | None = None) -> Cutout | None:
         """What a view shows under a mask, and around it.
 
         Args:
             view: (H, W) or (H, W, 3) in [-1, 1].
-            mask: (1, S, S); None is returned where it is empty.
+            mask: (H, W) in [0, 1]; None is returned where it is empty.
             style: (C + 1,), by :func:`defectaug.methods.residual.defect.decompose`.
+            scale: pixels of the view a pixel of the model's.
+            shown: the part of the view that the model was shown; None: all.
         """
-        size, height, width = mask.shape[-1], *view.shape[:2]
-        reach = reach_of(size, (height, width))
-        part = _box(mask[0] > 0.5, reach, (height, width))
+        height, width = view.shape[:2]
+        reach = REACH + scale
+        part = _box(mask > 0.5, 2 * reach)
         if part is None:
             return None
         pixels = as_channels(part.cut(view), len(style) - 1).astype(np.float32)
-        away = _distance(_sampled(mask, part, (height, width))[..., 0])
+        away = _distance(part.cut(mask))
         around = pixels[away > reach / 2]
         seen = around if len(around) >= LEAST else pixels.reshape(-1, pixels.shape[2])
         level = np.asarray(np.median(seen, axis=0), np.float32)
-        scale = min(1.0, most / max(part.size))
-        smaller = (max(1, round(part.height * scale)), max(1, round(part.width * scale)))
+        shrunk = min(1.0, SIDE / max(part.size))
+        smaller = (max(1, round(part.height * shrunk)), max(1, round(part.width * shrunk)))
         share = resize_float(shares(pixels, level), smaller)
-        down, right = (part.top + part.height) / height, (part.left + part.width) / width
-        box = (part.top / height, part.left / width, down, right)
-        return Cutout(coded(share.reshape(*smaller, -1)), box, torch.from_numpy(level), style.float().cpu())
+        alpha = np.rint(255 * resize_float(part.cut(mask).astype(np.float32), smaller).clip(0, 1)).astype(np.uint8)
+        of = shown or Window(0, 0, height, width)
+        top, left = (part.top - of.top) / of.height, (part.left - of.left) / of.width
+        box = (top, left, top + part.height / of.height, left + part.width / of.width)
+        return Cutout(coded(share.reshape(*smaller, -1)), alpha, box, torch.from_numpy(level), style.float().cpu())
 
 
 def coded(share: Floats) -> NDArray[np.uint8]:
@@ -120,12 +128,6 @@ def decoded(values: Tensor) -> Tensor:
     return root * root.abs()
 
 
-def reach_of(size: int, view: tuple[int, int]) -> float:
-    """Distance from a mask of a model of ``size`` pixels at which a defect is pasted half, in pixels of a view (height,
-    width): masks are known no finer than the model sees."""
-    return REACH + (view[0] * view[1]) ** 0.5 / size
-
-
 def _distance(mask: Floats) -> Floats:
     """Distance (h, w) to the mask (h, w)."""
     if not (mask > 0.5).any():
@@ -133,17 +135,21 @@ def _distance(mask: Floats) -> Floats:
     return np.asarray(ndimage.distance_transform_edt(mask <= 0.5), np.float32)
 
 
-def _box(there: Tensor, reach: float, view: tuple[int, int]) -> Window | None:
-    """Pixels of a view (height, width) in which a mask (S, S), and what may be pasted around it, lies."""
+def _box(there: NDArray[np.bool_], rim: float) -> Window | None:
+    """The part of a mask (H, W) that is not empty, and a rim of pixels around it."""
     if not there.any():
         return None
     edges = []
-    for dim, length in zip((1, 0), view, strict=True):
-        found, scale = there.any(dim).nonzero().flatten(), length / len(there)
-        low = max(0, int(int(found[0]) * scale - 2 * reach))
-        edges.append((low, min(length, int(np.ceil((int(found[-1]) + 1) * scale + 2 * reach)))))
+    for axis, length in zip((1, 0), there.shape, strict=True):
+        found = np.flatnonzero(there.any(axis))
+        edges.append((max(0, int(found[0] - rim)), min(length, int(np.ceil(found[-1] + 1 + rim)))))
     (top, bottom), (left, right) = edges
     return Window(top, left, bottom - top, right - left)
+
+
+def enlarged(mask: Tensor, size: tuple[int, int]) -> Floats:
+    """A mask (1, S, S) as (height, width)."""
+    return _sampled(mask, Window(0, 0, *size), size)[..., 0]
 
 
 def _grid(part: Window, size: tuple[int, int]) -> Tensor:
@@ -154,7 +160,7 @@ def _grid(part: Window, size: tuple[int, int]) -> Tensor:
 
 
 def _sampled(maps: Tensor, part: Window, size: tuple[int, int]) -> Floats:
-    """Maps (C, S, S) of a whole view enlarged to a part of it: (h, w, C)."""
+    """Maps (C, S, S) of a whole view enlarged to a part of it: (h, w, C), as at its edge where that is beyond it."""
     found = F.grid_sample(maps[None].float().cpu(), _grid(part, size), padding_mode="border", align_corners=False)
     return found[0].permute(1, 2, 0).numpy()
 
@@ -166,7 +172,7 @@ class Pasting:
     Attributes:
         cutout: of the defect.
         alike: whether it comes from the source's product; else what surrounds it is kept to a narrow rim.
-        opacity: (1, S, S), where the defect is.
+        kept: (1, S, S), 0 where parts of it are left out.
         cleaning: (C, S, S), what takes the source's own defect away.
         style: (C + 1,) that the defect is given.
         level: (C,) of the surface, for where nothing around the defect is known.
@@ -176,7 +182,7 @@ class Pasting:
 
     cutout: Cutout
     alike: bool
-    opacity: Tensor
+    kept: Tensor
     cleaning: Tensor
     style: Tensor
     level: Tensor
@@ -184,28 +190,43 @@ class Pasting:
     bend: Tensor | None
 
     def part(self, size: tuple[int, int]) -> Window:
-        """What of a view of that height and width changes."""
-        changed = (self.cleaning.abs().amax(0) > 1e-3) | (self.opacity[0] > 0)
-        return _box(changed, reach_of(len(changed), size), size) or Window(0, 0, 1, 1)
+        """What changes of a view of that height and width; it may reach beyond the view."""
+        top, left, bottom, right = (2 * edge - 1 for edge in self.cutout.box)
+        corners = torch.tensor([[left, top], [right, top], [left, bottom], [right, bottom]])
+        if self.matrix is not None:
+            back = torch.linalg.inv(self.matrix[:, :2].float())
+            slack = back.abs().sum(1) * (0 if self.bend is None else float(self.bend.abs().max()))
+            corners = (corners - self.matrix[:, 2].float()) @ back.T
+            corners = torch.cat([corners - slack, corners + slack])
+        scale = torch.tensor([size[1] / 2, size[0] / 2])
+        low = ((corners.amin(0) + 1) * scale).floor().int().tolist()
+        high = ((corners.amax(0) + 1) * scale).ceil().int().tolist()
+        cleaned = _box(enlarged(self.cleaning.abs().amax(0, keepdim=True), size) > CLEANED, 0)
+        if cleaned is not None:
+            low = [min(low[0], cleaned.left), min(low[1], cleaned.top)]
+            high = [max(high[0], cleaned.left + cleaned.width), max(high[1], cleaned.top + cleaned.height)]
+        return Window(low[1], low[0], max(1, high[1] - low[1]), max(1, high[0] - low[0]))
 
     def defect(self, part: Window, size: tuple[int, int]) -> Floats:
         """Where the defect is, (h, w) in [0, 1]."""
-        return _sampled(self.opacity, part, size)[..., 0]
+        return self._moved(part, size)[2]
 
     def __call__(self, pixels: Floats, part: Window, size: tuple[int, int]) -> Floats:
         """The change (h, w, C), for pixels (h, w, C) of that part, in [-1, 1]."""
-        cleaning, there = _sampled(self.cleaning, part, size), self.defect(part, size)
+        grid = _grid(part, size)
+        cleaning = _sampled(self.cleaning, part, size) * _inside(grid)[..., None]
         surface = pixels + cleaning
-        share, known = self._shares(part, size)
-        away = _distance(there) / reach_of(self.opacity.shape[-1], size)
+        share, known, there = self._moved(part, size)
+        scale = (size[0] * size[1]) ** 0.5 / self.kept.shape[-1]
+        away = _distance(there) / (REACH + scale)
         cover = known * self.cover(there, away)
         level = self.light(surface, share, (away > 0.5) & (cover > 0.05))
         share = share + there[..., None] * (self._restyled(share) - share)
         return np.asarray(cover[..., None] * (lit(share, level) - surface) + cleaning, np.float32)
 
     def cover(self, there: Floats, away: Floats) -> Floats:
-        """How much of the image is replaced (h, w), by where the defect is and by the distance to it in units of
-        :func:`reach_of`."""
+        """How much of the image is replaced (h, w), by where the defect is and by the distance to it, as
+        a share of the reach."""
         rim = (away - 0.5).clip(0, 1) if self.alike else (away / NARROW).clip(0, 1)
         return np.asarray(1 - rim * rim * (3 - 2 * rim), np.float32)
 
@@ -220,20 +241,29 @@ class Pasting:
         own, new = self.cutout.style.numpy(), self.style.numpy()
         return np.asarray((share - own[:-1]) * np.exp(new[-1] - own[-1]) + new[:-1], np.float32)
 
-    def _shares(self, part: Window, size: tuple[int, int]) -> tuple[Floats, Floats]:
-        """The cut-out's shares (h, w, C) where it comes to lie in the part, and (h, w) how far they are known."""
-        grid = _grid(part, size)
+    def _moved(self, part: Window, size: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+        """The cut-out where it comes to lie in the part: shares (h, w, C), (h, w) how far they are known, and (h, w)
+        where the defect is."""
+        place = grid = _grid(part, size)
         if self.matrix is not None:
             matrix = self.matrix.float()
             place = grid @ matrix[:, :2].T + matrix[:, 2]
             if self.bend is not None:
                 field = F.grid_sample(self.bend[None], grid, mode="bicubic", padding_mode="border", align_corners=False)
                 place = place + field.permute(0, 2, 3, 1)
-            grid = place
         top, left, bottom, right = (2 * edge - 1 for edge in self.cutout.box)
         low, span = torch.tensor([left, top]), torch.tensor([right - left, bottom - top])
-        grid = (grid - low) * (2 / span) - 1
-        values = decoded(torch.from_numpy(self.cutout.values)).permute(2, 0, 1)[None]
-        found = F.grid_sample(values, grid, mode="bicubic", padding_mode="border", align_corners=False)
-        known = F.grid_sample(torch.ones_like(values[:, :1]), grid, align_corners=False)
-        return np.asarray(found[0].permute(1, 2, 0).numpy().clip(-1, 1), np.float32), known[0, 0].numpy()
+        place = (place - low) * (2 / span) - 1
+        values = decoded(torch.from_numpy(self.cutout.values.copy())).permute(2, 0, 1)[None]
+        share = F.grid_sample(values, place, mode="bicubic", padding_mode="border", align_corners=False)
+        alpha = torch.from_numpy(self.cutout.alpha.copy()).float()[None, None] / 255
+        maps = torch.cat([torch.ones_like(alpha), alpha], dim=1)
+        known, there = F.grid_sample(maps, place, align_corners=False)[0].numpy()
+        kept = np.where(_inside(grid), _sampled(self.kept, part, size)[..., 0], 1)
+        shares_there = np.asarray(share[0].permute(1, 2, 0).numpy().clip(-1, 1), np.float32)
+        return shares_there, known, np.asarray(there * kept, np.float32)
+
+
+def _inside(grid: Tensor) -> NDArray[np.bool_]:
+    """(h, w) whether places (1, h, w, 2) lie in the whole that they are places of."""
+    return np.asarray((grid[0].abs() <= 1).all(-1).numpy())

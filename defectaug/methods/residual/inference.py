@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from defectaug.config.schema import Config
+from defectaug.data.framing import Photograph
 from defectaug.device import Compute
+from defectaug.io.images import to_model
+from defectaug.io.windows import Window
 from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.placement import Placement
 from defectaug.methods.residual.cutout import Cutout
 from defectaug.methods.residual.defect import Defect, masked_mean, stronger
 from defectaug.methods.residual.encoder import Encoder
+from defectaug.methods.residual.follow import cut_out
 from defectaug.methods.residual.mapping.mapped import bundled
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.paste import paste
 from defectaug.methods.residual.warp import BEND, Warps, draw_warps, enlarge, place
+from defectaug.nn.blocks import dilated
 
 CLEAR, DOUBTFUL = 0.5, 0.1  # probabilities from which a pixel is defect, and may be
 LEAST = 4  # pixels that are a defect
@@ -105,14 +108,27 @@ class InferenceModel:
         self,
         image: Tensor,
         defect: Tensor,
-        native: Sequence[NDArray[np.float32]] | None = None,
+        photographs: Sequence[Photograph] | None = None,
         alike: Sequence[bool] | None = None,
     ) -> Codes:
-        """Codes of the defects (N,) that the images (N, C, S, S) show; ``native``: the images at a larger scale;
+        """Codes of the defects (N,) that the images (N, C, S, S) show; ``photographs``: the images at a larger scale;
         ``alike``: whether they show the product that the defects are meant for."""
+        shape = self._read(image, defect)
+        cutouts = tuple(self._cut_out(one, shape[row : row + 1]) for row, one in enumerate(photographs or ()))
+        return Codes(shape, None, cutouts or (None,) * len(shape), tuple(alike or (True,) * len(shape)))
+
+    def _read(self, image: Tensor, defect: Tensor) -> Defect:
         with self.compute.autocast():
-            shape, _ = self.model.read(self._ready(image), defect.to(self.device))
-        return Codes(shape, None, cut_out(native, shape), tuple(alike or (True,) * len(shape)))
+            return self.model.read(self._ready(image), defect.to(self.device))[0]
+
+    def _cut_out(self, photograph: Photograph, shape: Defect) -> Cutout | None:
+        """A defect (1,) cut out of its photograph."""
+
+        def mask(window: Window) -> Tensor:
+            pixels = to_model(window.cut(photograph.pixels) + 1, self.info.image_size, self.info.channels, 2)
+            return self._read(torch.from_numpy(pixels)[None], shape.label).mask
+
+        return cut_out(photograph, shape.style[0], shape.mask, mask)
 
     @torch.inference_mode()
     def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:
@@ -143,8 +159,11 @@ class InferenceModel:
         x, clean = (torch.cat(rows) for rows in zip(*(s.parts for s in sources), strict=True))
         shape = codes.shape
         maps: Tensor | None = None
+        kept = torch.ones_like(shape.mask)
         if codes.warps is not None:
-            shape, maps = place(shape, F.adaptive_avg_pool2d(clean, CONTEXT), codes.warps, self.flips, placement)
+            around = F.adaptive_avg_pool2d(clean, CONTEXT)
+            shape, maps, dropped = place(shape, around, codes.warps, self.flips, placement)
+            kept = 1 - dilated(dropped.to(kept.dtype), 1)
         elif placement is not None:
             shape, maps = enlarge(shape, placement.size)
         if placement is not None:
@@ -161,7 +180,7 @@ class InferenceModel:
             image, opacity = torch.where(placement.region > 0, image, x), opacity * (placement.region > 0)
         pastings = [
             self.model.pasting(
-                cutout, codes.alike[row], opacity[row].cpu(), (clean[row] - x[row]).cpu(),
+                cutout, codes.alike[row], kept[row].cpu(), (clean[row] - x[row]).cpu(),
                 shape.style[row].float().cpu(), level[row].float().cpu(), None if maps is None else maps[row].cpu(),
                 None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
             ) if cutout is not None and there[row] else None
@@ -216,13 +235,6 @@ class InferenceModel:
 
     def _ready(self, image: Tensor) -> Tensor:
         return image.to(self.device, memory_format=torch.channels_last)
-
-
-def cut_out(views: Sequence[NDArray[np.float32]] | None, defect: Defect) -> tuple[Cutout | None, ...]:
-    """N defects cut out of the images that show them, at a scale of their own; none without these."""
-    if views is None:
-        return (None,) * len(defect)
-    return tuple(Cutout.of(view, defect.mask[row], defect.style[row]) for row, view in enumerate(views))
 
 
 def name(encoder: Encoder, x: Tensor) -> Tensor:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
+from defectaug.data.framing import Photograph
 from defectaug.device import Compute
 from defectaug.errors import DataError, TrainingError
 from defectaug.io.images import to_model
+from defectaug.io.windows import Window
 from defectaug.methods.features import PACKAGE, find_weights, load_weights
 from defectaug.methods.prior import FeaturePrior, evened
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.cutout import Cutout
 from defectaug.methods.residual.defect import Defect
+from defectaug.methods.residual.follow import best_window, cut_out
 from defectaug.methods.residual.mapping.mapped import NETWORKS
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.objective import Scene, Terms
@@ -104,7 +106,7 @@ class ResidualMethod:
         terms = {"area": defect.mask.mean()} | self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
         if fraction > self.remembering:
             for bank in (self.model.bank, self.average.bank):
-                bank.remember(defect, scene.reference_product, scene.key, scene.reference)
+                bank.remember(defect, scene.reference_product, scene.key)
         self._follow(step)
         return self._values(terms, step)
 
@@ -188,37 +190,44 @@ class ResidualMethod:
         self.prior.calibrate()
 
     @torch.no_grad()
-    def finish(self, image: Callable[[int], NDArray[np.float32] | None]) -> None:
-        """Reads the bank's defects once more, by the averaged weights, and cuts them out of their photographs, or of
-        what was seen of these in windows; then M learns from them, where it is a network."""
+    def finish(self, image: Callable[[int], Photograph]) -> None:
+        """Reads the bank's defects once more, by the averaged weights, and cuts them out of their photographs, from one
+        window to the next where they are seen in windows; then M learns from them, where it is a network."""
         bank, cutouts = self.average.bank, {}
         for slot in (bank.keys >= 0).nonzero().flatten().tolist():
             try:
                 photograph = image(int(bank.keys[slot]))
             except DataError:
                 continue
-            cutout = self._read_again(slot, bank.crop(slot) if photograph is None else photograph)
+            cutout = self._read_again(slot, photograph)
             if cutout is not None:
                 cutouts[slot] = cutout
         bank.keep_cutouts(cutouts)
         generator = torch.Generator().manual_seed(step_seed(self.seed, self.config.run.steps, 0))
         self.average.learn(self.config.data.flips, generator, self.compute)
 
-    def _read_again(self, slot: int, photograph: NDArray[np.float32]) -> Cutout | None:
+    def _read_again(self, slot: int, photograph: Photograph) -> Cutout | None:
         """Refreshes a slot of the bank; the cut-out that belongs to it."""
-        net, bank = self.config.network, self.average.bank
-        pixels = to_model(photograph, net.image_size, net.channels, 1)
-        x = self._image(torch.from_numpy(pixels)[None])
-        product = bank.products[slot : slot + 1]
-        label = torch.full_like(product, 1 + slot // bank.share)
+        bank = self.average.bank
+        product, label = bank.products[slot : slot + 1], torch.full((1,), 1 + slot // bank.share)
+        label = label.to(product.device)
+
+        def masked(window: Window) -> tuple[Tensor, Tensor]:
+            pixels = to_model(window.cut(photograph.pixels) + 1, self.average.size, self.config.network.channels, 2)
+            x = self._image(torch.from_numpy(pixels)[None])
+            with self.compute.autocast():
+                levels, prior = self._levels(x, product)
+                scene = Scene(x, product, x, label, product, bank.keys[slot : slot + 1], levels, prior)
+                mask = objective.mask_of(self.average, scene, 1.0)
+                return x, self.average.tightened(x, mask)
+
+        shown = best_window(photograph, lambda window: masked(window)[1])
+        x, mask = masked(shown)
         with self.compute.autocast():
-            levels, prior = self._levels(x, product)
-            scene = Scene(x, product, x, label, product, bank.keys[slot : slot + 1], levels, prior)
-            mask = objective.mask_of(self.average, scene, 1.0)
-            defect, _ = self.average.take(x, self.average.tightened(x, mask), label)
-        if not bank.remember(defect, product, scene.key, x):
+            defect, _ = self.average.take(x, mask, label)
+        if not bank.remember(defect, product, bank.keys[slot : slot + 1]):
             return None
-        return Cutout.of(2 * photograph - 1, defect.mask[0], defect.style[0])
+        return cut_out(replace(photograph, window=shown), defect.style[0], mask, lambda window: masked(window)[1])
 
     def score(self, sources: Batch) -> dict[str, float]:
         """None: the last weights are the ones to keep."""
@@ -241,7 +250,7 @@ def sample_grid(
     that defect (the reference), the mask found there, the reference cleaned, and its defect on the source."""
     seeds = [torch.Generator().manual_seed(number) for number in range(len(source))]
     drawn = model.drawn(label, product, seeds)[0]
-    drawn, _ = place(drawn, F.adaptive_avg_pool2d(source, CONTEXT), draw_warps(seeds, source.device), flips)
+    drawn, *_ = place(drawn, F.adaptive_avg_pool2d(source, CONTEXT), draw_warps(seeds, source.device), flips)
     guided, _ = model.paint(source, drawn)
     defect, clean = model.read(reference, label)
     moved, _ = model.paint(source, defect)

@@ -70,7 +70,7 @@ class Residual(nn.Module):
 
     def kept(self) -> dict[str, Tensor]:
         """What a bundle holds."""
-        return {name: value[:0] if name == "bank.crops" else value for name, value in self.state_dict().items()}
+        return self.state_dict()
 
     def clean(self, x: Tensor, mask: Tensor) -> Tensor:
         """Images without what lies in the masks (N, 1, S, S)."""

@@ -176,12 +176,13 @@ def without_foreign_parts(defect: Defect, target: Tensor) -> Defect:
 
 def place(
     defect: Defect, target: Tensor, warps: Warps, flips: str, placement: Placement | None = None
-) -> tuple[Defect, Tensor]:
+) -> tuple[Defect, Tensor, Tensor]:
     """Defects in new forms, at places of the targets (N, C, h, h) that resemble those they come from, and as wished;
-    and the affine maps (N, 2, 3) by which they came there."""
+    the affine maps (N, 2, 3) by which they came there; and (N, 1, S, S) where parts of them were left out."""
     maps = choose(defect, target, warps, flips, placement)
     moved = warp(defect, maps, warps.bend)
     if placement is not None:
         maps = resized(maps, defect.mask, placement.size)
         moved = replace(warp(defect, maps, warps.bend), context=moved.context)
-    return without_foreign_parts(moved, target), maps
+    kept = without_foreign_parts(moved, target)
+    return kept, maps, (moved.mask > 0.5) & (kept.mask == 0)

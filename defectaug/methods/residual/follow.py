@@ -1,0 +1,115 @@
+"""Defects that are longer than the window in which a model sees a part of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from defectaug.data.framing import Photograph
+from defectaug.io.windows import Window, square, whole
+from defectaug.methods.residual.cutout import Cutout, enlarged
+
+Floats = NDArray[np.float32]
+Read = Callable[[Window], Tensor]  # a window's mask (1, 1, S, S)
+MOST = 12  # windows of one defect
+LOOKS = 6  # windows in which a defect is looked for at first
+EDGE = 2  # pixels of a window's edge, in which a defect is taken to go on
+NEAR = 0.25  # of a side: windows that are no farther from each other show the same
+GAP = 2  # pixels across which parts are one defect
+
+
+def best_window(photograph: Photograph, read: Read) -> Window:
+    """What to show a model of an image: all of it, or of one that is seen in windows the one about the clearest of the
+    defects that are found where they may be."""
+    size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
+    if photograph.side is None:
+        return whole(size)
+    points = np.array([[0.5, 0.5]]) if photograph.points is None else photograph.points
+    chosen = points[np.unique(np.linspace(0, len(points) - 1, LOOKS).astype(int))]
+    windows = [square(size, photograph.side, (float(y * size[0]), float(x * size[1]))) for y, x in chosen]
+    masks = [enlarged(read(window)[0], window.size) for window in windows]
+    best = int(np.argmax([mask.sum() for mask in masks]))
+    there = np.argwhere(masks[best] > 0.5)
+    if not len(there):
+        return windows[best]
+    row, column = there.mean(0).tolist()
+    return square(size, photograph.side, (windows[best].top + row, windows[best].left + column))
+
+
+def cut_out(photograph: Photograph, style: Tensor, mask: Tensor, read: Read) -> Cutout | None:
+    """A defect cut out of its photograph, of which a model was shown the window or all.
+
+    Args:
+        style: (C + 1,) of it.
+        mask: (1, 1, S, S) of what was shown.
+        read: of other windows.
+    """
+    size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
+    shown = photograph.window or whole(size)
+    scale = (shown.height * shown.width) ** 0.5 / mask.shape[-1]
+    if photograph.side is None:
+        return Cutout.of(photograph.pixels, enlarged(mask[0], size), style, scale)
+    first = enlarged(mask[0], shown.size)
+    found = followed(
+        size, shown, lambda window: first if window == shown else enlarged(read(window)[0], window.size)
+    )
+    return Cutout.of(photograph.pixels, found, style, scale, shown)
+
+
+def followed(size: tuple[int, int], start: Window, read: Callable[[Window], Floats]) -> Floats:
+    """The mask (H, W) in [0, 1] of a defect of an image of that size, from window to window as long as it goes on.
+
+    Args:
+        start: the window in which it is looked for; all that is found there belongs to it.
+        read: the mask that a window shows, of its height and width.
+    """
+    total, todo, seen = np.zeros(size, np.float32), [start], [start]
+    for count in range(MOST):
+        if count == len(todo):
+            break
+        window = todo[count]
+        found, there = read(window), window.cut(total)
+        if count:
+            found = found * connected(found > 0.5, there > 0.5)
+        np.maximum(there, found, out=there)
+        for centre in ends(window.cut(total), window, size):
+            further = square(size, window.height, centre)
+            if all(_distance(further, other) > NEAR * window.height for other in seen):
+                seen.append(further)
+                todo.append(further)
+    return total
+
+
+def connected(found: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The parts of a mask (h, w) that touch another, or nearly do."""
+    parts, _ = ndimage.label(found, structure=np.ones((3, 3)))
+    touching = np.unique(parts[ndimage.binary_dilation(known, np.ones((3, 3)), iterations=GAP)])
+    return np.isin(parts, touching[touching > 0])
+
+
+def ends(mask: Floats, window: Window, size: tuple[int, int]) -> list[tuple[float, float]]:
+    """Places (row, column) of the image at which a mask leaves its window, one an edge at most; the image's own edges
+    are none."""
+    bottom, right = window.top + window.height, window.left + window.width
+    strips = (
+        (window.top > 0, slice(0, EDGE), slice(None)),
+        (bottom < size[0], slice(-EDGE, None), slice(None)),
+        (window.left > 0, slice(None), slice(0, EDGE)),
+        (right < size[1], slice(None), slice(-EDGE, None)),
+    )
+    found = []
+    for inside, down, across in strips:
+        strip = np.zeros(mask.shape, bool)
+        strip[down, across] = mask[down, across] > 0.5
+        if inside and strip.any():
+            row, column = np.argwhere(strip).mean(0).tolist()
+            found.append((window.top + row, window.left + column))
+    return found
+
+
+def _distance(a: Window, b: Window) -> float:
+    return float(np.hypot(a.top - b.top, a.left - b.left))

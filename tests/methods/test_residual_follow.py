@@ -1,0 +1,88 @@
+"""Defects are followed from window to window, and cut out whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from defectaug.data.framing import Photograph
+from defectaug.io.windows import Window, whole
+from defectaug.methods.residual.follow import best_window, connected, cut_out, followed
+
+SIZE, SIDE = (90, 200), 32
+
+
+def crack() -> np.ndarray:
+    """A line that wanders over 160 pixels, and a spot beside it that is none of it."""
+    mask = np.zeros(SIZE, bool)
+    for x in range(20, 180):
+        y = 40 + round(12 * np.sin(x / 20))
+        mask[y - 1 : y + 2, x] = True
+    mask[70:76, 100:106] = True
+    return mask
+
+
+def reader(mask: np.ndarray, asked: list[Window]):
+    def read(window: Window) -> np.ndarray:
+        asked.append(window)
+        return window.cut(mask).astype(np.float32)
+
+    return read
+
+
+def test_a_crack_is_followed_to_both_its_ends_and_nothing_else_is_taken() -> None:
+    mask, asked = crack(), []
+    found = followed(SIZE, Window(30, 80, SIDE, SIDE), reader(mask, asked)) > 0.5
+    assert found[:, 20:180].any(0).all() and not found[70:76, 100:106].any()
+    assert (found <= mask).all() and len(asked) <= 12
+
+
+def test_a_defect_within_its_window_is_looked_for_there_alone() -> None:
+    mask, asked = np.zeros(SIZE, bool), []
+    mask[40:50, 90:100] = True
+    assert np.array_equal(followed(SIZE, Window(30, 80, SIDE, SIDE), reader(mask, asked)) > 0.5, mask)
+    assert asked == [Window(30, 80, SIDE, SIDE)]
+
+
+def test_a_defect_ends_at_the_image_s_edges() -> None:
+    mask, asked = np.zeros(SIZE, bool), []
+    mask[40:44, :20] = True
+    followed(SIZE, Window(30, 0, SIDE, SIDE), reader(mask, asked))
+    assert len(asked) == 1
+
+
+def test_parts_that_touch_or_nearly_do_are_one() -> None:
+    known, found = np.zeros((9, 20), bool), np.zeros((9, 20), bool)
+    known[4, :5] = True
+    found[4, 6:9] = found[4, 15:] = True
+    assert connected(found, known)[4].tolist() == [6 <= x < 9 for x in range(20)]
+
+
+def masks_of(truth: np.ndarray):
+    def read(window: Window) -> Tensor:
+        return torch.from_numpy(window.cut(truth).astype(np.float32))[None, None]
+
+    return read
+
+
+def test_the_window_with_most_of_a_defect_is_shown() -> None:
+    truth = np.zeros(SIZE, bool)
+    truth[10:20, 150:160] = True
+    points = np.array([[0.8, 0.1], [0.2, 0.8], [0.5, 0.5]])
+    photograph = Photograph(np.zeros(SIZE, np.float32), SIDE, None, points)
+    window = best_window(photograph, masks_of(truth))
+    assert window.size == (SIDE, SIDE) and window.cut(truth).sum() == 100
+    assert abs(window.left + SIDE / 2 - 155) <= 1
+    assert best_window(Photograph(np.zeros(SIZE, np.float32)), masks_of(truth)) == whole(SIZE)
+
+
+def test_a_cutout_reaches_beyond_the_window_that_was_shown() -> None:
+    truth, shown = crack(), Window(30, 80, SIDE, SIDE)
+    pixels = np.where(truth, -0.5, 0.2).astype(np.float32)
+    style = torch.tensor([-0.5, -3.0])
+    cutout = cut_out(Photograph(pixels, SIDE, shown), style, masks_of(truth)(shown), masks_of(truth))
+    assert cutout is not None
+    left, right = cutout.box[1] * SIDE + shown.left, cutout.box[3] * SIDE + shown.left
+    assert 8 <= left <= 20 and 180 <= right <= 192
+    assert cutout.alpha.shape == cutout.values.shape[:2] and (cutout.alpha > 127).any(0)[10:-10].all()
