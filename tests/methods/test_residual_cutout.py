@@ -20,7 +20,7 @@ from defectaug.methods.cutpaste.model import PlainPasting
 from defectaug.methods.native import Change, native_change, view_of
 from defectaug.methods.placement import Placement
 from defectaug.methods.residual.bank import DefectBank
-from defectaug.methods.residual.cutout import Cutout, Pasting, coded, decoded, enlarged, levels_of, lit, shares
+from defectaug.methods.residual.cutout import HUE, Cutout, Pasting, coded, decoded, enlarged, levels_of, lit, shares
 from defectaug.methods.residual.defect import decompose
 from defectaug.methods.residual.inference import InferenceModel
 from defectaug.methods.residual.model import CONTEXT, Residual
@@ -49,7 +49,8 @@ def pasting(view: np.ndarray, mask: Tensor, kind: type[Pasting] = Pasting, matri
     style = style_of(view, mask)
     cutout = Cutout.of(view, enlarged(mask[0], view.shape[:2]), style, SCALE)
     assert cutout is not None
-    return kind(cutout, True, torch.ones_like(mask[0]), torch.zeros(3, SIZE, SIZE), style, torch.zeros(3), matrix, None)
+    nothing = torch.zeros(3, SIZE, SIZE)
+    return kind(cutout, True, torch.ones_like(mask[0]), nothing, style, nothing[:, 0, 0], HUE, matrix, None)
 
 
 def painted(one: Pasting, target: np.ndarray) -> np.ndarray:
@@ -96,6 +97,19 @@ def test_a_defect_takes_the_light_of_its_new_place() -> None:
     assert inside + 1 == pytest.approx(0.5 * (view[INSIDE].mean() + 1), abs=0.04)
     assert around == pytest.approx(dim.mean(), abs=0.05)  # brighter where what came with the defect kept its light
     assert plain[INSIDE].mean() == pytest.approx(view[INSIDE].mean(), abs=0.02)
+
+
+def test_a_defect_takes_on_half_of_a_surface_s_hue() -> None:
+    view, mask = with_blob(), square(count=1)
+    blue = (photograph(seed=3) + 1) * np.array([0.7, 1.0, 1.3], np.float32) - 1
+    own = pasting(view, mask)
+    ratios = []
+    for hue in (0.0, 0.5, 1.0):
+        made = painted(replace(own, hue=hue), blue)
+        ratios.append((made[INSIDE][..., 2].mean() + 1) / (made[INSIDE][..., 0].mean() + 1))
+        assert np.abs(made[66:72, 75:105].mean((0, 1)) - blue[66:72, 75:105].mean((0, 1))).max() < 0.05
+    assert ratios[0] == pytest.approx(1, abs=0.07) and ratios[2] == pytest.approx(1.3 / 0.7, rel=0.15)
+    assert ratios[1] == pytest.approx((ratios[0] * ratios[2]) ** 0.5, rel=0.05)
 
 
 def test_a_style_changes_the_defect_and_not_what_came_with_it() -> None:
@@ -151,7 +165,7 @@ def test_a_change_at_native_scale_has_the_channels_of_its_image(channels: int, m
     assert cutout is not None and cutout.values.shape[2] == model_channels
     nothing = torch.zeros(model_channels, SIZE, SIZE)
     bright = torch.cat([torch.full((model_channels,), 0.5), style[0, -1:]])
-    painting = Pasting(cutout, True, torch.ones_like(mask[0]), nothing, bright, nothing[:, 0, 0], None, None)
+    painting = Pasting(cutout, True, torch.ones_like(mask[0]), nothing, bright, nothing[:, 0, 0], HUE, None, None)
     change = shown.change(nothing.numpy(), painting)
     assert change.values.shape == image.pixels.shape and np.abs(change.values[INSIDE]).max() > 0.1
     found = change.mask(None)

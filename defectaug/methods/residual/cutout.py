@@ -26,6 +26,7 @@ SIDE = 384  # pixels at most that are kept of a box's longer side
 REACH = 2  # pixels of the photograph around the mask, and one of the model's, where a defect is pasted half
 CLEANED = 1e-3  # change that counts, in units of [-1, 1]
 NARROW = 0.35  # of the reach, where the surroundings are another product's
+HUE = 0.5  # share of a difference in hue that is taken for one of the light
 DARKEST = 0.05  # range that is taken to be left at least
 LEAST = 8  # pixels that a level is measured on
 QUALITY = 90  # of the pictures that a bundle keeps
@@ -176,6 +177,7 @@ class Pasting:
         cleaning: (C, S, S), what takes the source's own defect away.
         style: (C + 1,) that the defect is given.
         level: (C,) of the surface, for where nothing around the defect is known.
+        hue: share of a surface's difference in hue that the defect itself takes on.
         matrix: (2, 3) from places of the source to places of the defect's own image, or None where they are the same.
         bend: (2, K, K), added to them.
     """
@@ -186,6 +188,7 @@ class Pasting:
     cleaning: Tensor
     style: Tensor
     level: Tensor
+    hue: float
     matrix: Tensor | None
     bend: Tensor | None
 
@@ -221,8 +224,17 @@ class Pasting:
         away = _distance(there) / (REACH + scale)
         cover = known * self.cover(there, away)
         level = self.light(surface, share, (away > 0.5) & (cover > 0.05))
-        share = share + there[..., None] * (self._restyled(share) - share)
-        return np.asarray(cover[..., None] * (lit(share, level) - surface) + cleaning, np.float32)
+        painted = lit(share, level)
+        painted += there[..., None] * (lit(self._restyled(share), self._light_within(level)) - painted)
+        return np.asarray(cover[..., None] * (painted - surface) + cleaning, np.float32)
+
+    def _light_within(self, level: Floats) -> Floats:
+        """The level for the defect itself: a paler surface may be of another material in the same light, which would
+        make a dark crack blue."""
+        own = self.cutout.level.numpy() + 1
+        gain = (level + 1).clip(min=DARKEST) / own.clip(min=DARKEST)
+        common = np.exp(np.log(gain).mean())
+        return np.asarray((own * common * (gain / common) ** self.hue - 1).clip(-1, 1), np.float32)
 
     def cover(self, there: Floats, away: Floats) -> Floats:
         """How much of the image is replaced (h, w), by where the defect is and by the distance to it, as

@@ -17,7 +17,7 @@ from defectaug.io.windows import Window
 from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.placement import Placement
-from defectaug.methods.residual.cutout import Cutout
+from defectaug.methods.residual.cutout import HUE, Cutout
 from defectaug.methods.residual.defect import Defect, masked_mean, stronger
 from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.follow import cut_out
@@ -181,7 +181,9 @@ class InferenceModel:
         pastings = [
             self.model.pasting(
                 cutout, codes.alike[row], kept[row].cpu(), (clean[row] - x[row]).cpu(),
-                shape.style[row].float().cpu(), level[row].float().cpu(), None if maps is None else maps[row].cpu(),
+                shape.style[row].float().cpu(), level[row].float().cpu(),
+                HUE if codes.warps is None or codes.alike[row] else 1.0,  # a style of another product is in its colours
+                None if maps is None else maps[row].cpu(),
                 None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
             ) if cutout is not None and there[row] else None
             for row, cutout in enumerate(codes.cutouts)
