@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from fake_model import info
 from residual_parts import SIZE, a_defect, batch, model_of, square, trained
+from scipy.ndimage import gaussian_filter
 from small_networks import CPU, images
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from defectaug.io.windows import whole
 from defectaug.methods.cutpaste.model import PlainPasting
 from defectaug.methods.native import Change, native_change, view_of
 from defectaug.methods.placement import Placement
+from defectaug.methods.residual import cutout
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.cutout import HUE, Cutout, Pasting, coded, decoded, enlarged, levels_of, lit, shares
 from defectaug.methods.residual.defect import decompose
@@ -47,10 +49,10 @@ def style_of(view: np.ndarray, mask: Tensor) -> Tensor:
 def pasting(view: np.ndarray, mask: Tensor, kind: type[Pasting] = Pasting, matrix: Tensor | None = None) -> Pasting:
     """The defect of a photograph, in its own style."""
     style = style_of(view, mask)
-    cutout = Cutout.of(view, enlarged(mask[0], view.shape[:2]), style, SCALE)
-    assert cutout is not None
+    made = Cutout.of(view, enlarged(mask[0], view.shape[:2]), style, SCALE)
+    assert made is not None
     nothing = torch.zeros(3, SIZE, SIZE)
-    return kind(cutout, True, torch.ones_like(mask[0]), nothing, style, nothing[:, 0, 0], HUE, matrix, None)
+    return kind(made, True, torch.ones_like(mask[0]), nothing, style, nothing[:, 0, 0], HUE, matrix, None)
 
 
 def painted(one: Pasting, target: np.ndarray) -> np.ndarray:
@@ -132,6 +134,38 @@ def test_what_surrounds_a_defect_stays_behind_where_the_product_is_another() -> 
     assert foreign[INSIDE].mean() == pytest.approx(alike[INSIDE].mean(), rel=0.1)
 
 
+def coarse(seed: int) -> np.ndarray:
+    """A surface of large soft blobs."""
+    noise = np.random.default_rng(seed).normal(size=(128, 128, 1)).astype(np.float32)
+    smooth = gaussian_filter(noise, (8, 8, 0))
+    return np.repeat(0.15 * smooth / smooth.std(), 3, axis=2)
+
+
+def steepest(image: np.ndarray) -> float:
+    """Below the mark of the test that follows."""
+    return float(np.percentile(np.abs(np.diff(image[67:82, 30:100], axis=0)), 95))
+
+
+def test_a_coarse_surface_is_not_outlined_around_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a narrow rim its blobs would go over into those that came with the defect too fast."""
+    mask = np.zeros((128, 128), np.float32)
+    mask[62:66, 30:100] = 1
+    steps: dict[float, list[float]] = {1: [], cutout.WIDEST: []}
+    for widest, found in steps.items():
+        monkeypatch.setattr(cutout, "WIDEST", widest)
+        for seed in range(6):
+            view, target = coarse(seed), coarse(seed + 10)
+            view[mask > 0] -= 0.5
+            made = Cutout.of(view, mask, torch.tensor([-0.5, -0.5, -0.5, -3.0]), 1)
+            assert made is not None
+            nothing = torch.zeros(3, 128, 128)
+            one = Pasting(made, True, nothing[:1] + 1, nothing, made.style, made.level, HUE, None, None)
+            found.append(steepest(painted(one, target)))
+    own = np.mean([steepest(coarse(seed + 10)) for seed in range(6)])
+    narrow, wide = (float(np.mean(found)) for found in steps.values())
+    assert wide < 0.85 * narrow and wide < 2.5 * own, (narrow, wide, own)
+
+
 def test_a_cutout_moves_with_its_mask() -> None:
     view, mask = with_blob(), square(count=1)
     shifted = torch.tensor([[1.0, 0, -0.25], [0, 1.0, 0]])  # an eighth to the right: 24 of 192 pixels
@@ -161,11 +195,11 @@ def test_a_change_at_native_scale_has_the_channels_of_its_image(channels: int, m
     seen, mask = torch.from_numpy(shown.pixels)[None], square(count=1)
     _, style = decompose(seen, torch.zeros_like(seen), mask)
     view = shown.photograph(1024).pixels
-    cutout = Cutout.of(view, enlarged(mask[0], image.size), style[0], SCALE)
-    assert cutout is not None and cutout.values.shape[2] == model_channels
+    made = Cutout.of(view, enlarged(mask[0], image.size), style[0], SCALE)
+    assert made is not None and made.values.shape[2] == model_channels
     nothing = torch.zeros(model_channels, SIZE, SIZE)
     bright = torch.cat([torch.full((model_channels,), 0.5), style[0, -1:]])
-    painting = Pasting(cutout, True, torch.ones_like(mask[0]), nothing, bright, nothing[:, 0, 0], HUE, None, None)
+    painting = Pasting(made, True, torch.ones_like(mask[0]), nothing, bright, nothing[:, 0, 0], HUE, None, None)
     change = shown.change(nothing.numpy(), painting)
     assert change.values.shape == image.pixels.shape and np.abs(change.values[INSIDE]).max() > 0.1
     found = change.mask(None)

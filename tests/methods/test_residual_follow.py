@@ -84,5 +84,5 @@ def test_a_cutout_reaches_beyond_the_window_that_was_shown() -> None:
     cutout = cut_out(Photograph(pixels, SIDE, shown), style, masks_of(truth)(shown), masks_of(truth))
     assert cutout is not None
     left, right = cutout.box[1] * SIDE + shown.left, cutout.box[3] * SIDE + shown.left
-    assert 8 <= left <= 20 and 180 <= right <= 192
-    assert cutout.alpha.shape == cutout.values.shape[:2] and (cutout.alpha > 127).any(0)[10:-10].all()
+    assert 5 <= left <= 20 and 180 <= right <= 195
+    assert cutout.alpha.shape == cutout.values.shape[:2] and (cutout.alpha > 127).any(0)[12:-12].all()

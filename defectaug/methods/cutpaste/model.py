@@ -20,6 +20,10 @@ class PlainPasting(Pasting):
         """That of the defect's own image."""
         return np.asarray(self.cutout.level.numpy(), np.float32)
 
+    def restyled(self, share: Floats) -> Floats:
+        """In its own style."""
+        return share
+
 
 class CutPaste(Residual):
     """E, inpainter and bank; arguments as of :class:`Residual`."""

@@ -26,5 +26,6 @@ def networks(config: Config, defects: int, products: int) -> CutPaste:
 
 
 SPEC = MethodSpec(
-    CutPasteMethod, partial(InferenceModel.build, networks=networks), networks, unsized=UNSIZED, retired=RETIRED
-)
+    CutPasteMethod, partial(InferenceModel.build, networks=networks), networks, unsized=UNSIZED, retired=RETIRED,
+    styles=False,
+)  # fmt: skip

@@ -25,6 +25,7 @@ Floats = NDArray[np.float32]
 SIDE = 384  # pixels at most that are kept of a box's longer side
 REACH = 2  # pixels of the photograph around the mask, and one of the model's, where a defect is pasted half
 CLEANED = 1e-3  # change that counts, in units of [-1, 1]
+WIDEST = 3  # times that, where the surface is coarse
 NARROW = 0.35  # of the reach, where the surroundings are another product's
 HUE = 0.5  # share of a difference in hue that is taken for one of the light
 DARKEST = 0.05  # range that is taken to be left at least
@@ -99,7 +100,7 @@ class Cutout:
         """
         height, width = view.shape[:2]
         reach = REACH + scale
-        part = _box(mask > 0.5, 2 * reach)
+        part = _box(mask > 0.5, (WIDEST + 0.5) * reach)
         if part is None:
             return None
         pixels = as_channels(part.cut(view), len(style) - 1).astype(np.float32)
@@ -127,6 +128,16 @@ def decoded(values: Tensor) -> Tensor:
     """What :func:`coded` came from."""
     root = values.float() / 127.5 - 1
     return root * root.abs()
+
+
+def coarseness(surface: Floats, other: Floats, around: NDArray[np.bool_]) -> float:
+    """Pixels over which two surfaces (h, w, C) can go over into one another without a visible edge, as far as they are
+    seen in a mask (h, w): their difference over the steps that the first has by itself. 0 where there is nothing."""
+    down, across = np.abs(np.diff(surface, axis=0))[:, :-1], np.abs(np.diff(surface, axis=1))[:-1]
+    steps = ((down + across) / 2)[around[:-1, :-1]]
+    if not steps.size:
+        return 0.0
+    return float(np.abs(surface - other)[around].mean() / max(float(steps.mean()), 1e-4))
 
 
 def _distance(mask: Floats) -> Floats:
@@ -222,10 +233,12 @@ class Pasting:
         share, known, there = self._moved(part, size)
         scale = (size[0] * size[1]) ** 0.5 / self.kept.shape[-1]
         away = _distance(there) / (REACH + scale)
-        cover = known * self.cover(there, away)
-        level = self.light(surface, share, (away > 0.5) & (cover > 0.05))
+        around = (away > 0.5) & (away < WIDEST) & (known > 0.95)
+        level = self.light(surface, share, around)
         painted = lit(share, level)
-        painted += there[..., None] * (lit(self._restyled(share), self._light_within(level)) - painted)
+        widths = coarseness(surface, painted, around) / (REACH + scale)
+        cover = known * self.cover(there, away / min(max(1, widths), WIDEST))
+        painted += there[..., None] * (lit(self.restyled(share), self._light_within(level)) - painted)
         return np.asarray(cover[..., None] * (painted - surface) + cleaning, np.float32)
 
     def _light_within(self, level: Floats) -> Floats:
@@ -248,7 +261,7 @@ class Pasting:
             return self.level.numpy()
         return np.asarray(np.median(levels_of(surface[around], share[around]), axis=0), np.float32)
 
-    def _restyled(self, share: Floats) -> Floats:
+    def restyled(self, share: Floats) -> Floats:
         """AdaIN: the defect's own tone and contrast taken out, the style's put in."""
         own, new = self.cutout.style.numpy(), self.style.numpy()
         return np.asarray((share - own[:-1]) * np.exp(new[-1] - own[-1]) + new[:-1], np.float32)
