@@ -16,9 +16,9 @@ class PlainPasting(Pasting):
         """The mask."""
         return there
 
-    def light(self, surface: Floats, share: Floats, around: NDArray[np.bool_]) -> Floats:
+    def light(self, surface: Floats, brought: Floats, around: NDArray[np.bool_]) -> Floats:
         """That of the defect's own image."""
-        return np.asarray(self.cutout.level.numpy(), np.float32)
+        return np.ones(brought.shape[2], np.float32)
 
     def restyled(self, share: Floats) -> Floats:
         """In its own style."""

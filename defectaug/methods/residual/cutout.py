@@ -27,6 +27,7 @@ REACH = 2  # pixels of the photograph around the mask, and one of the model's, w
 CLEANED = 1e-3  # change that counts, in units of [-1, 1]
 WIDEST = 3  # times that, where the surface is coarse
 NARROW = 0.35  # of the reach, where the surroundings are another product's
+DISTINCT = 0.3  # share of the light left from which a pixel of a defect is of another material than the surface
 HUE = 0.5  # share of a difference in hue that is taken for one of the light
 DARKEST = 0.05  # range that is taken to be left at least
 LEAST = 8  # pixels that a level is measured on
@@ -43,13 +44,6 @@ def shares(pixels: Floats, level: Floats) -> Floats:
 def lit(share: Floats, level: Floats) -> Floats:
     """What :func:`shares` came from, at another level."""
     return level + share * np.where(share < 0, level + 1, 1 - level).clip(min=DARKEST)
-
-
-def levels_of(pixels: Floats, share: Floats) -> Floats:
-    """The levels (n, C) at which shares (n, C) would be pixels (n, C)."""
-    dark = share < 0
-    room = np.where(dark, 1 + share, 1 - share).clip(min=DARKEST)
-    return np.where(dark, (pixels + 1) / room - 1, (pixels - share) / room).clip(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -234,20 +228,24 @@ class Pasting:
         scale = (size[0] * size[1]) ** 0.5 / self.kept.shape[-1]
         away = _distance(there) / (REACH + scale)
         around = (away > 0.5) & (away < WIDEST) & (known > 0.95)
-        level = self.light(surface, share, around)
-        painted = lit(share, level)
+        own = self.cutout.level.numpy()
+        light = self.light(surface, lit(share, own), around)
+        painted = (lit(share, own) + 1) * light - 1
         widths = coarseness(surface, painted, around) / (REACH + scale)
         cover = known * self.cover(there, away / min(max(1, widths), WIDEST))
-        painted += there[..., None] * (lit(self.restyled(share), self._light_within(level)) - painted)
-        return np.asarray(cover[..., None] * (painted - surface) + cleaning, np.float32)
+        painted += there[..., None] * (self._defect(self.restyled(share), light) - painted)
+        return np.asarray(cover[..., None] * (painted.clip(-1, 1) - surface) + cleaning, np.float32)
 
-    def _light_within(self, level: Floats) -> Floats:
-        """The level for the defect itself: a paler surface may be of another material in the same light, which would
-        make a dark crack blue."""
-        own = self.cutout.level.numpy() + 1
-        gain = (level + 1).clip(min=DARKEST) / own.clip(min=DARKEST)
-        common = np.exp(np.log(gain).mean())
-        return np.asarray((own * common * (gain / common) ** self.hue - 1).clip(-1, 1), np.float32)
+    def _defect(self, share: Floats, light: Floats) -> Floats:
+        """The defect (h, w, C) in its new light (C,). What of it is the surface seen again changes as the surface does;
+        the rest keeps its share of the light that is left, so that a bright scratch stays bright in shadow, and takes
+        on a part of the hue alone: a paler surface may be of another material, which would make a dark crack blue."""
+        own = self.cutout.level.numpy()
+        common = np.exp(np.log(light).mean())
+        level = ((own + 1) * common * (light / common) ** self.hue - 1).clip(-1, 1)
+        surface = (lit(share, own) + 1) * light - 1
+        distinct = (np.abs(share).max(axis=2, keepdims=True) / DISTINCT).clip(max=1)
+        return np.asarray(surface + distinct * (lit(share, level) - surface), np.float32)
 
     def cover(self, there: Floats, away: Floats) -> Floats:
         """How much of the image is replaced (h, w), by where the defect is and by the distance to it, as
@@ -255,11 +253,14 @@ class Pasting:
         rim = (away - 0.5).clip(0, 1) if self.alike else (away / NARROW).clip(0, 1)
         return np.asarray(1 - rim * rim * (3 - 2 * rim), np.float32)
 
-    def light(self, surface: Floats, share: Floats, around: NDArray[np.bool_]) -> Floats:
-        """The level (C,) that makes what surrounds the defect like the surface (h, w, C), where that is seen."""
+    def light(self, surface: Floats, brought: Floats, around: NDArray[np.bool_]) -> Floats:
+        """What to multiply the light of the defect's image by, (C,), so that what came with the defect (h, w, C) is
+        like the surface (h, w, C) that it comes upon, as far as both are seen in a mask (h, w)."""
         if np.count_nonzero(around) < LEAST:
-            return self.level.numpy()
-        return np.asarray(np.median(levels_of(surface[around], share[around]), axis=0), np.float32)
+            surface, brought = self.level.numpy()[None], self.cutout.level.numpy()[None]
+            around = np.ones(1, bool)
+        ratios = (surface[around] + 1 + DARKEST) / (brought[around] + 1 + DARKEST)
+        return np.asarray(np.median(ratios, axis=0), np.float32)
 
     def restyled(self, share: Floats) -> Floats:
         """AdaIN: the defect's own tone and contrast taken out, the style's put in."""
