@@ -82,7 +82,7 @@ def test_resuming_with_other_classes_or_settings_is_refused(root: Path, settings
     with pytest.raises(BundleError, match="other classes"):
         train_small(other, out, settings, resume=True)
     content = settings.read_text()
-    for change in ("loss: {cycle: 2}", "optimizer: {rate: 0.001}", "optimizer: {ema: 0.5}"):
+    for change in ("loss: {cycle: 2}", "optimizer: {rate: 0.0007}", "optimizer: {ema: 0.5}"):
         settings.write_text(f"{content}\n{change}\n")
         with pytest.raises(BundleError, match="with other settings"):
             train_small(root, out, settings, resume=True)
