@@ -23,10 +23,10 @@ from defectaug.io.windows import Window
 
 Floats = NDArray[np.float32]
 SIDE = 384  # pixels at most that are kept of a box's longer side
-REACH = 2  # pixels of the photograph around the mask, and one of the model's, where a defect is pasted half
+REACH = 2  # pixels of the photograph, and one of the model's, that are kept around the mask, WIDEST times
 CLEANED = 1e-3  # change that counts, in units of [-1, 1]
-WIDEST = 3  # times that, where the surface is coarse
-NARROW = 0.35  # of the reach, where the surroundings are another product's
+WIDEST = 3
+SLOPE = 0.5  # of the pixels that a surface needs to change by as much, over which the rim is pasted half
 DISTINCT = 0.3  # share of the light left from which a pixel of a defect is of another material than the surface
 HUE = 0.5  # share of a difference in hue that is taken for one of the light
 DARKEST = 0.05  # range that is taken to be left at least
@@ -226,13 +226,13 @@ class Pasting:
         surface = pixels + cleaning
         share, known, there = self._moved(part, size)
         scale = (size[0] * size[1]) ** 0.5 / self.kept.shape[-1]
-        away = _distance(there) / (REACH + scale)
-        around = (away > 0.5) & (away < WIDEST) & (known > 0.95)
+        away = _distance(there)
+        around = (away > scale) & (away < WIDEST * (REACH + scale)) & (known > 0.95)
         own = self.cutout.level.numpy()
         light = self.light(surface, lit(share, own), around)
         painted = (lit(share, own) + 1) * light - 1
-        widths = coarseness(surface, painted, around) / (REACH + scale)
-        cover = known * self.cover(there, away / min(max(1, widths), WIDEST))
+        reach = min(max(scale, SLOPE * coarseness(surface, painted, around)), WIDEST * (REACH + scale))
+        cover = known * self.cover(there, away / reach if self.alike else 0.5 + away / scale)
         painted += there[..., None] * (self._defect(self.restyled(share), light) - painted)
         return np.asarray(cover[..., None] * (painted.clip(-1, 1) - surface) + cleaning, np.float32)
 
@@ -250,7 +250,7 @@ class Pasting:
     def cover(self, there: Floats, away: Floats) -> Floats:
         """How much of the image is replaced (h, w), by where the defect is and by the distance to it, as
         a share of the reach."""
-        rim = (away - 0.5).clip(0, 1) if self.alike else (away / NARROW).clip(0, 1)
+        rim = (away - 0.5).clip(0, 1)
         return np.asarray(1 - rim * rim * (3 - 2 * rim), np.float32)
 
     def light(self, surface: Floats, brought: Floats, around: NDArray[np.bool_]) -> Floats:
