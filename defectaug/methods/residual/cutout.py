@@ -223,7 +223,7 @@ class Pasting:
         """The change (h, w, C), for pixels (h, w, C) of that part, in [-1, 1]."""
         grid = _grid(part, size)
         cleaning = _sampled(self.cleaning, part, size) * _inside(grid)[..., None]
-        surface = pixels + cleaning
+        surface = (pixels + cleaning).clip(-1, 1)
         share, known, there = self._moved(part, size)
         scale = (size[0] * size[1]) ** 0.5 / self.kept.shape[-1]
         away = _distance(there)
