@@ -167,7 +167,7 @@ class NativeChange(Protocol):
     """One painted defect at the scale of the photograph."""
 
     def part(self, size: tuple[int, int]) -> Window:
-        """What changes of a view of that height and width."""
+        """What changes of a view of that height and width; it may reach beyond the view."""
         ...
 
     def defect(self, part: Window, size: tuple[int, int]) -> NDArray[np.float32]:

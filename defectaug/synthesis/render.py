@@ -85,7 +85,7 @@ class _Draft:
     view: View
     reference: Sample | None
     reference_pixels: Floats | None
-    reference_native: Photograph | None
+    reference_photograph: Photograph | None
     region: Bools | None
     strength: float
     size: float
@@ -259,7 +259,7 @@ class Renderer:
         if not shown:
             seeds = [draft.task.code_seed() for draft in batch]
             return self._model.latent_codes(defect, seeds, product_indices(batch, self._model))
-        close = [draft.reference_native for draft in batch if draft.reference_native is not None]
+        close = [draft.reference_photograph for draft in batch if draft.reference_photograph is not None]
         alike = [
             product_of(draft.reference, self._model.info) == draft.item.product
             for draft in batch

@@ -180,6 +180,18 @@ def test_the_bank_keeps_each_image_once_and_gives_it_back() -> None:
     assert float(empty.mask.sum()) == 0
 
 
+def test_a_new_style_lies_between_two_that_are_alike() -> None:
+    """Of five dark and five bright ones none is between dark and bright."""
+    bank, defect = DefectBank(SIZE, 3, 2, CONTEXT, 16), a_defect(count=12)
+    tones = [0.6 + 0.01 * n for n in range(6)] + [-0.6 - 0.01 * n for n in range(6)]
+    styles = torch.tensor([[tone] * 3 + [-1.0] for tone in tones])
+    bank.remember(defect.with_style(styles), torch.zeros(12, dtype=torch.long), torch.arange(12))
+    generators = [torch.Generator().manual_seed(seed) for seed in range(40)]
+    label, product = torch.ones(40, dtype=torch.long), torch.zeros(40, dtype=torch.long)
+    drawn = bank.draw_styles(label, product, generators, styles[:1].expand(40, -1))
+    assert (drawn[:, 0].abs() > 0.59).all() and 5 < int((drawn[:, 0] > 0).sum()) < 35
+
+
 def test_styles_are_those_of_the_category_and_differ() -> None:
     bank, defect = DefectBank(SIZE, 3, 2, CONTEXT, 8), a_defect(count=4)
     looks = [(-0.5, -2.0), (-0.3, -1.0), (0.5, -2.0), (0.4, -1.0)]

@@ -99,6 +99,18 @@ def test_a_defect_takes_the_light_of_its_new_place() -> None:
     assert plain[INSIDE].mean() == pytest.approx(view[INSIDE].mean(), abs=0.02)
 
 
+def test_grain_that_a_mask_holds_dims_with_the_surface_and_a_bright_defect_does_not() -> None:
+    """At half of the light: what is a twentieth brighter than the surface stays so, within what blends the two."""
+    dim, mask = (photograph(seed=3) + 1) * 0.5 - 1, square(count=1)
+    brighter = []
+    for level in (0.05, 0.8):
+        view = photograph()
+        view[INSIDE] = level
+        brighter.append(painted(pasting(view, mask), dim)[INSIDE].mean())
+    assert brighter[0] < -0.43  # -0.41 if it kept its share of what is left to white
+    assert brighter[1] > 1.8 * 0.5 - 1 + 0.4
+
+
 def test_a_defect_takes_on_half_of_a_surface_s_hue() -> None:
     view, mask = with_blob(), square(count=1)
     blue = (photograph(seed=3) + 1) * np.array([0.7, 1.0, 1.3], np.float32) - 1

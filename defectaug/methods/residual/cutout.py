@@ -1,7 +1,7 @@
-"""Cut-outs: defects with what surrounds them, at the scale of their own photographs, and how they are put into others.
+"""Cut-outs: defects with what surrounds them, at the scale of their photographs, and how they are put into others.
 
-A defect that is put on a filled-in surface is told from real ones at once, even with its true mask; its own pixels, in
-the light of their new place and with a wide soft rim, hardly are (docs/trials.md).
+On some surfaces a defect that is added to a filled-in image is told from real ones even with its true mask, where its
+own pixels are not, in the light of their new place and with a soft rim (docs/trials.md).
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from torch import Tensor
 
 from defectaug.io.images import as_channels, resize_float
 from defectaug.io.windows import Window
+from defectaug.methods.residual.defect import light_left, offset_of
 
 Floats = NDArray[np.float32]
 SIDE = 384  # pixels at most that are kept of a box's longer side
-REACH = 2  # pixels of the photograph, and one of the model's, that are kept around the mask, WIDEST times
+REACH, WIDEST = 2, 3  # a rim is WIDEST times as wide at most as REACH pixels of the photograph and one of the model's
+SLOPE = 0.5  # of the pixels that a surface needs to change by as much: where the rim is pasted half
 CLEANED = 1e-3  # change that counts, in units of [-1, 1]
-WIDEST = 3
-SLOPE = 0.5  # of the pixels that a surface needs to change by as much, over which the rim is pasted half
 DISTINCT = 0.3  # share of the light left from which a pixel of a defect is of another material than the surface
 HUE = 0.5  # share of a difference in hue that is taken for one of the light
-DARKEST = 0.05  # range that is taken to be left at least
-LEAST = 8  # pixels that a level is measured on
+DARKEST = 0.05  # added to what ratios of light are taken of, in units of [-1, 1]
+LEAST = 8  # pixels that a level or the light is measured on
 QUALITY = 90  # of the pictures that a bundle keeps
 
 
 def shares(pixels: Floats, level: Floats) -> Floats:
     """Pixels (h, w, C) in [-1, 1] as signed shares of the range that is left from a level (C,): towards black below 0,
     towards white above."""
-    difference = pixels - level
-    return difference / np.where(difference < 0, level + 1, 1 - level).clip(min=DARKEST)
+    difference = torch.from_numpy(pixels - level)
+    return (difference / light_left(difference, torch.from_numpy(level))).numpy()
 
 
 def lit(share: Floats, level: Floats) -> Floats:
     """What :func:`shares` came from, at another level."""
-    return level + share * np.where(share < 0, level + 1, 1 - level).clip(min=DARKEST)
+    return level + offset_of(torch.from_numpy(share), torch.from_numpy(level)).numpy()
 
 
 @dataclass(frozen=True)
@@ -248,8 +248,8 @@ class Pasting:
         return np.asarray(surface + distinct * (lit(share, level) - surface), np.float32)
 
     def cover(self, there: Floats, away: Floats) -> Floats:
-        """How much of the image is replaced (h, w), by where the defect is and by the distance to it, as
-        a share of the reach."""
+        """How much of the image is replaced (h, w), by where the defect is and by the distance to it, as a
+        share of that at which the rim is pasted half."""
         rim = (away - 0.5).clip(0, 1)
         return np.asarray(1 - rim * rim * (3 - 2 * rim), np.float32)
 

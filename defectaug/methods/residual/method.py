@@ -175,8 +175,8 @@ class ResidualMethod:
         with self.compute.autocast(), torch.no_grad():
             levels, prior = self._levels(reference, product)
         return Scene(
-            self._image(batch.image[sources]), batch.product[sources].to(device),
-            reference, batch.target[rows].to(device), product, batch.reference_index[rows].to(device), levels, prior,
+            self._image(batch.image[sources]), reference, batch.target[rows].to(device), product,
+            batch.reference_index[rows].to(device), levels, prior,
         )  # fmt: skip
 
     # --- what the loop saves and shows -----------------------------------------------------------------------
@@ -217,7 +217,7 @@ class ResidualMethod:
             x = self._image(torch.from_numpy(pixels)[None])
             with self.compute.autocast():
                 levels, prior = self._levels(x, product)
-                scene = Scene(x, product, x, label, product, bank.keys[slot : slot + 1], levels, prior)
+                scene = Scene(x, x, label, product, bank.keys[slot : slot + 1], levels, prior)
                 mask = objective.mask_of(self.average, scene, 1.0)
                 return x, self.average.tightened(x, mask)
 

@@ -24,23 +24,16 @@ BRIGHTNESS, GAIN, TINT = 0.1, 0.12, 0.02  # standard deviations of what E sees i
 
 @dataclass(frozen=True)
 class Scene:
-    """What a step works on: ``normal`` images (N, C, S, S) of products (N,), and defective ``reference`` images with
-    classes and products of their own, their features and their prior maps."""
+    """What a step works on: ``normal`` images (N, C, S, S), and defective ``reference`` images with their classes,
+    products and training images (N,), features and prior maps (N, 1, S, S)."""
 
     normal: Tensor
-    product: Tensor
     reference: Tensor
     label: Tensor
     reference_product: Tensor
     key: Tensor
     levels: list[Tensor]
     prior: Tensor
-
-    def __getitem__(self, rows: Tensor) -> Scene:
-        return Scene(
-            self.normal[rows], self.product[rows], self.reference[rows], self.label[rows], self.reference_product[rows],
-            self.key[rows], [level[rows] for level in self.levels], self.prior[rows],
-        )  # fmt: skip
 
 
 def altered(x: Tensor, generator: torch.Generator) -> Tensor:
