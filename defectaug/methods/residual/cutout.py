@@ -263,9 +263,13 @@ class Pasting:
         return np.asarray(np.median(ratios, axis=0), np.float32)
 
     def restyled(self, share: Floats) -> Floats:
-        """AdaIN: the defect's own tone and contrast taken out, the style's put in."""
+        """AdaIN: the defect's own tone and contrast taken out, the style's put in; less so where a mask holds some of the
+        surface, which would come out as an outline or a halo in the defect's new tone."""
         own, new = self.cutout.style.numpy(), self.style.numpy()
-        return np.asarray((share - own[:-1]) * np.exp(new[-1] - own[-1]) + new[:-1], np.float32)
+        styled = (share - own[:-1]) * np.exp(new[-1] - own[-1]) + new[:-1]
+        usual = np.sqrt(np.square(own[:-1]).mean() + np.exp(2 * own[-1]))
+        unlike = (np.abs(share).max(axis=2, keepdims=True) / usual).clip(max=1)
+        return np.asarray(share + unlike * (styled - share), np.float32)
 
     def _moved(self, part: Window, size: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
         """The cut-out where it comes to lie in the part: shares (h, w, C), (h, w) how far they are known, and (h, w)
