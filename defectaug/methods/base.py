@@ -260,8 +260,13 @@ class DefectModel(Protocol):
         """The same shapes in latent styles."""
         ...
 
-    def source_features(self, source: Tensor) -> list[SourceFeatures]:
-        """Features of each source, the larger part of the work of painting on it."""
+    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
+        """Features of each source, the larger part of the work of painting on it.
+
+        Args:
+            normal: whether the sources are known to show no defect: models that take a source's own away then leave it
+                as it is.
+        """
         ...
 
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Any) -> Painted:

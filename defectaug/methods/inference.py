@@ -56,7 +56,7 @@ class GuidedModel(Generic[N]):
         """The same shapes in latent styles."""
         return codes.with_style(self.latent_codes(codes.defect, seeds))
 
-    def source_features(self, source: Tensor) -> list[SourceFeatures]:
+    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
         raise NotImplementedError
 
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Any) -> Painted:

@@ -180,7 +180,7 @@ class DefectAugment:
         limits = np.ones((side, side), bool) if allowed is None else seen_region(allowed, view, side)
         kinds = [info.defects.index(name) for name in kinds_of(info.defects[label], info.defects)]
         with torch.inference_mode():
-            source = model.source_features(stack([view.pixels], model))
+            source = model.source_features(stack([view.pixels], model), normal=True)
         changes: list[Change] = []
         deltas: list[Floats] = []
         for place in range(1 + random.Random(derive_seed(seed, "count")).randrange(self._control.max_defects)):

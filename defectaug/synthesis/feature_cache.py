@@ -1,4 +1,4 @@
-"""Source features, kept for the next defect that is painted on the same source, within a bound of memory."""
+"""Features of normal sources, kept for the next defect that is painted on the same source, within a bound of memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class FeatureCache:
         fresh = {key: shown for key, shown in zip(keys, pixels, strict=True) if key not in self._kept}
         batch = {key: self._kept.get(key) for key in keys if key in self._kept}
         if fresh:
-            batch |= zip(fresh, self._model.source_features(stack(fresh.values(), self._model)), strict=True)
+            read = self._model.source_features(stack(fresh.values(), self._model), normal=True)
+            batch |= zip(fresh, read, strict=True)
         for key in keys:
             self._kept.put(key, batch[key])
         return [batch[key] for key in keys]

@@ -227,6 +227,13 @@ def product_of(sample: Sample, info: BundleInfo) -> str:
     return next((name for name in names if name in info.products), "")
 
 
+def class_of_folder(path: Path, info: BundleInfo) -> str | None:
+    """The class of the model that an image's folder is named after, by itself or in the class map that the model
+    remembers; None where it is none."""
+    folder = nfc(real(path).parent.name)
+    return next((name for name in (folder, info.classes.defect(folder)) if name in info.defects), None)
+
+
 def by_category(samples: Iterable[Sample]) -> dict[Category, Samples]:
     """Samples of each category, in the order of the files."""
     found: dict[Category, list[Sample]] = {}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from defectaug.bundle import as_model
 from defectaug.errors import ConfigError, DataError, OutputError
 from defectaug.io import windows
-from defectaug.io.files import expanded, nfc, real
+from defectaug.io.files import expanded, real
 from defectaug.io.images import NativeImage, read_image, write_png
 from defectaug.io.masks import write_mask
 from defectaug.methods.base import painting
@@ -35,11 +35,11 @@ from defectaug.synthesis.control.options import Control, Factors
 from defectaug.synthesis.control.regions import Regions, choose_regions, seen_region
 from defectaug.synthesis.plan import derive_seed
 from defectaug.synthesis.render import CLOSE, class_indices, confined, reference_view
-from defectaug.synthesis.sources import known_name, product_of, unfit
+from defectaug.synthesis.sources import class_of_folder, known_name, product_of, unfit
 from defectaug.synthesis.transfer_jobs import Job, UnfinishedTransfer, plan_jobs, refuse_existing
 
 if TYPE_CHECKING:
-    from defectaug.methods.base import Codes, DefectModel, Model
+    from defectaug.methods.base import Codes, DefectModel, Model, SourceFeatures
 
 Progress = Callable[[int, int], None]
 Log = Callable[[str], None]
@@ -226,23 +226,31 @@ def _changes(
     shown = reference_view(read_image(reference.path), reference, model, derive_seed("reference"))
     defect = asked.defect or _defect_of(reference.path, shown, model, log)
     source = _view_like(native, product_of(job.source, model.info), shown, model)
+    normal = class_of_folder(job.source.path, model.info) in (None, model.info.normal)
+    with torch.inference_mode():
+        features = model.source_features(stack([source.pixels], model), normal)[0]
     seeds = asked.style_seeds()
     with torch.inference_mode():
         defects = class_indices([defect], model)
         alike = product_of(job.source, model.info) == product_of(reference, model.info)
         codes = model.reference_codes(stack([shown.pixels], model), defects, [shown.photograph(CLOSE)], [alike])
     if seeds is None:
-        yield from _painted(source, codes, region, factors, model)
+        yield from _painted(source, features, codes, region, factors, model)
         return
     for start in range(0, len(seeds), BATCH):
         some = seeds[start : start + BATCH]
         with torch.inference_mode():
             styled = model.with_style(codes[torch.zeros(len(some), dtype=torch.long)], some)
-        yield from _painted(source, styled, region, factors[start : start + BATCH], model)
+        yield from _painted(source, features, styled, region, factors[start : start + BATCH], model)
 
 
 def _painted(
-    source: View, codes: Codes, region: Bools | None, factors: Sequence[tuple[float, float]], model: DefectModel
+    source: View,
+    features: SourceFeatures,
+    codes: Codes,
+    region: Bools | None,
+    factors: Sequence[tuple[float, float]],
+    model: DefectModel,
 ) -> Iterator[Change]:
     side, count = model.info.image_size, len(codes)
     seen = np.ones((side, side), bool) if region is None else seen_region(region, source, side)
@@ -251,8 +259,7 @@ def _painted(
         *torch.tensor(factors, device=model.device).unbind(1),
     )
     with torch.inference_mode():
-        features = model.source_features(stack([source.pixels] * count, model))
-        painted = paint_placed(model, features, codes, wishes)
+        painted = paint_placed(model, [features] * count, codes, wishes)
     for change in map(source.change, to_numpy(painted.delta), painted.changes()):
         yield confined(change, source, region)
 
@@ -274,9 +281,9 @@ def _defect_of(path: Path, shown: View, model: DefectModel, log: Log) -> str:
         ConfigError: it shows none.
     """
     info = model.info
-    folder = nfc(real(path).parent.name)
-    if folder in info.defects:
-        name, why = folder, "by its folder"
+    named, why = class_of_folder(path, info), "by its folder"
+    if named is not None:
+        name = named
     else:
         with torch.inference_mode():
             name = info.defects[int(model.name_defect(stack([shown.pixels], model))[0])]

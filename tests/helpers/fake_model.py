@@ -53,6 +53,7 @@ class FakeModel:
         self.blind, self.doubts, self.asked = blind, doubts, 0
         self.batches: list[int] = []
         self.read_sources = 0
+        self.said_normal: list[bool] = []
 
     def latent_codes(self, defect: Tensor, seeds: Sequence[int], product: Tensor | None = None) -> Codes:
         c = torch.zeros(len(seeds), 1, 8, 8)
@@ -70,8 +71,9 @@ class FakeModel:
         s = torch.tensor([[0.5 + random.Random(seed).random() / 2] for seed in seeds])
         return Codes(codes.c, s, codes.defect)
 
-    def source_features(self, source: Tensor) -> list[SourceFeatures]:
+    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
         self.read_sources += len(source)
+        self.said_normal += [normal] * len(source)
         return [SourceFeatures((row,)) for row in source.split(1)]
 
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:

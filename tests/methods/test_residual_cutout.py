@@ -267,6 +267,15 @@ def test_cutouts_of_a_bank_come_back() -> None:
     torch.testing.assert_close(back.level, level)
 
 
+def test_a_source_that_is_known_to_be_normal_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E takes what it has never seen on a product, a ring or a printing, for a defect."""
+    model, source = model_of(trained()), 0.1 * images(2, 5, SIZE, 3)
+    monkeypatch.setattr(InferenceModel, "_probability", lambda self, x: square(count=len(x)))
+    for normal in (True, False):
+        for x, clean in (one.parts for one in model.source_features(source, normal)):
+            assert torch.equal(x, clean) == normal
+
+
 def wishes(count: int, region: Tensor | None = None, strength: float = 1.0, size: float = 1.0) -> Placement:
     region = torch.ones(1, 1, SIZE, SIZE) if region is None else region
     return Placement(region.expand(count, -1, -1, -1), torch.full((count,), strength), torch.full((count,), size))
@@ -311,6 +320,14 @@ def test_a_reference_s_defect_is_enlarged_where_it_is() -> None:
     assert torch.equal(defect.mask[0], mask[0])
     assert float(defect.mask[1].sum()) == pytest.approx(144 * 1.5**2, rel=0.06)
     assert maps.shape == (2, 2, 3)
+
+
+def test_what_a_source_shows_elsewhere_does_not_speak_against_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, painted = model_of(trained()), images(2, 3, SIZE, 3), square(top=30)
+    logits = torch.cat([4 * painted - 2, 12 * square(top=2) - 6], dim=1)  # its own class there; another elsewhere
+    monkeypatch.setattr(type(model.model.encoder), "from_features", lambda self, x, levels: logits)
+    assert (model.assess(x, torch.tensor([1, 1]), painted).confidence > 0.5).all()
+    assert (model.assess(x, torch.tensor([1, 1]), square(top=2)).confidence < 0.5).all()
 
 
 def test_confidence_is_above_a_half_where_the_model_names_the_class() -> None:

@@ -48,6 +48,7 @@ def test_synthesis_reads_each_source_once(tmp_path: Path) -> None:
     model = FakeModel(info(root))
     defectaug.synthesize(model=model, product="A", defect="scratch", n=20, keep="all", out=tmp_path / "out")
     assert model.read_sources == 5 and sum(model.batches) == 20
+    assert all(model.said_normal)  # nothing is to be taken away from them
 
 
 def test_painting_on_what_was_read_is_painting() -> None:

@@ -9,6 +9,7 @@ import pytest
 from fake_model import FakeModel, defective, info, save, surface
 from PIL import Image
 
+from defectaug.data.class_map import ClassMap
 from defectaug.data.framing import Framing
 from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, OutputError
@@ -34,6 +35,18 @@ def test_transfer_puts_the_defect_at_its_place(
     assert (found & truth).sum() / (found | truth).sum() > 0.6
     assert np.abs(image - source)[~found].mean() < 2
     assert (image - source)[20:28, 26:36].min() > 60
+
+
+@pytest.mark.parametrize(
+    "folder, normal", [("normal", True), ("incoming", True), ("scratch", False), ("kratzer", False)]
+)
+def test_a_source_loses_a_defect_of_its_own_where_its_folder_names_one(
+    folder: str, normal: bool, root: Path, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model = FakeModel(info(root, classes=ClassMap(defects={"kratzer": "scratch"})))
+    source = save(tmp_path / folder / "s.png", surface(1, (60, 80)))
+    transfer(source, pair[1], model=model, out=tmp_path / "o.png")
+    assert model.said_normal == [normal]
 
 
 def test_transfer_finds_the_defect_out(model: FakeModel, pair: tuple[Path, Path], tmp_path: Path) -> None:

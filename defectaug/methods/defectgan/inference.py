@@ -53,7 +53,7 @@ class InferenceModel(GuidedModel[DefectGAN]):
         return self.latent_codes(codes.defect, seeds)
 
     @torch.inference_mode()
-    def source_features(self, source: Tensor) -> list[SourceFeatures]:
+    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
         """Each source, and the encoder's features of it."""
         x = self._ready(source)
         with self.compute.autocast():

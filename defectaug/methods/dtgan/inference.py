@@ -20,7 +20,7 @@ class InferenceModel(GuidedModel[DTGAN]):
     """Implements :class:`defectaug.methods.base.DefectModel`."""
 
     @torch.inference_mode()
-    def source_features(self, source: Tensor) -> list[SourceFeatures]:
+    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
         """Each source, and the split of G's bottleneck for it."""
         x = self._ready(source)
         with self.compute.autocast():

@@ -18,7 +18,7 @@ class LayeredInferenceModel(GuidedModel[LayeredGAN]):
     """Implements :class:`defectaug.methods.base.DefectModel`."""
 
     @torch.inference_mode()
-    def source_features(self, source: Tensor) -> list[SourceFeatures]:
+    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
         """Each source, and the canvas that G makes of it."""
         x = self._ready(source)
         with self.compute.autocast():

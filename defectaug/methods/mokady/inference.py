@@ -57,7 +57,7 @@ class InferenceModel(GuidedModel[Mokady]):
         raise NotImplementedError
 
     @torch.inference_mode()
-    def source_features(self, source: Tensor) -> list[SourceFeatures]:
+    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
         """Each source, and its common code."""
         x = self._ready(source)
         with self.compute.autocast():

@@ -263,8 +263,8 @@ class Pasting:
         return np.asarray(np.median(ratios, axis=0), np.float32)
 
     def restyled(self, share: Floats) -> Floats:
-        """AdaIN: the defect's own tone and contrast taken out, the style's put in; less so where a mask holds some of the
-        surface, which would come out as an outline or a halo in the defect's new tone."""
+        """AdaIN: the defect's own tone and contrast taken out, the style's put in; less so where a mask holds some of
+        the surface, which would come out as an outline or a halo in the defect's new tone."""
         own, new = self.cutout.style.numpy(), self.style.numpy()
         styled = (share - own[:-1]) * np.exp(new[-1] - own[-1]) + new[:-1]
         usual = np.sqrt(np.square(own[:-1]).mean() + np.exp(2 * own[-1]))

@@ -140,10 +140,11 @@ class InferenceModel:
         return replace(codes, shape=codes.shape.with_style(style))
 
     @torch.inference_mode()
-    def source_features(self, source: Tensor) -> list[SourceFeatures]:
-        """Each source without its own defect."""
+    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
+        """Each source without its own defect; as it is where it is known to have none: of a product that training has
+        not seen, E would take a ring or a printing for one."""
         x = self._ready(source)
-        clean = self._cleaned(x, self._probability(x) > CLEAR)
+        clean = x if normal else self._cleaned(x, self._probability(x) > CLEAR)
         return [SourceFeatures((one.clone(), two.clone())) for one, two in zip(x.split(1), clean.split(1), strict=True)]
 
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:
@@ -225,11 +226,12 @@ class InferenceModel:
 
     @torch.inference_mode()
     def assess(self, image: Tensor, defect: Tensor, mask: Tensor) -> Assessment:
-        """E's confidence in the classes (N,) beside all others and beside none; its features within the masks."""
+        """E's confidence in the classes (N,) beside all others and beside none, and its features, within the masks."""
         x, encoder = self._ready(image), self.model.encoder
         with self.compute.autocast():
             levels = encoder.features(x)
-            clearest = clearest_of(encoder.from_features(x, levels))
+            found = torch.sigmoid(encoder.from_features(x, levels)) * dilated(mask, 2)
+            clearest = clearest_of(found)
         own = (defect.to(self.device) - 1).clamp(min=0)[:, None]
         others = clearest.scatter(1, own, 0.0).amax(1).clamp(min=CLEAR)
         pooled = [masked_mean(level.float(), F.adaptive_avg_pool2d(mask, level.shape[-1])) for level in levels]
@@ -241,10 +243,10 @@ class InferenceModel:
 
 def name(encoder: Encoder, x: Tensor) -> Tensor:
     """The class (N,) whose clearest pixels are the clearest; 0 where none is clear."""
-    best, number = clearest_of(encoder(x)).max(1)
+    best, number = clearest_of(torch.sigmoid(encoder(x))).max(1)
     return torch.where(best > CLEAR, number + 1, NORMAL)
 
 
-def clearest_of(logits: Tensor) -> Tensor:
-    """Probability (N, classes) of the clearest pixels of each class, from logits (N, classes, S, S)."""
-    return torch.sigmoid(logits).flatten(2).topk(LEAST, dim=2).values.mean(2)
+def clearest_of(found: Tensor) -> Tensor:
+    """Probability (N, classes) of the clearest pixels of each class, from maps (N, classes, S, S)."""
+    return found.flatten(2).topk(LEAST, dim=2).values.mean(2)
