@@ -51,16 +51,15 @@ def test_table_2_from_folders_to_files(tmp_path: Path) -> None:
 
 
 def test_a_product_that_training_has_not_seen(tmp_path: Path) -> None:
-    real, out = folder(tmp_path / "real", REAL, side=128), tmp_path / "out"
-    test = folder(tmp_path / "test", REAL, stream=2, side=128)
-    arguments = [real, "--test", test, "--product", "B", "--model", DEMO, "--out", out, "--slim", "--device", "cpu"]
+    real, out = DEMO.parents[1] / "examples/demo/data", tmp_path / "out"
+    arguments = [real, "--product", "C", "--model", DEMO, "--out", out, "--slim", "--device", "cpu"]
     done = run_example(
         "studies/unseen.py", *arguments, "--steps", 2, "--seeds", 2, "--image-size", 32, "--per-cell", 2
     )
     assert done.returncode == 0, done.stderr
-    assert {one.name for one in (out / "without-B").iterdir()} == {"A"}
-    assert {one.name for one in (out / "normal-B/B").iterdir()} == {"normal"}
-    assert sorted(one.parent.name for one in out.glob("synthetic/*/*/B/*/*.png")) == ["scratch"] * 2 + ["spot"] * 2
+    assert {one.name for one in (out / "without-C").iterdir()} == {"A", "B"}
+    assert {one.name for one in (out / "normal-C/C").iterdir()} == {"normal"}
+    assert sorted(one.parent.name for one in out.glob("synthetic/*/*/C/*/*.png")) == ["scratch"] * 2 + ["spot"] * 2
     assert "| traditional + synthetic |" in done.stdout and not (out / "models").exists()
     done = run_example("studies/unseen.py", real, "--product", "X", "--out", tmp_path / "none")
     assert done.returncode == 2 and "--product X: must be one of several" in done.stderr
