@@ -41,13 +41,31 @@ class Placement:
         return not bool(self.bounded.any() or (self.strength != 1).any() or (self.size != 1).any())
 
 
+@dataclass(frozen=True)
+class Variety:
+    """How much new defects differ from those that a model knows: least and greatest factor on contrast and sides."""
+
+    strength: tuple[float, float] = (1.0, 1.0)
+    size: tuple[float, float] = (1.0, 1.0)
+
+
 @runtime_checkable
 class PlacesDefects(Protocol):
     """A model that heeds wishes while it paints."""
 
+    @property
+    def variety(self) -> Variety:
+        """What new defects are varied by, beside what is wished for."""
+        ...
+
     def paint_placed(self, sources: Sequence[SourceFeatures], codes: Any, placement: Placement) -> Painted:
         """:meth:`defectaug.methods.base.DefectModel.paint_on`, with wishes."""
         ...
+
+
+def variety_of(model: object) -> Variety:
+    """A model's own variety; none for one that heeds no wishes while it paints."""
+    return model.variety if isinstance(model, PlacesDefects) else Variety()
 
 
 def paint_placed(

@@ -22,9 +22,9 @@ from defectaug.io.images import NativeImage, quantise
 from defectaug.io.masks import VISIBLE, read_mask
 from defectaug.methods.base import SourceFeatures, painting
 from defectaug.methods.native import Change, Floats, compose, seen_size, stack, to_numpy, view_of
-from defectaug.methods.placement import Placement, paint_placed
+from defectaug.methods.placement import Placement, paint_placed, variety_of
 from defectaug.synthesis.control.options import Control, Factors
-from defectaug.synthesis.control.parts import apart_from, joined, kinds_of
+from defectaug.synthesis.control.parts import apart_from, joined, kinds_of, own_factors
 from defectaug.synthesis.control.regions import drawn_window, resized_mask, seen_region, surroundings_of
 from defectaug.synthesis.plan import derive_seed
 from defectaug.synthesis.render import confined
@@ -146,7 +146,8 @@ class DefectAugment:
         number = self._product if product is None else self._number(product)
         allowed = self._region(native, number) if region is None else np.asarray(region) > 0
         wished = (self._control.strength, self._control.size)
-        strength, size = (factors.draw(derive_seed(seed, at)) for at, factors in enumerate(wished))
+        own = own_factors(variety_of(self._loaded()), seed)
+        strength, size = (factors.draw(derive_seed(seed, at)) * own[at] for at, factors in enumerate(wished))
         changes = self._changes(native, label, seed, number, allowed, (strength, size))
         if not changes:
             return Augmented(image, 0, kind.mask(np.zeros(native.size, bool)))

@@ -32,10 +32,10 @@ from defectaug.methods.native import (
     to_numpy,
     view_of,
 )
-from defectaug.methods.placement import Placement, paint_placed
+from defectaug.methods.placement import Placement, paint_placed, variety_of
 from defectaug.synthesis.control.acceptance import Acceptance, Real, Shown, Verdict, visible
 from defectaug.synthesis.control.options import Control
-from defectaug.synthesis.control.parts import Part, Task, joined
+from defectaug.synthesis.control.parts import Part, Task, joined, own_factors
 from defectaug.synthesis.control.regions import Anywhere, Regions, drawn_window, resized_mask, seen_region
 from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
@@ -62,7 +62,7 @@ class Rendered:
         window: the part of the source that the network saw, where that is not the whole.
         rejections: how often codes were drawn anew, since a defect was not accepted.
         verdict: of the acceptance test, the worst of all defects; None where it cannot be made.
-        strength, size: factors that were drawn.
+        strength, size: factors that were drawn as was wished.
     """
 
     item: Item
@@ -87,7 +87,8 @@ class _Draft:
     reference_pixels: Floats | None
     reference_photograph: Photograph | None
     region: Bools | None
-    strength: float
+    wished: tuple[float, float]  # strength and size
+    strength: float  # with the model's own variety
     size: float
 
     @property
@@ -173,11 +174,14 @@ class Renderer:
             reference, image = self._read(first, others)
             view = reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
             shown, close = view.pixels, view.photograph(CLOSE)
-        strength = self._control.strength.draw(derive_seed(item.seed, "strength"))
-        size = self._control.size.draw(derive_seed(item.seed, "size"))
+        wished = (
+            self._control.strength.draw(derive_seed(item.seed, "strength")),
+            self._control.size.draw(derive_seed(item.seed, "size")),
+        )
+        varied = own_factors(variety_of(self._model), item.seed) if item.reference is None else (1.0, 1.0)
         return _Draft(
             task, task.kind(info.defects), source, view_of(native, window, info), reference, shown, close, region,
-            strength, size,
+            wished, wished[0] * varied[0], wished[1] * varied[1],
         )  # fmt: skip
 
     def _paint(self, batch: Sequence[_Draft]) -> list[Part]:
@@ -301,8 +305,8 @@ class _Finish:
             window=None if self.info.window(self.task.item.product, size) is None else view.window,
             rejections=self.task.rejections,
             verdict=min((part.verdict for part in parts), key=lambda verdict: verdict.score),
-            strength=draft.strength,
-            size=draft.size,
+            strength=draft.wished[0],
+            size=draft.wished[1],
         )
 
     def _change(self, part: Part) -> Change:

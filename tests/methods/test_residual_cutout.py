@@ -19,12 +19,12 @@ from defectaug.io.images import NativeImage, to_model
 from defectaug.io.windows import whole
 from defectaug.methods.cutpaste.model import PlainPasting
 from defectaug.methods.native import Change, native_change, view_of
-from defectaug.methods.placement import Placement
+from defectaug.methods.placement import Placement, Variety
 from defectaug.methods.residual import cutout
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.cutout import HUE, Cutout, Pasting, coded, decoded, enlarged, lit, shares
 from defectaug.methods.residual.defect import decompose
-from defectaug.methods.residual.inference import InferenceModel
+from defectaug.methods.residual.inference import VARIETY, InferenceModel
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.spec import SPEC
 from defectaug.methods.residual.warp import (
@@ -274,6 +274,12 @@ def test_a_source_that_is_known_to_be_normal_is_left_as_it_is(monkeypatch: pytes
     for normal in (True, False):
         for x, clean in (one.parts for one in model.source_features(source, normal)):
             assert torch.equal(x, clean) == normal
+
+
+def test_cut_and_paste_does_not_vary_what_it_pastes() -> None:
+    model = model_of(trained())
+    assert model.variety == VARIETY
+    assert replace(model, info=replace(model.info, styles=False)).variety == Variety()
 
 
 def wishes(count: int, region: Tensor | None = None, strength: float = 1.0, size: float = 1.0) -> Placement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from scipy.ndimage import label
 
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.masks import read_mask
+from defectaug.methods.base import Painted, SourceFeatures
+from defectaug.methods.placement import Placement, Variety, adjusted
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.control.acceptance import Verdict
 from defectaug.synthesis.control.options import Control, Range, parse_range
@@ -176,6 +179,34 @@ def made(model: FakeModel, out: Path, **options: object) -> tuple[list[dict], np
     cores = [change > change.max() / 2 for change in changes]
     contrasts = [change[core].mean() for change, core in zip(changes, cores, strict=True)]
     return found, np.array(contrasts), np.array([core.sum() for core in cores])
+
+
+class VaryingModel(FakeModel):
+    """Varies new defects by itself, and remembers the factors that it is asked for."""
+
+    def __init__(self, root: Path, variety: Variety) -> None:
+        super().__init__(info(root))
+        self.variety, self.factors = variety, list[tuple[float, float]]()
+
+    def paint_placed(self, sources: Sequence[SourceFeatures], codes: object, placement: Placement) -> Painted:
+        self.factors += zip(placement.strength.tolist(), placement.size.tolist(), strict=True)
+        return adjusted(self.paint_on(sources, codes), placement)  # type: ignore[arg-type]
+
+
+def test_new_defects_are_varied_by_the_model_too_and_references_not(root: Path, tmp_path: Path) -> None:
+    model = VaryingModel(root, Variety(strength=(0.6, 1.3), size=(0.9, 1.1)))
+    found, *_ = made(model, tmp_path / "a", strength="2:2")
+    factors = np.array(model.factors[:12])
+    assert len(np.unique(factors)) == 24 and {(line["strength"], line["size"]) for line in found} == {(2.0, 1.0)}
+    low, high = factors.min(0), factors.max(0)
+    assert (low >= (1.2, 0.9)).all() and (high <= (2.6, 1.1)).all()
+    assert ((high - low) > 0.5 * np.array([1.4, 0.2])).all()
+    again = VaryingModel(root, model.variety)
+    made(again, tmp_path / "b", strength="2:2", batch_size=5)
+    assert sorted(again.factors) == sorted(model.factors)
+    guided = VaryingModel(root, model.variety)
+    made(guided, tmp_path / "c", strength="2:2", reference=root)
+    assert set(guided.factors) == {(2.0, 1.0)}
 
 
 def test_strength_and_size_are_factors(model: FakeModel, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from defectaug.io.images import to_model
 from defectaug.io.windows import Window
 from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
-from defectaug.methods.placement import Placement
+from defectaug.methods.placement import Placement, Variety
 from defectaug.methods.residual.cutout import HUE, Cutout
 from defectaug.methods.residual.defect import Defect, masked_mean, stronger
 from defectaug.methods.residual.encoder import Encoder
@@ -30,6 +30,8 @@ from defectaug.nn.blocks import dilated
 CLEAR, DOUBTFUL = 0.5, 0.1  # probabilities from which a pixel is defect, and may be
 LEAST = 4  # pixels that are a defect
 NORMAL = 0
+# A classifier learns more from defects that are fainter, stronger, smaller and larger than known ones (docs/trials.md).
+VARIETY = Variety(strength=(0.6, 1.3), size=(0.7, 1.3))
 RETIRED = ("painter.", "discriminator.")  # weights of bundles made before the game was left out
 
 
@@ -93,6 +95,11 @@ class InferenceModel:
     def device(self) -> torch.device:
         """Where the networks are."""
         return self.compute.device
+
+    @property
+    def variety(self) -> Variety:
+        """Of new defects; none for cut and paste, which leaves them as they are."""
+        return VARIETY if self.info.styles else Variety()
 
     @torch.inference_mode()
     def latent_codes(self, defect: Tensor, seeds: Sequence[int], product: Tensor | None = None) -> Codes:

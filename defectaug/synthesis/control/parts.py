@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from defectaug.data.sample import Sample
 from defectaug.methods.base import NativeChange
+from defectaug.methods.placement import Variety
 from defectaug.synthesis.control.acceptance import Verdict
-from defectaug.synthesis.control.options import Control
+from defectaug.synthesis.control.options import Control, Range
 from defectaug.synthesis.plan import Item, derive_seed
 
 MAX_REJECTIONS = 4  # of a defect; the best of five is taken as it is
@@ -119,3 +120,9 @@ def kinds_of(name: str, defects: Sequence[str]) -> tuple[str, ...]:
         return named
     others = tuple(defect for defect in defects[1:] if defect.casefold() not in MIXED)
     return others if name.casefold() in MIXED and others else (name,)
+
+
+def own_factors(variety: Variety, seed: int | None) -> tuple[float, float]:
+    """Factors on strength and size by which a model varies a new defect, beside what is wished for."""
+    strength, size = Range(*variety.strength), Range(*variety.size)
+    return strength.draw(derive_seed(seed, "own strength")), size.draw(derive_seed(seed, "own size"))
