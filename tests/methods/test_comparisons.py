@@ -39,6 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "stylegan2": {"network": NOISE, "stylegan2": {"augment": "ada", "ada_images": 100, "path_every": 2}},
 }  # fmt: skip
 """What makes each recipe small."""
+pytestmark = pytest.mark.xdist_group("comparisons")
 RUN = {"batch_size": 4, "warmup": 1, "save_every": 10, "sample_every": 10, "validate_every": 10}
 
 

@@ -21,6 +21,7 @@ from defectaug.synthesis.api import synthesize
 
 PARTS = ("counts", "fidelity", "correctness")
 EVALUATED = ["numbers.json", "report.html"]
+pytestmark = pytest.mark.xdist_group("evaluation stopped")
 
 
 @pytest.fixture(scope="module")

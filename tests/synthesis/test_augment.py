@@ -23,6 +23,7 @@ from defectaug.io.regions import regions
 
 HERE = Path(__file__).parents[2]
 MODEL = HERE / "models/demo"
+pytestmark = pytest.mark.xdist_group("augment")
 NORMAL = sorted((HERE / "examples/demo/data/A/normal").glob("*.png"))[:6]
 
 
