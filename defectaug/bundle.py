@@ -291,11 +291,12 @@ def _check_shapes(folder: Path, spec: MethodSpec, config: Config, data: TrainedO
     Raises:
         BundleError: missing, damaged, or of other networks.
     """
-    import torch
     from safetensors import safe_open
 
+    from defectaug.nn.shapes import shapes_alone
+
     path = folder / WEIGHTS
-    with torch.device("meta"):
+    with shapes_alone():
         networks = spec.networks(config, len(data.defects), len(data.products))
     state = networks.state_dict()
     wanted = {name: list(value.shape) for name, value in state.items()}

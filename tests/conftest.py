@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
 import pytest
+
+# Before NumPy and PyTorch come: one thread in each of pytest's processes and in those that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 from command_line import Run, run_here
 from quick_lite import build_once
 

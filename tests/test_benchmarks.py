@@ -25,7 +25,7 @@ def test_fast_step_equals_the_plain_one(recipe: str, monkeypatch: pytest.MonkeyP
         for optimizer in method.optimizers.values():
             for group in optimizer.param_groups:
                 group["eps"] = 1e-2  # else Adam makes whole steps of rounding errors, where a gradient is 0
-    for step in range(3):
+    for step in range(2):  # with and without R1
         batch = training_batch(8, seed=step)
         values, plain_terms = fast.step(batch, step, 0.0), plain.step(batch, step, 0.0)
         terms = {name: value for name, value in values.items() if name not in ("painted", "removed")}

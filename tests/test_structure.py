@@ -48,12 +48,18 @@ def room_of(module: str) -> str:
     return TOP if len(parts) == 1 or parts[1] == "__main__" else parts[1]
 
 
+@cache
+def nodes(text: str) -> list[ast.AST]:
+    """All nodes of a file's text."""
+    return list(ast.walk(ast.parse(text)))
+
+
 def imported(module: str, text: str, is_package: bool = False) -> Iterator[str]:
     """What `module` imports anywhere in its text, in functions and for type checking too, as dotted names.
 
     `from a import b` gives "a.b", which may also be a name within module a.
     """
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -64,7 +70,7 @@ def imported(module: str, text: str, is_package: bool = False) -> Iterator[str]:
 
 def named(text: str) -> Iterator[str]:
     """The modules that are named by a string, as a registry does that imports them late."""
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
             yield from {node.value} & sources().keys()
 
@@ -126,7 +132,7 @@ def circular(edges: frozenset[Edge]) -> set[Edge]:
 
 def method_names(module: str, text: str, names: set[str]) -> set[str]:
     """Which methods a file imports, or names as a string of that word alone."""
-    words = {node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
+    words = {node.value for node in nodes(text) if isinstance(node, ast.Constant)}
     parts = [name.split(".") for name in (*imported(module, text), *named(text))]
     return names & (words | {name[2] for name in parts if name[:2] == [PACKAGE.name, "methods"] and len(name) > 2})
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,16 @@ def train_small(root: Path, out: Path, settings: Mapping[str, Any] | Path | None
         settings = out.with_name("small.yaml")
     fixed = {"preset": "layered_tiny", "config": settings, "steps": 2, "device": "cpu", "precision": "fp32"}
     return defectaug.train(root, out=out, **(fixed | options))
+
+
+def stopped_at(step: int, number: int = signal.SIGTERM) -> Callable[[int, int], None]:
+    """A progress bar that sends this process a signal."""
+
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            os.kill(os.getpid(), number)
+
+    return progress
 
 
 def small_model(recipe: str = "layered_tiny", domains: int = 3, products: int = 2, **network: Any) -> Any:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from command_line import Run
 from data_helpers import COUNTS, native
 from PIL import Image
 from safetensors.torch import load_file
-from small_networks import train_small
+from small_networks import stopped_at, train_small
 
 from defectaug.config.resolve import resolve
 from defectaug.methods.base import MethodSpec, method_spec
@@ -42,6 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "stylegan2": {"network": NOISE, "stylegan2": {"augment": "ada", "ada_images": 100, "path_every": 2}},
 }  # fmt: skip
 """What makes each recipe small."""
+pytestmark = pytest.mark.xdist_group("comparisons")
 RUN = {"batch_size": 4, "warmup": 1, "save_every": 10, "sample_every": 10, "validate_every": 10}
 
 
@@ -66,20 +64,10 @@ def spec_of(trained: Path) -> MethodSpec:
     return method_spec(resolve(trained.name).method)
 
 
-def stop_at(step: int) -> Callable[[int, int], None]:
-    """A progress bar that asks this process to end."""
-
-    def progress(done: int, total: int) -> None:
-        if done == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return progress
-
-
 def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(trained: Path, root: Path, tmp_path: Path) -> None:
     parts = tmp_path / "parts"
     with pytest.raises(KeyboardInterrupt):
-        train(trained.name, root, parts, progress=stop_at(2))
+        train(trained.name, root, parts, progress=stopped_at(2))
     train(trained.name, root, parts, resume=True)
     for file in ("model.safetensors", "state/state.safetensors"):
         whole, resumed = load_file(trained / file), load_file(parts / file)

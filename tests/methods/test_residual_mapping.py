@@ -26,6 +26,7 @@ from defectaug.methods.residual.mapping.mapped import Mapped
 from defectaug.methods.residual.mapping.network import SIDE
 from defectaug.methods.residual.method import ResidualMethod
 
+pytestmark = pytest.mark.xdist_group("residual mapping")
 DATA = TrainedOn(("A", "B"), ("normal", "scratch", "spot"), {"A/scratch": 2, "B/spot": 2}, "native", 255, "../data")
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from small_networks import images
+from small_networks import images, small_model
 from torch import Tensor, nn
 
 from defectaug.methods.dtgan.codes import FeatureForm
@@ -19,6 +19,7 @@ from defectaug.nn.augment import differentiable_augment, mirror_and_shift
 from defectaug.nn.blocks import AdaIN, NoiseInjection, Resample, ResBlock, Trunk, blur3, dilated, pool_max_mean
 from defectaug.nn.branches import PAD, BranchedConv1x1, BranchedLinear, Branches, pick
 from defectaug.nn.norm import InstanceNorm
+from defectaug.nn.shapes import shapes_alone
 
 
 def features(count: int = 3, channels: int = 4, size: int = 8, seed: int = 0) -> Tensor:
@@ -257,3 +258,23 @@ def test_augmentation_is_differentiable() -> None:
     differentiable_augment(x, draw(0)).square().sum().backward()
     assert x.grad is not None
     assert (x.grad != 0).float().mean() > 0.6  # what was shifted out has none
+
+
+# Shapes
+
+
+@pytest.mark.parametrize("recipe", ["layered_tiny", "paper"])
+def test_shapes_alone_are_those_of_the_networks_and_nothing_is_drawn(
+    recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {name: value.shape for name, value in small_model(recipe).state_dict().items()}
+
+    def draw(tensor: Tensor, *_: object, **__: object) -> Tensor:
+        raise AssertionError(f"{tuple(tensor.shape)} is initialised")
+
+    for name in ("_no_grad_normal_", "_no_grad_uniform_", "_no_grad_trunc_normal_"):
+        monkeypatch.setattr(nn.init, name, draw)
+    with shapes_alone():
+        state = small_model(recipe).state_dict()
+    assert {name: value.shape for name, value in state.items()} == wanted
+    assert all(value.is_meta for value in state.values())

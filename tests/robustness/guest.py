@@ -1,4 +1,4 @@
-"""Tiny data in a process of its own: `python guest.py FOLDER functions|commands`.
+"""Tiny data in a process of its own: `python guest.py FOLDER functions|commands`; trains by FOLDER/settings.yaml.
 
 `functions` calls the four public functions and prints, as JSON, what of the process they have changed: environment,
 hooks, signal handlers, and calls of libc's `mallopt`. `commands` runs the four commands where, as on Windows, there are
@@ -105,7 +105,6 @@ def run_commands(root: Path, out: Path) -> None:
 def main() -> None:
     place, what = Path(sys.argv[1]), sys.argv[2]
     root = data(place / "data")
-    (place / "settings.yaml").write_text("run: {batch_size: 4, validate_every: 2}\ndata: {min_images: 1}\n")
     if what == "commands":
         become_windows()
         run_commands(root, place)

@@ -31,6 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
     config = small_config()
     write_config(folder, config, DATA)
     write_weights(folder, small_method(config, 2, 1).weights())
+    load_model(folder, "cpu")
     return (folder / "config.yaml").read_bytes(), (folder / "model.safetensors").read_bytes()
 
 
@@ -38,7 +39,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
 def bundle(tmp_path: Path, made: tuple[bytes, bytes]) -> Path:
     (tmp_path / "config.yaml").write_bytes(made[0])
     (tmp_path / "model.safetensors").write_bytes(made[1])
-    load_model(tmp_path, "cpu")
     return tmp_path
 
 

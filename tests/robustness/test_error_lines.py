@@ -312,8 +312,9 @@ def test_a_second_interrupt_gives_up_at_once() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_messages_that_find_no_space_leave_the_exit_code(tmp_path: Path) -> None:
+    both = ["--steps", "1", "--minutes", "1"]  # said before torch is imported
     with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "defectaug.cli.main", "evaluate", str(tmp_path / "none")]
+        command = [sys.executable, "-m", "defectaug.cli.main", "train", str(tmp_path / "none"), *both]
         assert subprocess.run(command, stdout=full, stderr=full).returncode == 2
 
 

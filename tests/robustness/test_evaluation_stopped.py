@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +21,32 @@ from defectaug.synthesis.api import synthesize
 
 PARTS = ("counts", "fidelity", "correctness")
 EVALUATED = ["numbers.json", "report.html"]
+pytestmark = pytest.mark.xdist_group("evaluation stopped")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """A real and a synthetic folder; no network."""
+    place = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
+        root = data(place / "data")
+        synthesize(model=FakeModel(info(root)), n=3, masks=True, out=place / "made")
+        yield root, place / "made"
+
+
+@pytest.fixture(scope="module")
+def whole(made: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an evaluation of them leaves that nothing stops."""
+    out = tmp_path_factory.mktemp("whole")
+    assert len(evaluated(made, out)) == 6  # features of both folders, two classifiers' words, numbers and page
+    return out
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A real and a synthetic folder; no network."""
-    monkeypatch.setattr("defectaug.nn.weights._fetch", lambda kind, target: False)
-    root = data(tmp_path / "data")
-    synthesize(model=FakeModel(info(root)), n=3, masks=True, out=tmp_path / "made")
-    return root, tmp_path / "made"
+def out(whole: Path, tmp_path: Path) -> Path:
+    """A copy of that."""
+    return shutil.copytree(whole, tmp_path / "out")
 
 
 def evaluated(folders: tuple[Path, Path], out: Path, **options: object) -> dict[str, bytes]:
@@ -40,18 +59,17 @@ def evaluated(folders: tuple[Path, Path], out: Path, **options: object) -> dict[
 
 @pytest.mark.parametrize("call", range(1, 7))
 def test_an_evaluation_cut_anywhere_is_finished(
-    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+    made: tuple[Path, Path], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    whole = evaluated(made, tmp_path / "whole")
-    assert len(whole) == 6  # features of both folders, two classifiers' words, numbers and page
+    wanted = contents(whole)
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed run clears nothing away
         stop_at(patch, os, "replace", call)
         evaluated(made, tmp_path / "cut")
     left = contents(tmp_path / "cut")
     assert any(name.endswith(".part") for name in left) and any(name.endswith(".lock") for name in left)
-    assert all(whole[name] == content for name, content in left.items() if name in whole)
-    assert evaluated(made, tmp_path / "cut") == whole
+    assert all(wanted[name] == content for name, content in left.items() if name in wanted)
+    assert evaluated(made, tmp_path / "cut") == wanted
 
 
 def test_what_a_killed_evaluation_of_other_images_left_goes_away(made: tuple[Path, Path], tmp_path: Path) -> None:
@@ -65,37 +83,34 @@ def test_what_a_killed_evaluation_of_other_images_left_goes_away(made: tuple[Pat
 
 @pytest.mark.parametrize("taken", ["json", "report", "cache"])
 def test_a_second_evaluation_into_the_same_place_is_refused(
-    made: tuple[Path, Path], tmp_path: Path, taken: str
+    made: tuple[Path, Path], out: Path, tmp_path: Path, taken: str
 ) -> None:
     names = {"json": "numbers.json", "report": "report.html", "cache": "cache"}
-    other = tmp_path / "out" / names[taken]
-    before = evaluated(made, tmp_path / "out")
+    other, before = out / names[taken], contents(out)
     here = {option: tmp_path / "new" / name for option, name in names.items()} | {taken: other}
     cache = other if taken == "cache" else None
     with (
         only_run(Outputs(*(other if taken == name else None for name in ("json", "report"))), cache),
         pytest.raises(OutputError, match=f"--{taken} .*another run is writing there"),
     ):
-        evaluated(made, tmp_path / "out", **here)
-    assert contents(tmp_path / "out") == before and not contents(tmp_path / "new")
-    evaluated(made, tmp_path / "out", **here)
-    assert set(contents(tmp_path / "out")) == set(before)
+        evaluated(made, out, **here)
+    assert contents(out) == before and not contents(tmp_path / "new")
+    evaluated(made, out, **here)
+    assert set(contents(out)) == set(before)
 
 
 def test_a_place_that_cannot_be_written_is_said_before_the_evaluation(
-    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tuple[Path, Path], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluated(made, tmp_path / "out")
-
     def refuse(path: Path, busy: str) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr("defectaug.reporting.output.Lock", refuse)
     said: list[str] = []
     with pytest.raises(OutputError, match=r"--json .*no write permission"):
-        evaluated(made, tmp_path / "out", log=said.append)
+        evaluated(made, out, log=said.append)
     assert said == []
-    evaluated(made, tmp_path / "out", json=None, report=None)  # all is in the cache, which is only read
+    evaluated(made, out, json=None, report=None)  # all is in the cache, which is only read
 
 
 def test_an_evaluation_leaves_no_empty_cache(made: tuple[Path, Path], tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from fake_model import FakeModel, contents, data, defective, info, save, surface
-from small_networks import small_config, small_method
 from stops import Stop, stop_at
 
 from defectaug.cli.failures import ExitCode, Session, guard
@@ -36,7 +37,6 @@ def kill(count: int, seed: int, *commands: str) -> None:
         capture_output=True,
         text=True,
         timeout=7200,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
@@ -59,8 +59,13 @@ def test_many_runs_stopped_at_random_moments(seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def method() -> Any:
-    """What is saved; no test trains it."""
-    return small_method(small_config())
+    """What is saved: networks of one layer, with the optimiser of a step."""
+    torch.manual_seed(0)
+    layers = {name: torch.nn.Linear(3, 2) for name in ("model", "average")}
+    adam = torch.optim.Adam(layers["model"].parameters())
+    layers["model"](torch.ones(1, 3)).sum().backward()
+    adam.step()
+    return SimpleNamespace(modules=layers, optimizers={"adam": adam})
 
 
 @pytest.mark.parametrize("name", ["replace", "fsync", "rmdir", "unlink", "mkdir"])

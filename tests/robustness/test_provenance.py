@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run_example
 from fake_model import FakeModel, data, defective, info, lines, save, surface
 from PIL import Image
 from small_networks import small_config, small_method
@@ -74,13 +74,8 @@ def test_the_command_with_a_bundle(tmp_path: Path) -> None:
     synthesize(model=tmp_path / "m", source=root, out=tmp_path / "out", product="A", n=3, device="cpu")
     digest = hashlib.sha256((tmp_path / "m/model.safetensors").read_bytes()).hexdigest()
     assert {line["model"] for line in lines(tmp_path / "out")} == {digest}
-    command = [sys.executable, str(EXAMPLES / "again.py"), str(tmp_path / "out/manifest.jsonl"), "--device", "cpu"]
-    command += ["--source", str(root)]
-    done = subprocess.run(
-        [*command, "--model", str(tmp_path / "m"), "--index", "0", "2", "--to", str(tmp_path / "new")],
-        capture_output=True,
-        text=True,
-    )
+    arguments = [tmp_path / "out/manifest.jsonl", "--device", "cpu", "--source", root, "--model", tmp_path / "m"]
+    done = run_example("again.py", *arguments, "--index", 0, 2, "--to", tmp_path / "new")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("2 of 2 images are the same") and digest in done.stdout
     assert len(list((tmp_path / "new").rglob("*.png"))) == 2

@@ -208,8 +208,8 @@ def test_small_defects_on_large_images_are_found_to_be_so(tmp_path: Path) -> Non
     if find_weights() is None:
         pytest.skip("the package with the ImageNet weights is not installed")
     rng = np.random.default_rng(0)
-    for name, edge, side in (("small", 512, 6), ("middling", 2048, 80), ("large", 512, 250)):
-        for number in range(6):
+    for name, edge, side in (("small", 512, 6), ("middling", 1280, 80), ("large", 512, 250)):
+        for number in range(4):
             pixels = rng.normal(128, 6, (edge, edge)).clip(0, 255)
             save(tmp_path / name / f"normal/{number}.png", pixels.astype(np.uint8))
             top, left = rng.integers(0, edge - side, 2)

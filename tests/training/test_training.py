@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 from data_helpers import COUNTS, native
 from safetensors.torch import load_file
-from small_networks import small_config, small_method, training_batch
+from small_networks import small_config, small_method, stopped_at, training_batch
 from torch import Tensor
 
 from defectaug.bundle import read_weights
@@ -52,16 +51,6 @@ def make_loop(root: Path, folder: Path, config: Config | None = None, **options:
         log=lambda line: None,
         **options,  # type: ignore[arg-type]
     )
-
-
-def stop_at(step: int, number: int = signal.SIGTERM) -> Callable[[int, int], None]:
-    """A progress bar that sends this process a signal."""
-
-    def progress(done: int, total: int) -> None:
-        if done == step:
-            os.kill(os.getpid(), number)
-
-    return progress
 
 
 def state(folder: Path) -> dict[str, Tensor]:
@@ -136,7 +125,7 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Pa
     config = small_config(recipe, {"run": RHYTHM | {"warmup": 1}, "loss": {"direct": 1}})
     make_loop(root, tmp_path / "whole", config).go()
     with pytest.raises(KeyboardInterrupt):
-        make_loop(root, tmp_path / "parts", config, progress=stop_at(2)).go()
+        make_loop(root, tmp_path / "parts", config, progress=stopped_at(2)).go()
     loop = make_loop(root, tmp_path / "parts", config)
     loop.resume()
     assert loop.at.step == 2
@@ -162,7 +151,7 @@ def test_interrupt_saves(root: Path, tmp_path: Path, number: int) -> None:
     config = small_config("layered_tiny", {"run": RHYTHM | {"save_every": 100}})
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
-        make_loop(root, tmp_path, config, progress=stop_at(1, number)).go()
+        make_loop(root, tmp_path, config, progress=stopped_at(1, number)).go()
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     loop = make_loop(root, tmp_path, config)
     loop.resume()
