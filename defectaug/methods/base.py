@@ -170,12 +170,11 @@ class NativeChange(Protocol):
         """What changes of a view of that height and width; it may reach beyond the view."""
         ...
 
-    def defect(self, part: Window, size: tuple[int, int]) -> NDArray[np.float32]:
-        """Where in that part the defect is, (h, w) in [0, 1]; what surrounds it may change, too."""
-        ...
-
-    def __call__(self, pixels: NDArray[np.float32], part: Window, size: tuple[int, int]) -> NDArray[np.float32]:
-        """The change (h, w, C), for the view's pixels (h, w, C) of that part, in [-1, 1]."""
+    def __call__(
+        self, pixels: NDArray[np.float32], part: Window, size: tuple[int, int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The change (h, w, C), for the view's pixels (h, w, C) of that part, in [-1, 1], and where in it the defect
+        is, (h, w) in [0, 1]; what surrounds it may change, too."""
         ...
 
 

@@ -75,10 +75,11 @@ class View:
         part, channels = self._within(native.part(size)), self.native.channels
         at = Window(part.top + self.window.top, part.left + self.window.left, part.height, part.width)
         values = as_channels(at.cut(self.native.pixels), len(delta))
-        planes = native(values * np.float32(2 / self.white) - 1, part, size) / 2
+        added, defect = native(values * np.float32(2 / self.white) - 1, part, size)
+        planes = added / 2
         change = as_channels(planes if planes.shape[2] == 3 else planes[..., 0], channels)
         change = _without_invisible(change if channels == 3 else change[..., 0])
-        return Change(*(at.spread(one, self.native.size) for one in (change, native.defect(part, size))))
+        return Change(*(at.spread(one, self.native.size) for one in (change, defect)))
 
     def _within(self, part: Window) -> Window:
         """What of a part, which may reach beyond the window, lies in the image; in pixels of the window."""

@@ -52,6 +52,11 @@ def embed(levels: list[Tensor]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
+def is_apart(key: int) -> bool:
+    """Whether a normal image is among those that calibrate, not those that are compared with."""
+    return key % EVERY == EVERY - 1
+
+
 class FeaturePrior(nn.Module):
     """Distance of every place to the nearest places of normal images of its product, 0 at the median and 1 at the 99th
     percentile of *other* normal images. Filled from batches during the warm-up of a run (reservoir sampling); buffers
@@ -83,7 +88,7 @@ class FeaturePrior(nn.Module):
         embedded = embed(levels).flatten(2).transpose(1, 2)
         for row, number, image in zip(embedded, product.tolist(), key.tolist(), strict=True):
             picked = row[torch.randperm(len(row), generator=generator)[:places].to(row.device)]
-            part = int(image % EVERY == EVERY - 1)
+            part = int(is_apart(int(image)))
             kept = (self.bank, self.apart)[part][number]
             seen = int(self.seen[number, part])
             if seen < len(kept):

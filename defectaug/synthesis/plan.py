@@ -165,6 +165,11 @@ def plan_balance(
                 notes.append(f"{category} stays as it is: {product} has no normal image to paint on")
             else:
                 wanted[category] = missing
+    if not wanted:
+        notes.append(
+            f"nothing is made: no product and defect that can be painted has fewer than {goal} images; --n counts real "
+            "ones, too, and with --product or --defect it counts new ones alone"
+        )
     taken = {_stem_key(item.file) for item in copies}
     new = _new_items(wanted, seed, normals, references or {}, first=len(copies), taken=taken)
     return Plan((*copies, *new), normals, references or {}, tuple(notes))

@@ -20,6 +20,7 @@ from defectaug.training.log import Log, Progress
 from defectaug.training.loop import STATE, Loop
 from defectaug.training.plan import describe_data, describe_plan
 from defectaug.training.prepare import DataOptions, Prepared, prepare
+from defectaug.training.unlike import hardly_unusual
 
 logger = logging.getLogger("defectaug")
 
@@ -114,6 +115,8 @@ def train(
             if resume:
                 loop.resume()
             loop.go()
+            for line in hardly_unusual(loop.method, ready.index, ready.store.photograph) if first else ():
+                log(f"note: {line}")
         return folder if first else None
 
 

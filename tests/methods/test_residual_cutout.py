@@ -58,7 +58,7 @@ def pasting(view: np.ndarray, mask: Tensor, kind: type[Pasting] = Pasting, matri
 def painted(one: Pasting, target: np.ndarray) -> np.ndarray:
     size = target.shape[:2]
     part = one.part(size)
-    return target + part.spread(one(part.cut(target), part, size), size)
+    return target + part.spread(one(part.cut(target), part, size)[0], size)
 
 
 SCALE = 3.5  # pixels of photograph() a pixel of the model's, about
@@ -265,6 +265,14 @@ def test_cutouts_of_a_bank_come_back() -> None:
     assert np.abs(back.values.astype(int) - smooth).mean() < 2 and back.box == pytest.approx((-0.1, 0.2, 0.5, 1.6))
     assert np.array_equal(back.alpha, alpha)
     torch.testing.assert_close(back.level, level)
+    assert bank.cutout(2) is back  # decoded once
+    other = DefectBank(SIZE, 3, 3, CONTEXT, 8)
+    other.keep_cutouts({2: Cutout(smooth[:50], alpha[:50], (0.0, 0.0, 1.0, 1.0), level, torch.zeros(4))})
+    bank.load_state_dict(other.state_dict())
+    again = bank.cutout(2)
+    assert again is not None and again.alpha.shape == (50, 64)
+    bank.keep_cutouts({})
+    assert bank.cutout(2) is None
 
 
 def test_a_source_that_is_known_to_be_normal_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,13 @@ def test_balance_to_n_keeps_all_real_images() -> None:
     assert counts(plan, True) == {("A", "scratch"): 2, ("A", "spot"): 4, ("B", "scratch"): 4}
 
 
+def test_a_balance_that_makes_nothing_says_why() -> None:
+    full = {("A", "normal"): samples("A", "normal", 5), ("A", "spot"): samples("A", "spot", 7)}
+    plan = balance(full, n=4, defects=["spot"])
+    assert not counts(plan, True) and "nothing is made" in plan.notes[-1] and "--product" in plan.notes[-1]
+    assert not any("nothing is made" in note for note in balance(REAL).notes)
+
+
 def test_balance_leaves_what_cannot_be_painted_and_says_so() -> None:
     real = {**REAL, ("A", "dent"): samples("A", "dent", 1)}
     plan = balance(real, normals={"A": NORMALS["A"]})

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from defectaug.io.recent import Recent
 from defectaug.methods.residual.cutout import Cutout
 from defectaug.methods.residual.defect import CLIP, Defect
 
@@ -23,6 +24,7 @@ OLD = ("material", "pictures", "boxes", "ends", "crops")  # of older bundles
 UNSIZED = tuple(f"bank.{name}" for name in (*CUTOUTS, *OLD))
 OTHERS = 1  # defects of its own that a product's have the weight of, all others together
 LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
+DECODED = 64 << 20  # bytes of cut-outs that are kept decoded
 
 
 class DefectBank(nn.Module):
@@ -62,6 +64,7 @@ class DefectBank(nn.Module):
         self.register_buffer("cut_boxes", torch.zeros(shown, 4))
         self.register_buffer("cut_levels", torch.zeros(shown, channels))
         self.register_buffer("cut_ends", torch.zeros(shown, dtype=torch.long))  # of each slot's file
+        self._decoded: Recent[int, Cutout] = Recent(DECODED)
 
     @torch.no_grad()
     def remember(self, defect: Defect, product: Tensor, key: Tensor) -> int:
@@ -93,7 +96,7 @@ class DefectBank(nn.Module):
         files = [cutouts[slot].encode() if slot in cutouts else b"" for slot in range(len(self.keys))]
         self.cut_ends.copy_(torch.tensor([len(file) for file in files]).cumsum(0))
         content = np.frombuffer(b"".join(files), np.uint8).copy()
-        self.cutouts = torch.from_numpy(content).to(self.keys.device)
+        self.cutouts, self._decoded = torch.from_numpy(content).to(self.keys.device), Recent(DECODED)
         for slot, cutout in cutouts.items():
             self.cut_boxes[slot], self.cut_levels[slot] = torch.tensor(cutout.box), cutout.level
 
@@ -102,10 +105,11 @@ class DefectBank(nn.Module):
         start, end = int(self.cut_ends[slot - 1]) if slot > 0 else 0, int(self.cut_ends[slot])
         if slot < 0 or start == end:
             return None
+        if slot in self._decoded:
+            return self._decoded.get(slot)
         content = self.cutouts[start:end].cpu().numpy().tobytes()
-        return Cutout.decode(
-            content, self.cut_boxes[slot].tolist(), self.cut_levels[slot].float().cpu(), self.styles[slot].float().cpu()
-        )
+        level, style = self.cut_levels[slot].float().cpu(), self.styles[slot].float().cpu()
+        return self._decoded.put(slot, Cutout.decode(content, self.cut_boxes[slot].tolist(), level, style))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         """Cut-outs are as many as they are. Older banks held other things."""
@@ -114,6 +118,7 @@ class DefectBank(nn.Module):
         for name in CUTOUTS:
             state_dict.setdefault(f"{prefix}{name}", getattr(self, name))
         self.cutouts = torch.zeros_like(state_dict[f"{prefix}cutouts"], device=self.keys.device)
+        self._decoded = Recent(DECODED)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def known(self, label: int, product: int = -1) -> Tensor:

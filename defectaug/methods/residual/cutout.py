@@ -64,6 +64,11 @@ class Cutout:
     level: Tensor
     style: Tensor
 
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, of what counts."""
+        return self.values.nbytes + self.alpha.nbytes
+
     def encode(self) -> bytes:
         """As a picture in a compressed file, of which the bundle holds many."""
         file = io.BytesIO()
@@ -155,7 +160,7 @@ def _box(there: NDArray[np.bool_], rim: float) -> Window | None:
 
 def enlarged(mask: Tensor, size: tuple[int, int]) -> Floats:
     """A mask (1, S, S) as (height, width)."""
-    return _sampled(mask, Window(0, 0, *size), size)[..., 0]
+    return _sampled(mask, _grid(Window(0, 0, *size), size))[..., 0]
 
 
 def _grid(part: Window, size: tuple[int, int]) -> Tensor:
@@ -165,9 +170,10 @@ def _grid(part: Window, size: tuple[int, int]) -> Tensor:
     return torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), -1)[None]
 
 
-def _sampled(maps: Tensor, part: Window, size: tuple[int, int]) -> Floats:
-    """Maps (C, S, S) of a whole view enlarged to a part of it: (h, w, C), as at its edge where that is beyond it."""
-    found = F.grid_sample(maps[None].float().cpu(), _grid(part, size), padding_mode="border", align_corners=False)
+def _sampled(maps: Tensor, grid: Tensor) -> Floats:
+    """Maps (C, S, S) of a whole view at places (1, h, w, 2) of it: (h, w, C), as at its edge where these are beyond
+    it."""
+    found = F.grid_sample(maps[None].float().cpu(), grid, padding_mode="border", align_corners=False)
     return found[0].permute(1, 2, 0).numpy()
 
 
@@ -197,6 +203,11 @@ class Pasting:
     matrix: Tensor | None
     bend: Tensor | None
 
+    @property
+    def cleans(self) -> bool:
+        """Whether the source has a defect of its own."""
+        return bool(self.cleaning.any())
+
     def part(self, size: tuple[int, int]) -> Window:
         """What changes of a view of that height and width; it may reach beyond the view."""
         top, left, bottom, right = (2 * edge - 1 for edge in self.cutout.box)
@@ -209,22 +220,18 @@ class Pasting:
         scale = torch.tensor([size[1] / 2, size[0] / 2])
         low = ((corners.amin(0) + 1) * scale).floor().int().tolist()
         high = ((corners.amax(0) + 1) * scale).ceil().int().tolist()
-        cleaned = _box(enlarged(self.cleaning.abs().amax(0, keepdim=True), size) > CLEANED, 0)
+        cleaned = _box(enlarged(self.cleaning.abs().amax(0, keepdim=True), size) > CLEANED, 0) if self.cleans else None
         if cleaned is not None:
             low = [min(low[0], cleaned.left), min(low[1], cleaned.top)]
             high = [max(high[0], cleaned.left + cleaned.width), max(high[1], cleaned.top + cleaned.height)]
         return Window(low[1], low[0], max(1, high[1] - low[1]), max(1, high[0] - low[0]))
 
-    def defect(self, part: Window, size: tuple[int, int]) -> Floats:
-        """Where the defect is, (h, w) in [0, 1]."""
-        return self._moved(part, size)[2]
-
-    def __call__(self, pixels: Floats, part: Window, size: tuple[int, int]) -> Floats:
-        """The change (h, w, C), for pixels (h, w, C) of that part, in [-1, 1]."""
+    def __call__(self, pixels: Floats, part: Window, size: tuple[int, int]) -> tuple[Floats, Floats]:
+        """The change (h, w, C), for pixels (h, w, C) of that part, in [-1, 1], and where the defect is, (h, w)."""
         grid = _grid(part, size)
-        cleaning = _sampled(self.cleaning, part, size) * _inside(grid)[..., None]
+        cleaning = _sampled(self.cleaning, grid) * _inside(grid)[..., None] if self.cleans else np.float32(0)
         surface = (pixels + cleaning).clip(-1, 1)
-        share, known, there = self._moved(part, size)
+        share, known, there = self._moved(grid)
         scale = (size[0] * size[1]) ** 0.5 / self.kept.shape[-1]
         away = _distance(there)
         around = (away > scale) & (away < WIDEST * (REACH + scale)) & (known > 0.95)
@@ -234,7 +241,7 @@ class Pasting:
         reach = min(max(scale, SLOPE * coarseness(surface, painted, around)), WIDEST * (REACH + scale))
         cover = known * self.cover(there, away / reach if self.alike else 0.5 + away / scale)
         painted += there[..., None] * (self._defect(self.restyled(share), light) - painted)
-        return np.asarray(cover[..., None] * (painted.clip(-1, 1) - surface) + cleaning, np.float32)
+        return np.asarray(cover[..., None] * (painted.clip(-1, 1) - surface) + cleaning, np.float32), there
 
     def _defect(self, share: Floats, light: Floats) -> Floats:
         """The defect (h, w, C) in its new light (C,). What of it is the surface seen again changes as the surface does;
@@ -271,10 +278,10 @@ class Pasting:
         unlike = (np.abs(share).max(axis=2, keepdims=True) / usual).clip(max=1)
         return np.asarray(share + unlike * (styled - share), np.float32)
 
-    def _moved(self, part: Window, size: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
-        """The cut-out where it comes to lie in the part: shares (h, w, C), (h, w) how far they are known, and (h, w)
-        where the defect is."""
-        place = grid = _grid(part, size)
+    def _moved(self, grid: Tensor) -> tuple[Floats, Floats, Floats]:
+        """The cut-out as it comes to lie at places (1, h, w, 2): shares (h, w, C), (h, w) how far they are known, and
+        (h, w) where the defect is."""
+        place = grid
         if self.matrix is not None:
             matrix = self.matrix.float()
             place = grid @ matrix[:, :2].T + matrix[:, 2]
@@ -289,7 +296,7 @@ class Pasting:
         alpha = torch.from_numpy(self.cutout.alpha.copy()).float()[None, None] / 255
         maps = torch.cat([torch.ones_like(alpha), alpha], dim=1)
         known, there = F.grid_sample(maps, place, align_corners=False)[0].numpy()
-        kept = np.where(_inside(grid), _sampled(self.kept, part, size)[..., 0], 1)
+        kept = np.where(_inside(grid), _sampled(self.kept, grid)[..., 0], 1)
         shares_there = np.asarray(share[0].permute(1, 2, 0).numpy().clip(-1, 1), np.float32)
         return shares_there, known, np.asarray(there * kept, np.float32)
 

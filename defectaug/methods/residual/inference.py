@@ -218,6 +218,8 @@ class InferenceModel:
             return torch.sigmoid(self.model.encoder(x)).amax(1, keepdim=True)
 
     def _cleaned(self, x: Tensor, mask: Tensor) -> Tensor:
+        if not mask.any():
+            return x
         with self.compute.autocast():
             return self.model.clean(x, mask.float()).float()
 

@@ -18,9 +18,9 @@ from defectaug.data.framing import Photograph
 from defectaug.device import Compute
 from defectaug.errors import DataError, TrainingError
 from defectaug.io.images import to_model
-from defectaug.io.windows import Window
+from defectaug.io.windows import Window, tiles, whole
 from defectaug.methods.features import PACKAGE, find_weights, load_weights
-from defectaug.methods.prior import FeaturePrior, evened
+from defectaug.methods.prior import FeaturePrior, evened, is_apart
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.cutout import Cutout
 from defectaug.methods.residual.defect import Defect
@@ -206,6 +206,11 @@ class ResidualMethod:
         generator = torch.Generator().manual_seed(step_seed(self.seed, self.config.run.steps, 0))
         self.average.learn(self.config.data.flips, generator, self.compute)
 
+    def _shown(self, photograph: Photograph, window: Window) -> Tensor:
+        """A part of a photograph as the networks see it, (1, C, S, S)."""
+        pixels = to_model(window.cut(photograph.pixels) + 1, self.average.size, self.config.network.channels, 2)
+        return self._image(torch.from_numpy(pixels)[None])
+
     def _read_again(self, slot: int, photograph: Photograph) -> Cutout | None:
         """Refreshes a slot of the bank; the cut-out that belongs to it."""
         bank = self.average.bank
@@ -213,8 +218,7 @@ class ResidualMethod:
         label = label.to(product.device)
 
         def masked(window: Window) -> tuple[Tensor, Tensor]:
-            pixels = to_model(window.cut(photograph.pixels) + 1, self.average.size, self.config.network.channels, 2)
-            x = self._image(torch.from_numpy(pixels)[None])
+            x = self._shown(photograph, window)
             with self.compute.autocast():
                 levels, prior = self._levels(x, product)
                 scene = Scene(x, x, label, product, bank.keys[slot : slot + 1], levels, prior)
@@ -228,6 +232,22 @@ class ResidualMethod:
         if not bank.remember(defect, product, bank.keys[slot : slot + 1]):
             return None
         return cut_out(replace(photograph, window=shown), defect.style[0], mask, lambda window: masked(window)[1])
+
+    @torch.no_grad()
+    def unusual(self, photograph: Photograph, product: int) -> float:
+        """The clearest place of the prior, in any of the windows."""
+        size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
+        parts = [whole(size)] if photograph.side is None else tiles(size, photograph.side)
+        number, clearest = torch.tensor([product], device=self.compute.device), 0.0
+        for part in parts:
+            with self.compute.autocast():
+                levels = self.average.encoder.features(evened(self._shown(photograph, part)))
+            clearest = max(clearest, float(self.prior.heat(levels, number).amax()))
+        return clearest
+
+    def is_apart(self, number: int) -> bool:
+        """As of :class:`FeaturePrior`."""
+        return is_apart(number)
 
     def score(self, sources: Batch) -> dict[str, float]:
         """None: the last weights are the ones to keep."""

@@ -1,0 +1,75 @@
+"""A training whose defective images are like normal ones says so in the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_helpers import save
+
+import defectaug
+from defectaug.data.framing import Photograph
+from defectaug.data.index import index_folder
+from defectaug.errors import DataError
+from defectaug.training.unlike import auroc, hardly_unusual
+
+
+def surface(seed: int, dent: bool = False) -> np.ndarray:
+    pixels = np.random.default_rng(seed).normal(130, 9, (64, 64))
+    if dent:
+        pixels[20:38, 24:44] = 10
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """On A dents can be seen, on B nothing can."""
+    root = tmp_path_factory.mktemp("parts") / "data"
+    for number in range(20):
+        for product, seed in (("A", number), ("B", 1000 + number)):
+            save(root / product / "normal" / f"{number:02d}.png", surface(seed))
+    for number in range(8):
+        for product in "AB":
+            save(root / product / "dent" / f"{number}.png", surface(100 + number, dent=product == "A"))
+    return root
+
+
+def test_a_training_names_what_cannot_be_told_from_normal_images(parts: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "short.yaml"
+    settings.write_text("run: {warmup: 40, steps: 43}\ndata: {framing: whole}\n")
+    lines: list[str] = []
+    defectaug.train(
+        parts, out=tmp_path / "model", preset="tiny", config=settings, device="cpu", precision="fp32", log=lines.append
+    )
+    said = [line for line in lines if "stands out" in line]
+    assert len(said) == 1 and said[0].startswith("note: B/dent: next to nothing")
+    assert "samples/" in said[0] and lines.index(said[0]) > next(n for n, line in enumerate(lines) if "trained" in line)
+
+
+class Told:
+    """A method that finds the brightest pixel unusual."""
+
+    def unusual(self, photograph: Photograph, product: int) -> float:
+        return float(photograph.pixels.max())
+
+    def is_apart(self, number: int) -> bool:
+        return True
+
+
+def test_images_that_cannot_be_read_are_left_out_and_other_methods_say_nothing(parts: Path) -> None:
+    index = index_folder(parts)
+
+    def read(number: int) -> Photograph:
+        if number % 3 == 0:
+            raise DataError("gone")
+        defective, good = (index.samples[number].defect != "normal", index.samples[number].product == "B")
+        return Photograph(np.full((4, 4), 0.5 + 0.1 * (defective and good), np.float32))
+
+    assert [line.split(":")[0] for line in hardly_unusual(Told(), index, read)] == ["A/dent"]
+    assert not list(hardly_unusual(object(), index, read))
+
+
+def test_auroc_counts_ties_half() -> None:
+    assert auroc([2, 3], [0, 1]) == 1 and auroc([0], [1, 2]) == 0
+    assert auroc([1, 1], [1, 1]) == 0.5
