@@ -1,10 +1,8 @@
-"""Processes that take training steps together: `python distributed_worker.py OUT CASE...`, with a launcher's
-environment but for the rank: it forks into so many, so that the imports are paid for once. Each writes what came of a
-case to OUT/CASE.RANK.pt."""
+"""One process of several that take training steps together: `python distributed_worker.py OUT CASE...`, started with a
+launcher's environment, or alone. Each writes what came of a case to OUT/CASE.RANK.pt."""
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -77,21 +75,6 @@ def gradients_of(method: Any) -> dict[str, torch.Tensor]:
 
 def main() -> None:
     out, *cases = sys.argv[1:]
-    others = []
-    for number in range(1, int(os.environ["WORLD_SIZE"])):
-        os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(number)
-        others.append(os.fork())
-        if not others[-1]:
-            run(out, cases)
-            return
-    os.environ["RANK"] = os.environ["LOCAL_RANK"] = "0"
-    run(out, cases)
-    if any(os.waitpid(other, 0)[1] for other in others):
-        sys.exit("another process has failed")
-
-
-def run(out: str, cases: list[str]) -> None:
-    """The part of one process."""
     with joined(torch.device("cpu")):
         for case in cases:
             torch.save({"first": take_steps(case, 1), "all": take_steps(case)}, Path(out) / f"{case}.{rank()}.pt")

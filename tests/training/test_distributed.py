@@ -48,6 +48,21 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
+def launch(script: list[str], processes: int = 2) -> list[subprocess.Popen[str]]:
+    """Starts `python SCRIPT` so many times, as a launcher does."""
+    shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    return [
+        subprocess.Popen(
+            [sys.executable, *script],
+            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **shared),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+
+
 # One step
 
 
@@ -55,10 +70,9 @@ def free_port() -> str:
 def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes have computed together, a file a case and process."""
     out = tmp_path_factory.mktemp("two")
-    command = [sys.executable, str(HERE / "distributed_worker.py"), str(out), *CASES]
-    shared = environment(WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port())
-    done = subprocess.run(command, env=shared, capture_output=True, text=True, timeout=15000)
-    assert done.returncode == 0, done.stderr
+    workers = launch([str(HERE / "distributed_worker.py"), str(out), *CASES])
+    printed = [worker.communicate(timeout=15000)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], printed
     return out
 
 
