@@ -176,6 +176,17 @@ def test_a_coarse_surface_is_not_outlined_around_a_defect(monkeypatch: pytest.Mo
     assert wide < 0.85 * narrow and wide < 2.5 * own, (narrow, wide, own)
 
 
+@pytest.mark.parametrize("kind", [Pasting, PlainPasting])
+def test_strength_is_a_factor_on_all_of_a_defect(kind: type[Pasting]) -> None:
+    view, target = with_blob(), np.zeros((256, 192, 3), np.float32)
+    whole_change, half = (
+        painted(replace(pasting(view, square(count=1), kind), strength=strength), target)[INSIDE]
+        for strength in (1.0, 0.5)
+    )
+    ratio = np.abs(half).mean() / np.abs(whole_change).mean()
+    assert ratio == pytest.approx(0.5, abs=0.03)
+
+
 def test_a_cutout_moves_with_its_mask() -> None:
     view, mask = with_blob(), square(count=1)
     shifted = torch.tensor([[1.0, 0, -0.25], [0, 1.0, 0]])  # an eighth to the right: 24 of 192 pixels

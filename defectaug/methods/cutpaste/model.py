@@ -22,7 +22,7 @@ class PlainPasting(Pasting):
 
     def restyled(self, share: Floats) -> Floats:
         """In its own style."""
-        return share
+        return self.strength * share
 
 
 class CutPaste(Residual):

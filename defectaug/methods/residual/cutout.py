@@ -191,6 +191,7 @@ class Pasting:
         hue: share of a surface's difference in hue that the defect itself takes on.
         matrix: (2, 3) from places of the source to places of the defect's own image, or None where they are the same.
         bend: (2, K, K), added to them.
+        strength: factor on all that the defect differs by from the surface.
     """
 
     cutout: Cutout
@@ -202,6 +203,7 @@ class Pasting:
     hue: float
     matrix: Tensor | None
     bend: Tensor | None
+    strength: float = 1.0
 
     @property
     def cleans(self) -> bool:
@@ -276,7 +278,7 @@ class Pasting:
         styled = (share - own[:-1]) * np.exp(new[-1] - own[-1]) + new[:-1]
         usual = np.sqrt(np.square(own[:-1]).mean() + np.exp(2 * own[-1]))
         unlike = (np.abs(share).max(axis=2, keepdims=True) / usual).clip(max=1)
-        return np.asarray(share + unlike * (styled - share), np.float32)
+        return np.asarray(self.strength * (share + unlike * (styled - share)), np.float32)
 
     def _moved(self, grid: Tensor) -> tuple[Floats, Floats, Floats]:
         """The cut-out as it comes to lie at places (1, h, w, 2): shares (h, w, C), (h, w) how far they are known, and

@@ -176,6 +176,7 @@ class InferenceModel:
             shape, maps = enlarge(shape, placement.size)
         if placement is not None:
             shape = shape.within(placement.region)
+        style, strength = shape.style, None if placement is None else placement.strength.tolist()
         with self.compute.autocast():
             filled = self.model.clean(clean, shape.mask).float()
             level = masked_mean(filled, shape.mask).flatten(1)
@@ -189,10 +190,11 @@ class InferenceModel:
         pastings = [
             self.model.pasting(
                 cutout, codes.alike[row], kept[row].cpu(), (clean[row] - x[row]).cpu(),
-                shape.style[row].float().cpu(), level[row].float().cpu(),
+                style[row].float().cpu(), level[row].float().cpu(),
                 HUE if codes.warps is None or codes.alike[row] else 1.0,  # a style of another product is in its colours
                 None if maps is None else maps[row].cpu(),
                 None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
+                1.0 if strength is None else strength[row],
             ) if cutout is not None and there[row] else None
             for row, cutout in enumerate(codes.cutouts)
         ]  # fmt: skip
