@@ -137,7 +137,8 @@ def references(index: DataIndex, products: Sequence[str], root: Path) -> Path:
     return root
 
 
-def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str, config: Path | None = None) -> Path:
+def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str, config: Path | None = None,
+            image_size: int | None = None) -> Path:  # fmt: skip
     """A model of OUT/models, trained if it is not there; an interrupted training is gone on with.
 
     Raises:
@@ -148,7 +149,7 @@ def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str
     folder = options.out / "models" / name
     done = folder.with_name(f"{name}.done")
     asked = {"preset": preset, "config": config and config.name, "seed": options.seed}
-    asked |= {"steps": options.training_steps, "minutes": options.minutes}
+    asked |= {"steps": options.training_steps, "minutes": options.minutes, "image_size": image_size}
     line = json.dumps(asked) + "\n"
     if done.exists() and done.read_text(encoding="utf-8") != line:
         raise OutputError(f"{folder}: was trained with other settings; name another folder with --out")
@@ -159,6 +160,7 @@ def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str
                 out=folder,
                 preset=preset,
                 config=config,
+                image_size=image_size,
                 steps=options.training_steps,
                 minutes=options.minutes,
                 resume=(folder / "state").is_dir(),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import common
 
@@ -15,9 +16,15 @@ from defectaug.data.index import DataIndex
 from defectaug.errors import ConfigError, TrainingError
 from defectaug.io import manifest
 from defectaug.methods.base import method_spec
+from defectaug.reporting.fidelity import Fidelity
+from defectaug.reporting.sections import Table, Value
 
 HERE = Path(__file__).parent
 WIDE = "dtgan"  # the method whose recipes have the paper's size, and slim.yaml another
+SIDE = 64  # pixels at which it is slim here, as the other GANs are: slim.yaml's 128 take three times as long
+ALL = "all"  # --presets
+Row = tuple[str, str, Path]
+"""Recipe, guide, folder of images."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Compared:
 
 def options_of(made: argparse.ArgumentParser) -> argparse.Namespace:
     """The options of a comparison, read from the command line."""
-    made.add_argument("--presets", metavar="A,B,...", help="recipes to compare (default: one of every method)")
+    made.add_argument("--presets", metavar="all|A,B,...", help="recipes to compare; all: one of every method")
     common.training_options(made)
     return made.parse_args()
 
@@ -49,7 +56,7 @@ def presets(options: argparse.Namespace) -> list[str]:
         ConfigError: one that is named is none.
     """
     known = recipe_names()
-    if options.presets is None:
+    if options.presets in (None, ALL):
         return [name for name in known if not name.startswith("ablation_") and not name.endswith("tiny")]
     named = options.presets.split(",")
     if unknown := [name for name in named if name not in known]:
@@ -71,7 +78,8 @@ def trained(real: DataIndex, options: argparse.Namespace) -> Iterator[Compared]:
     slim = common.is_slim(options)
     for preset in presets(options):
         try:
-            model = common.trained(preset, real, options, preset, settings_file(preset, slim))
+            side = SIDE if slim and resolve(preset).method == WIDE else None
+            model = common.trained(preset, real, options, preset, settings_file(preset, slim), side)
         except TrainingError as error:
             common.log(f"{preset}: left out, its training has failed ({error})")
             continue
@@ -85,6 +93,52 @@ def guided(one: Compared, real: DataIndex, options: argparse.Namespace) -> Itera
         guide = common.references(real, real.products, options.out / "references" / "all")
         made = common.synthetic(one.model, real, options, name=f"{one.preset}-references", reference=guide)
         yield "references", joined(made)
+
+
+def rows(real: DataIndex, options: argparse.Namespace) -> list[Row]:
+    """The images of every method, by every guide that it takes."""
+    models = trained(real, options)
+    return [(one.preset, guide, folder) for one in models for guide, folder in guided(one, real, options)]
+
+
+def latent_sets(real: DataIndex, options: argparse.Namespace) -> dict[str, list[Path]]:
+    """The latent-guided images of every method, by recipe."""
+    models = trained(real, options)
+    return {one.preset: common.synthetic(one.model, real, options, name=f"{one.preset}-latents") for one in models}
+
+
+def table(title: str, found: Sequence[Row], numbers: Mapping[str, Any], products: Sequence[str], value: str,
+          real: Sequence[Value], note: str) -> Table:  # fmt: skip
+    """A row a method and guide, a column a product and one for all: one field of :class:`Fidelity` by a measure.
+
+    Args:
+        title: of the measure.
+        found: the images.
+        numbers: of the sections of `evaluate`, by their titles.
+        products: the columns.
+        value: which number.
+        real: the last row, of real images: its name, a cell for the guide, and its values.
+        note: below the table.
+    """
+    cells = [
+        [preset, guide, *(one and getattr(one, value) for one in by_product(groups(numbers, folder, title), products))]
+        for preset, guide, folder in found
+    ]
+    return Table(title, ["recipe", "guided by", *products, "all"], [*cells, list(real)], note)
+
+
+def groups(numbers: Mapping[str, Any], folder: Path, title: str) -> Mapping[str, Fidelity]:
+    """What `evaluate` found of a folder by the measure ``title``, by the names of its groups."""
+    return numbers[f"Fidelity and diversity: {folder}"]["measures"].get(title, {}).get("groups", {})  # type: ignore[no-any-return]
+
+
+def by_product(found: Mapping[str, Fidelity], products: Sequence[str]) -> list[Fidelity | None]:
+    """The numbers of each product, then those over all; a product of one defect is listed by its category alone."""
+    chosen: list[Fidelity | None] = []
+    for product in products:
+        own = [one for name, one in found.items() if name.startswith(f"{product}/")]
+        chosen.append(found.get(f"product {product}", own[0] if len(own) == 1 else None))
+    return [*chosen, list(found.values())[-1] if found else None]
 
 
 def joined(folders: Sequence[Path]) -> Path:

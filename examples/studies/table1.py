@@ -19,16 +19,13 @@ from typing import Any
 import common
 import comparison
 
-from defectaug.reporting.fidelity import Fidelity
-from defectaug.reporting.sections import Table, Value
+from defectaug.reporting.sections import Table
 
 REAL = "real images, one half to the other"
 NOTE = (
     "Fréchet distances, 95 % intervals by bootstrap in brackets. They shrink with the number of images: rows of one "
     "study compare, studies of different sizes do not. Last row: mean of halvings, of half as many images."
 )
-Row = tuple[str, str, Path]
-"""Recipe, guide, folder of images."""
 
 
 def table1(options: argparse.Namespace) -> None:
@@ -36,10 +33,7 @@ def table1(options: argparse.Namespace) -> None:
     import defectaug
 
     real, test = common.real_images(options)
-    models = comparison.trained(real, options)
-    rows: list[Row] = [
-        (one.preset, guide, folder) for one in models for guide, folder in comparison.guided(one, real, options)
-    ]
+    rows = comparison.rows(real, options)
     result = defectaug.evaluate(
         test.root,
         [folder for _, _, folder in rows],
@@ -58,25 +52,11 @@ def table1(options: argparse.Namespace) -> None:
     common.write("table1", options, "Distances of every method's images (Table 1)", lines, tables, result.as_json())
 
 
-def table(title: str, rows: Sequence[Row], numbers: Mapping[str, Any], products: Sequence[str]) -> Table:
-    """A row a method and guide, a column a product, by one measure; last the real images among themselves."""
-    found = []
-    groups: Mapping[str, Fidelity] = {}
-    for preset, guide, folder in rows:
-        groups = numbers[f"Fidelity and diversity: {folder}"]["measures"].get(title, {}).get("groups", {})
-        cells: list[Value] = [one and one.frechet for one in by_product(groups, products)]
-        found.append([preset, guide, *cells])
-    own: list[Value] = [one and one.frechet_real for one in by_product(groups, products)]
-    return Table(title, ["recipe", "guided by", *products, "all"], [*found, [REAL, None, *own]], NOTE)
-
-
-def by_product(groups: Mapping[str, Fidelity], products: Sequence[str]) -> list[Fidelity | None]:
-    """The numbers of each product, then those over all; a product of one defect is listed by its category alone."""
-    found: list[Fidelity | None] = []
-    for product in products:
-        own = [one for name, one in groups.items() if name.startswith(f"{product}/")]
-        found.append(groups.get(f"product {product}", own[0] if len(own) == 1 else None))
-    return [*found, list(groups.values())[-1] if groups else None]
+def table(title: str, rows: Sequence[comparison.Row], numbers: Mapping[str, Any], products: Sequence[str]) -> Table:
+    """The distances by one measure; last those of the real images among themselves."""
+    of_last = comparison.groups(numbers, rows[-1][2], title) if rows else {}
+    own = [one and one.frechet_real for one in comparison.by_product(of_last, products)]
+    return comparison.table(title, rows, numbers, products, "frechet", [REAL, None, *own], NOTE)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python examples/studies/table2.py DATA --model models/demo --out studies/demo [--test DIR] [--slim|--full]
            [--synthetic NAME=DIR ...] [--augmentations none,traditional,cutmix,cutout,mixup] [--sweep 0.5,1,2,4]
-           [--control]
+           [--control] [--presets all|small,stylegan2]
 
+--presets adds the latent-guided images of these recipes' models, which table1.py has left in OUT, or trains them now.
 --synthetic adds another tool's folder under a name. --sweep also tries so many synthetic images per real defective one.
 --control adds training defects, cut out by their masks or by the model's, and pasted on normal images.
 """
@@ -14,6 +15,7 @@ import argparse
 from pathlib import Path
 
 import common
+import comparison
 
 from defectaug.errors import ConfigError
 
@@ -25,8 +27,8 @@ def table2(options: argparse.Namespace) -> None:
     from defectaug.metrics.images import ImageStore
     from defectaug.reporting.study import difference_table, error_table, image_table, sentences
 
-    if options.model is None and not options.synthetic:
-        raise ConfigError("--model DIR or --synthetic NAME=DIR: name what makes, or holds, the synthetic images")
+    if not (options.model or options.synthetic or options.presets):
+        raise ConfigError("--model DIR, --synthetic NAME=DIR or --presets all: name what makes, or holds, the images")
     changes: dict[str, object] = {}
     if options.augmentations:
         kinds = tuple(options.augmentations.split(","))
@@ -39,6 +41,8 @@ def table2(options: argparse.Namespace) -> None:
     sets = dict(named(entry) for entry in options.synthetic)
     if options.model is not None:
         sets[options.model.resolve().name] = common.synthetic(options.model, real, options)
+    if options.presets:
+        sets |= comparison.latent_sets(real, options)
     find = None
     if options.control:
         painter = None if options.model is None else load_model(options.model, options.device)
@@ -65,4 +69,4 @@ if __name__ == "__main__":
     parser.add_argument("--augmentations", metavar="A,B,...")
     parser.add_argument("--sweep", metavar="X,Y,...")
     parser.add_argument("--control", action="store_true")
-    common.main(table2, parser.parse_args())
+    common.main(table2, comparison.options_of(parser))

@@ -24,6 +24,7 @@ def orthogonal(weights: Iterable[Tensor]) -> Tensor:
     terms = []
     for weight in weights:
         flat = weight.flatten(1)
-        products = flat @ flat.T
-        terms.append(products.square().sum() - products.diagonal().square().sum())
+        # W W^T and W^T W have one Frobenius norm; of a layer with thousands of filters only the second is small.
+        gram = flat.T @ flat if len(flat) > flat.shape[1] else flat @ flat.T
+        terms.append(gram.square().sum() - flat.square().sum(1).square().sum())
     return torch.stack(terms).sum()

@@ -5,6 +5,7 @@ Notation of the paper: domain A is the normal images, B the defective ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,12 +28,23 @@ def halving(widths: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def doubled(c_in: int, c_out: int) -> nn.ConvTranspose2d:
+    """Transposed convolution to twice the size that starts as bilinear interpolation of mixed channels: random kernels
+    start as a lattice, which a mask still shows after hundreds of steps."""
+    conv = nn.ConvTranspose2d(c_in, c_out, 4, 2, 1)
+    side = torch.tensor([0.25, 0.75, 0.75, 0.25])
+    mixing = torch.randn(c_in, c_out) / math.sqrt(c_in)
+    with torch.no_grad():
+        conv.weight.copy_(mixing[:, :, None, None] * torch.outer(side, side))
+    return conv
+
+
 def doubling(widths: Sequence[int], channels: int) -> nn.Sequential:
     """Transposed convolutions back to an image of so many channels."""
     layers: list[nn.Module] = []
     for a, b in pairwise(widths):
-        layers += [nn.ConvTranspose2d(a, b, 4, 2, 1), nn.GroupNorm(GROUPS, b), nn.LeakyReLU(0.2)]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1))
+        layers += [doubled(a, b), nn.GroupNorm(GROUPS, b), nn.LeakyReLU(0.2)]
+    return nn.Sequential(*layers, doubled(widths[-1], channels))
 
 
 class Encoders(nn.Module):

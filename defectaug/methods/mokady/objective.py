@@ -69,9 +69,10 @@ class Objective:
         normal_a, normal_b = decoder.normal(torch.cat([out.common_a, out.common_b])).chunk(2)
         # Four layers in one pass: b's defect on D_A's b, on b and on a; and no defect, on a.
         separate = torch.cat([out.separate_b.repeat(3, 1, 1, 1), decoder.absent(out.common_a)])
-        common = torch.cat([out.common_b, out.common_b, out.common_a, out.common_a])
         focus = self.weights.focus
-        base = normal_b.detach() if focus else normal_b  # D_A learns to paint no defects
+        # With focus neither D_A nor E_c learns from defects: these would go through the common code, without E_s
+        base, common_b = (normal_b.detach(), out.common_b.detach()) if focus else (normal_b, out.common_b)
+        common = torch.cat([common_b, common_b, out.common_a, out.common_a])
         layers = decoder.defective(common, separate, torch.cat([base, out.b, out.a, out.a])).image
         rebuilt, kept_b, transferred, kept_a = layers.chunk(4)
         domain_a, domain_b = self.model.discriminator(torch.cat([out.common_a, out.common_b])).chunk(2)

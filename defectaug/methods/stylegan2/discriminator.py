@@ -1,4 +1,5 @@
-"""D: residual blocks (section 4.1), minibatch deviation, and the projection of the features on the label's vector."""
+"""D: residual blocks (section 4.1), minibatch deviation, and the projection of the features on the label's vector,
+beside a logit that is no label's (Miyato and Koyama 2018), which learns from the images of all."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(Block(a, b) for a, b in pairwise(widths))
         self.conv = EqualConv(last + 1, last, 3)
         self.linear = EqualLinear(last * side * side, last, gain=GAIN)
-        self.out = EqualLinear(last, last, gain=GAIN)
+        self.out = EqualLinear(last, last + 1, gain=GAIN)
         self.embedding = nn.Embedding(labels, last)
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
@@ -62,4 +63,5 @@ class Discriminator(nn.Module):
             h = block(h)
         h = F.leaky_relu(self.conv(with_deviation(h)), 0.2)
         h = self.out(F.leaky_relu(self.linear(h.flatten(1)), 0.2)).float()
-        return (h * self.embedding(label)).sum(1) / math.sqrt(h.shape[1])
+        common, own = h[:, 0], h[:, 1:]
+        return common + (own * self.embedding(label)).sum(1) / math.sqrt(own.shape[1])
