@@ -26,6 +26,7 @@ import common  # noqa: E402
 import comparison  # noqa: E402
 import figure4  # noqa: E402
 import table1  # noqa: E402
+import table3  # noqa: E402
 
 REAL = {"A/normal": 12, "A/scratch": 8, "A/spot": 6, "B/normal": 12, "B/scratch": 8, "B/spot": 6}
 
@@ -79,7 +80,7 @@ def test_images_of_all_defects_become_one_folder(tmp_path: Path) -> None:
 
 
 def test_the_table_has_a_column_a_product_and_the_real_images_last(tmp_path: Path) -> None:
-    some = table1.Fidelity(4, 4, frechet=Interval(0.5, 0.4, 0.6), frechet_real=0.2)
+    some = comparison.Fidelity(4, 4, frechet=Interval(0.5, 0.4, 0.6), frechet_real=0.2)
     groups = {"A/scratch": some, "A/spot": some, "B/spot": replace(some, frechet_real=0.3), "product A": some}
     groups["all"] = replace(some, frechet=Interval(0.7, 0.6, 0.8))
     numbers = {f"Fidelity and diversity: {tmp_path}": {"measures": {"one": {"groups": groups}}}}
@@ -87,6 +88,20 @@ def test_the_table_has_a_column_a_product_and_the_real_images_last(tmp_path: Pat
     assert shown.columns == ["recipe", "guided by", "A", "B", "C", "all"]
     assert shown.rows[0] == ["small", "latents", some.frechet, some.frechet, None, groups["all"].frechet]
     assert shown.rows[-1] == [table1.REAL, None, 0.2, 0.3, None, 0.2]
+
+
+def test_table_3_has_a_table_a_number_that_was_taken(tmp_path: Path) -> None:
+    some = comparison.Fidelity(4, 4, diversity=Interval(0.5, 0.4, 0.6), diversity_real=Interval(0.6, 0.5, 0.7))
+    groups = {"product A": replace(some, clustered=0.3), "all": some}
+    numbers = {f"Fidelity and diversity: {tmp_path}": {"measures": {"one": {"groups": groups}}}}
+    (shown,) = table3.of_methods([("small", "latents", tmp_path)], numbers, ("A",))
+    assert shown.title == "one: mean over pairs of images"
+    one, last = shown.rows
+    assert one == ["small", "latents", *[some.diversity] * 2]
+    assert last == ["real images", None, *[some.diversity_real] * 2]
+    groups["all"] = replace(some, clustered=0.4)
+    _, shown = table3.of_methods([("small", "latents", tmp_path)], numbers, ("A",))
+    assert shown.rows == [["small", "latents", 0.3, 0.4], ["real images", None, None, None]]
 
 
 def test_columns_of_the_latent_grid_are_the_categories_in_turn(tmp_path: Path) -> None:
@@ -118,3 +133,8 @@ def test_table_1_and_figure_4_from_folders_to_files(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     with Image.open(out / "figure4_latent.png") as latent, Image.open(out / "figure4_reference.png") as reference:
         assert latent.size == (4 * 132 - 4, 3 * 132 - 4) and reference.size == (4 * 132 - 4, 3 * 132 - 4)
+    done = run_example("studies/table2.py", *arguments, "--steps", 2, "--seeds", 1, "--image-size", 32)
+    assert done.returncode == 0, done.stderr
+    assert "| traditional + tiny |" in done.stdout and "| traditional + stylegan2 |" in done.stdout
+    done = run_example("studies/table3.py", *arguments)
+    assert done.returncode == 0 and "| tiny | references |" in done.stdout, done.stderr
