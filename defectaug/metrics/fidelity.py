@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from defectaug.data.sample import Category
@@ -29,6 +28,7 @@ from defectaug.metrics.distances import (
     pair_mean,
     resampled,
     share_interval,
+    squared_distances,
 )
 from defectaug.metrics.features import (
     LITE_SIDE,
@@ -268,11 +268,11 @@ def _of_group(context: EvaluationContext, measure: Measure, group: Group, real: 
 
 def _pairs(real: Features, synthetic: Features, seed: int) -> dict[str, Interval | float | None]:
     """Distances of pairs by their maps, among the synthetic images, among the real ones, and within clusters."""
-    among = cdist(synthetic, synthetic, "sqeuclidean")
+    among = squared_distances(synthetic, synthetic)
     found: dict[str, Interval | float | None] = {
-        "clustered": intra_cluster(among, cdist(synthetic, real, "sqeuclidean"))
+        "clustered": intra_cluster(among, squared_distances(synthetic, real))
     }
-    for name, matrix in (("diversity", among), ("diversity_real", cdist(real, real, "sqeuclidean"))):
+    for name, matrix in (("diversity", among), ("diversity_real", squared_distances(real, real))):
 
         def measure(weights: NDArray, _: NDArray, matrix: NDArray = matrix) -> float:
             return pair_mean(matrix, weights)

@@ -54,8 +54,8 @@ def table1(options: argparse.Namespace) -> None:
 
 def table(title: str, rows: Sequence[comparison.Row], numbers: Mapping[str, Any], products: Sequence[str]) -> Table:
     """The distances by one measure; last those of the real images among themselves."""
-    of_last = comparison.groups(numbers, rows[-1][2], title) if rows else {}
-    own = [one and one.frechet_real for one in comparison.by_product(of_last, products)]
+    measured = [found for _, _, folder in rows if (found := comparison.groups(numbers, folder, title))]
+    own = [one and one.frechet_real for one in comparison.by_product(measured[0] if measured else {}, products)]
     return comparison.table(title, rows, numbers, products, "frechet", [REAL, None, *own], NOTE)
 
 

@@ -84,9 +84,12 @@ def test_the_table_has_a_column_a_product_and_the_real_images_last(tmp_path: Pat
     groups = {"A/scratch": some, "A/spot": some, "B/spot": replace(some, frechet_real=0.3), "product A": some}
     groups["all"] = replace(some, frechet=Interval(0.7, 0.6, 0.8))
     numbers = {f"Fidelity and diversity: {tmp_path}": {"measures": {"one": {"groups": groups}}}}
-    shown = table1.table("one", [("small", "latents", tmp_path)], numbers, ("A", "B", "C"))
+    numbers["Fidelity and diversity: whole"] = {"measures": {}}  # has no masks, so no crops
+    rows = [("small", "latents", tmp_path), ("stylegan2", "latents", Path("whole"))]
+    shown = table1.table("one", rows, numbers, ("A", "B", "C"))
     assert shown.columns == ["recipe", "guided by", "A", "B", "C", "all"]
     assert shown.rows[0] == ["small", "latents", some.frechet, some.frechet, None, groups["all"].frechet]
+    assert shown.rows[1] == ["stylegan2", "latents", *[None] * 4]
     assert shown.rows[-1] == [table1.REAL, None, 0.2, 0.3, None, 0.2]
 
 

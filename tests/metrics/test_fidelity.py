@@ -26,6 +26,7 @@ from defectaug.metrics.distances import (
     polynomial_kernel,
     resampled,
     share_interval,
+    squared_distances,
 )
 from defectaug.metrics.features import LITE_SIDE, FeatureCache, Inception, LiteFeatures, LiteMaps, Lpips, resized
 from defectaug.metrics.fidelity import CROPS, Measure, chosen_pairs, groups_of
@@ -138,6 +139,22 @@ def test_intervals() -> None:
     wilson = share_interval(0, 10)
     assert (wilson.value, wilson.low) == (0, 0)
     assert wilson.high == pytest.approx(0.2775, abs=1e-3)
+
+
+def test_squared_distances_of_long_rows_far_from_zero() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(50, 1, (count, 3000)).astype(np.float32) for count in (7, 5))
+    expected = cdist(a, b, "sqeuclidean")
+    np.testing.assert_allclose(squared_distances(a, b), expected, rtol=1e-9)
+    assert np.diag(squared_distances(a, a)).max() < 1e-9 * expected.max()
+
+
+def test_frechet_of_weighted_rows_is_that_of_rows_repeated() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(6, 4)), rng.normal(size=(5, 4))
+    wa, wb = np.array([0, 2, 1, 0, 3, 1]), np.array([1, 1, 0, 0, 3])
+    expected = frechet(a.repeat(wa, 0), b.repeat(wb, 0))
+    assert frechet(a, b, wa, wb) == pytest.approx(expected)
 
 
 def test_pairs_are_chosen_once_each() -> None:
