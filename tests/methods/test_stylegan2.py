@@ -168,7 +168,8 @@ def test_penalties_come_every_few_steps_and_count_so_often(monkeypatch: pytest.M
     method = StyleGAN2Method(config(path_every=2, path_length=3.0), 3, 2, CPU, seed=0)
     values = [method.step(training_batch(3), step, 0.0)["adversarial"] for step in range(2)]
     assert taken == pytest.approx([values[0] + 2 * 3, values[1]])
-    assert method.optimizers["generator_optimizer"].defaults["lr"] == pytest.approx(2.5e-3 * 2 / 3)
+    rate = method.config.optimizer.rate
+    assert method.optimizers["generator_optimizer"].defaults["lr"] == pytest.approx(rate * 2 / 3)
 
 
 # Adaptive augmentation
