@@ -61,9 +61,9 @@ def hardly_unusual(method: object, index: DataIndex, read: Callable[[int], Photo
             unusual = seen(numbers.get(Category(product, defect), ()), place)
             if unusual and (share := auroc(unusual, usual)) < CHANCE:
                 yield (
-                    f"{product}/{defect}: next to nothing in these images stands out from normal ones (an AUROC of "
-                    f"{share:.2f}): look at samples/ whether defects were found, whether images lie in the right "
-                    "folders, and whether the defect can be seen at this size (--image-size)"
+                    f"{product}/{defect}: these images stand out from normal ones hardly more than such do themselves "
+                    f"(an AUROC of {share:.2f}): look at samples/ whether defects were found; if not, whether images "
+                    "lie in the right folders, and whether the defect can be seen at this size (--image-size)"
                 )
 
 
