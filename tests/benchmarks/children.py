@@ -54,9 +54,9 @@ def network(model: str, data: str, count: str, out: str) -> dict[str, float]:
             return self.timed(found) if name in METHODS else found
 
         def timed(self, method: Any) -> Any:
-            def call(*arguments: Any) -> Any:
+            def call(*arguments: Any, **named: Any) -> Any:
                 start = time.perf_counter()
-                result = method(*arguments)
+                result = method(*arguments, **named)
                 if self.model.device.type == "cuda":
                     torch.cuda.synchronize()
                 self.spent += time.perf_counter() - start

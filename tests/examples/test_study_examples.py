@@ -67,7 +67,7 @@ def test_a_product_that_training_has_not_seen(tmp_path: Path) -> None:
 
 def test_errors_are_one_line(tmp_path: Path) -> None:
     done = run_example("studies/table2.py", native(tmp_path / "data"), "--out", tmp_path / "out")
-    assert done.returncode == 2 and done.stderr.startswith("error: --model DIR or --synthetic")
+    assert done.returncode == 2 and done.stderr.startswith("error: --model DIR, --synthetic NAME=DIR or")
     assert len(done.stderr.splitlines()) == 1 and not done.stdout
 
 
