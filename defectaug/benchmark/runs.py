@@ -104,7 +104,7 @@ class Trial:
 
     def names(self, part: Decoded) -> Tensor:
         """Class numbers (N,) of images."""
-        return torch.tensor([self.classes.index(defect) for _, defect in part.categories])
+        return torch.tensor([self.classes.index(defect) for _, defect in part.categories], dtype=torch.long)
 
 
 def outcome_of(trial: Trial, cache: Path | None, progress: Callable[[int], object]) -> Outcome:

@@ -111,6 +111,13 @@ def test_a_set_too_small_for_a_sweep_is_said_and_drawn_where_it_lies(real: Path,
     assert not any("per real)" in line for line in section.lines)
 
 
+def test_a_set_that_is_full_already_takes_no_synthetic_image(test: Path, made: Path, tmp_path: Path) -> None:
+    full = folder(tmp_path / "full", dict.fromkeys(REAL, 8))
+    result = run_study(full, [made], QUICK, test=test)
+    assert made_counts(result, "none + made") == {}
+    assert any("no synthetic image was used" in line for line in study_section(result).warnings)
+
+
 def test_order_and_names_of_files_change_nothing(real: Path, test: Path, made: Path, tmp_path: Path) -> None:
     first = run_study(real, {"s": made}, QUICK)
     for root in (real, made):
