@@ -90,7 +90,7 @@ def run_study(
     divided = partition(index, images, tests, settings, store, split)
     usable = [filter_leaks(name, some, divided, index, form, log, models) for name, some in sets.items()]
     if control is not None:
-        usable.append(cut_and_paste(divided.train, index.normal, control, settings))
+        usable.append(cut_and_paste(divided.train, index.normal, control, settings, tuple(usable)))
     notes = tuple(divided.notes(index))
     for line in (*notes, *(line for one in usable for line in one.lines())):
         log(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -28,8 +28,11 @@ RING = 5  # pixels around a defect that its tone is taken against
 Floats = NDArray[np.float32]
 
 
-def cut_and_paste(real: Decoded, normal: str, find: FindMask, settings: StudySettings) -> SyntheticSet:
-    """As many images of each category as the study may ask for, on normal images of the same product.
+def cut_and_paste(
+    real: Decoded, normal: str, find: FindMask, settings: StudySettings, beside: Sequence[SyntheticSet] = ()
+) -> SyntheticSet:
+    """As many images of each category as the study may ask for, on normal images of the same product; no more than the
+    largest of the sets that it is compared with has.
 
     A defect is warped, and its tone is kept as a share of the light, or of the darkness, that the surface leaves it.
     Results depend on pixels and seed alone.
@@ -39,6 +42,7 @@ def cut_and_paste(real: Decoded, normal: str, find: FindMask, settings: StudySet
         normal: name of the normal class.
         find: gives their masks.
         settings: tells how many, which mirroring makes no other part, and the seed of all choices.
+        beside: the sets; a category that none of them has is not limited.
 
     Raises:
         DataError: no defect of a product with normal images has a mask.
@@ -55,10 +59,13 @@ def cut_and_paste(real: Decoded, normal: str, find: FindMask, settings: StudySet
         raise DataError("--control: no training image of a defect has a mask (--masks DIR or --model DIR give them)")
     defective = sum(count for one, count in counts.items() if one.defect != normal)
     each = max(max(counts.values()), round(max((*settings.sweep, settings.amount or 0)) * defective))
+    most: Counter[Category] = Counter()
+    for one in beside:
+        most |= Counter(one.images.categories)
     made = [
         one
         for category, masks in sorted(donors.items())
-        for one in islice(_of(category, masks, real, normal, settings), each)
+        for one in islice(_of(category, masks, real, normal, settings), min(each, most[category] or each))
     ]
     digests = tuple(hashlib.sha256(image.tobytes()).hexdigest()[:32] for _, image in made)
     images = torch.from_numpy(np.stack([image for _, image in made]))

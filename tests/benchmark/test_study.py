@@ -337,6 +337,9 @@ def test_the_control_pastes_training_defects_on_training_normals(real: Path, tes
     assert again.images.digests == found.images.digests
     more = cut_and_paste(images, "normal", mask_finder(store, None), replace(QUICK, sweep=(1, 2)))
     assert set(Counter(more.images.categories).values()) == {64}  # twice the 32 defects, all of them in one category
+    beside = [replace(found, images=found.images.take(numbers)) for numbers in ((0, 1, 2), (3, 4))]  # all of A/spot
+    few = cut_and_paste(images, "normal", mask_finder(store, None), QUICK, beside)
+    assert Counter(map(str, few.images.categories)) == {"A/spot": 3, "B/spot": 16}  # as the largest set has
     with pytest.raises(DataError, match="--masks DIR or --model DIR"):
         cut_and_paste(images, "normal", lambda record: None, QUICK)
 
