@@ -1,11 +1,13 @@
 """Seeded batches, balanced over product x defect.
 
-A batch is a pure function of the seed and the step, so that a resumed run needs no state of the data.
+A batch is a pure function of the seed, the step and the places that windows are aimed at, so that a resumed run needs
+no other state of the data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -14,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from defectaug.data.framing import Photograph
 from defectaug.data.index import DataIndex
 from defectaug.data.stores import Store
 from defectaug.errors import DataError
@@ -105,6 +108,23 @@ class BalancedBatches:
             reference_product=torch.from_numpy(self._product[references]),
             reference_index=torch.tensor(references),
         )
+
+    def look_again(
+        self, find: Callable[[Photograph, int], NDArray[np.float64] | None]
+    ) -> dict[int, NDArray[np.float64]]:
+        """Where the defects of samples that are seen in windows are, by their numbers; those that cannot be read, or of
+        which nothing is found, are left out.
+
+        Args:
+            find: places (N, 2) as shares of height and width, from an image and its class.
+        """
+        found = {}
+        for number in self.store.points:
+            with suppress(DataError):
+                places = find(self.store.photograph(number), int(self._defect[number]))
+                if places is not None:
+                    found[number] = places
+        return found
 
     def _categories(self) -> list[tuple[int, int]]:
         """Product and defect numbers of the categories that have images, sorted."""

@@ -71,6 +71,15 @@ class Store:
         pixels = image.pixels.astype(np.float32) * np.float32(2 / white_of(image, self.white)) - 1
         return Photograph(pixels)
 
+    @property
+    def points(self) -> Mapping[int, NDArray[np.float64]]:
+        """Of every defective sample that is seen in windows, by its number, places (N, 2) as shares of (height, width)
+        where its defect may be."""
+        return {}
+
+    def aim(self, points: Mapping[int, NDArray[np.float64]]) -> None:
+        """Replaces the points of some samples."""
+
     def _decode(self, number: int) -> NDArray:
         """What is kept of an image."""
         raise NotImplementedError
@@ -162,6 +171,7 @@ class CropStore(Store):
         super().__init__(samples, size, channels, white, max_bytes, log=log)
         self._windows = dict(windows or {})
         defective = [number for number, sample in enumerate(samples) if sample.defect != normal]
+        self._certain = points is None
         if points is None:
             _check_masks([samples[number] for number in defective])
             points = {number: _mask_points(samples[number]) for number in defective}
@@ -191,6 +201,15 @@ class CropStore(Store):
         """As of :class:`Store`, with the side of the windows."""
         side = self._windows.get(self.samples[number].product, self.size)
         return replace(super().photograph(number), side=side, points=self._points.get(number))
+
+    @property
+    def points(self) -> Mapping[int, NDArray[np.float64]]:
+        """As of :class:`Store`; none where masks tell it."""
+        return {} if self._certain else self._points
+
+    def aim(self, points: Mapping[int, NDArray[np.float64]]) -> None:
+        """As of :class:`Store`."""
+        self._points |= points
 
     def _aims(self, number: int, rng: np.random.Generator) -> NDArray[np.float64] | None:
         """Points to aim a window at, as shares of (height, width); None for a window anywhere."""
@@ -223,7 +242,7 @@ class FramedStore(Store):
 
     def __init__(self, whole: ImageStore, crops: CropStore, windowed: Collection[str]) -> None:
         super().__init__(whole.samples, whole.size, whole.channels, whole.white, 0)
-        self._stores: tuple[Store, Store] = whole, crops
+        self._stores = whole, crops
         self._windowed = frozenset(windowed)
 
     def _of(self, number: int) -> Store:
@@ -232,6 +251,15 @@ class FramedStore(Store):
     def get(self, number: int, rng: np.random.Generator) -> Tensor:
         """(C, S, S) float32 in [-1, 1]."""
         return self._of(number).get(number, rng)
+
+    @property
+    def points(self) -> Mapping[int, NDArray[np.float64]]:
+        """Of the products that are seen in windows."""
+        return {n: places for n, places in self._stores[1].points.items() if self._of(n) is self._stores[1]}
+
+    def aim(self, points: Mapping[int, NDArray[np.float64]]) -> None:
+        """As of :class:`Store`."""
+        self._stores[1].aim(points)
 
     def photograph(self, number: int) -> Photograph:
         """As of the product's store."""

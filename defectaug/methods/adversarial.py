@@ -210,6 +210,9 @@ class AdversarialMethod(Generic[N, P]):
         """Averaged weights of the four networks."""
         return self.average.shadow.state_dict()
 
+    def places(self, photograph: object, defect: int) -> None:
+        """None: it does not say where a defect is."""
+
     def finish(self, image: object) -> None:
         """Nothing is left to be done."""
 

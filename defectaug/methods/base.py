@@ -63,6 +63,18 @@ class Method(Protocol):
         """Called once when warm-up ends: fixes what scores are measured with."""
         ...
 
+    def places(self, photograph: Photograph, defect: int) -> NDArray[np.float64] | None:
+        """Where on a training image, which is seen in windows, its defect is by what has been learnt.
+
+        Args:
+            photograph: the image, with the places where its defect may be by what was known before.
+            defect: its class, at least 1.
+
+        Returns:
+            Places (N, 2) as shares of height and width; None where nothing better is known.
+        """
+        ...
+
     def finish(self, image: Callable[[int], Photograph]) -> None:
         """Called when a run ends, before its last weights are written.
 

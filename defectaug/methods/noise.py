@@ -127,6 +127,9 @@ class NoiseMethod(Generic[N]):
     def begin_validation(self) -> None:
         """There is no warm-up."""
 
+    def places(self, photograph: Photograph, defect: int) -> None:
+        """None: it does not say where a defect is."""
+
     def finish(self, image: Callable[[int], Photograph]) -> None:
         """Nothing is kept of the training images."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from defectaug.data.framing import Photograph
 from defectaug.data.sample import Category, Sample
@@ -348,10 +349,13 @@ def reference_view(native: NativeImage, sample: Sample, model: DefectModel, seed
 def _square_on_defect(native: NativeImage, model: DefectModel, product: str, side: int) -> Window:
     change = restoration_change(native, model, product)
     strength = magnitude(change)
-    rows, columns = np.nonzero(strength >= max(float(strength.max()), 1e-6) / 2)
     height, width = native.size
-    centre = (float(rows.mean()), float(columns.mean())) if len(rows) else (height / 2, width / 2)
-    return windows.square(native.size, side, centre)
+    parts, count = ndimage.label(strength >= max(float(strength.max()), 1e-6) / 2, structure=np.ones((3, 3)))
+    if not count:
+        return windows.square(native.size, side, (height / 2, width / 2))
+    largest = 1 + int(np.argmax(ndimage.sum(strength, parts, np.arange(1, count + 1))))
+    row, column = np.argwhere(parts == largest).mean(0).tolist()
+    return windows.square(native.size, side, (row, column))
 
 
 class WholeImages:

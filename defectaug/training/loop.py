@@ -17,12 +17,13 @@ from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.errors import DataError
 from defectaug.io.atomic import write_atomic
 from defectaug.methods.base import Method
-from defectaug.nn.distributed import agree, copy_from_first, processes, rank
+from defectaug.nn.distributed import agree, copy_from_first, from_first, processes, rank
 from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.interrupts import termination_as_interrupt
 from defectaug.training.log import Log, MetricLog, Progress
 
 STATE = "state"
+LOOK_AGAIN = (0.35, 0.6)  # shares of a run at which the method is asked where defects are, for images seen in windows
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Position:
     seconds: float = 0.0
     best: float = float("inf")
     best_step: int = 0
+    looks: int = 0
+    aims: dict[str, list[list[float]]] = field(default_factory=dict)  # places by path, of images seen in windows
 
 
 @dataclass
@@ -69,7 +72,8 @@ class Loop:
             BundleError: nothing saved, or a state of other settings.
         """
         numbers = load_state(self.folder / STATE, self.method.modules, self.method.optimizers)
-        self.at = Position(**{k: numbers[k] for k in vars(self.at)})
+        self.at = Position(**{k: numbers[k] for k in vars(self.at) if k in numbers})
+        self._aim()
         for module in self.method.modules.values():
             copy_from_first(module.state_dict().values())
         self.log(f"resuming at step {self.at.step}")
@@ -112,6 +116,7 @@ class Loop:
         return stop
 
     def _step(self) -> dict[str, float]:
+        self._look_again()  # here, where all processes know the same time
         at, start = self.at, time.monotonic()
         if at.step == self.run.warmup:
             self.method.begin_validation()
@@ -121,6 +126,25 @@ class Loop:
         at.seconds += took
         self.pace = 0.9 * self.pace + 0.1 * took if self.pace else took
         return values
+
+    def _look_again(self) -> None:
+        """Windows are aimed at where the method finds the defects by now."""
+        due = sum(share <= self.fraction() < 1 for share in LOOK_AGAIN)
+        if due <= self.at.looks or self.at.step <= self.run.warmup:
+            return
+        start = time.monotonic()
+        found = from_first(lambda: self.batches.look_again(self.method.places))
+        samples = self.batches.store.samples
+        self.at.looks = due
+        self.at.aims |= {str(samples[number].path): places.tolist() for number, places in found.items()}
+        self._aim()
+        self.at.seconds += time.monotonic() - start
+
+    def _aim(self) -> None:
+        """Aims windows as the position says."""
+        aims, samples = self.at.aims, self.batches.store.samples
+        some = {number: aims.get(str(samples[number].path)) for number in self.batches.store.points}
+        self.batches.store.aim({number: np.array(places) for number, places in some.items() if places})
 
     def _report(self, log: MetricLog, values: dict[str, float]) -> None:
         """What is due after a step."""

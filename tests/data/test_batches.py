@@ -245,6 +245,11 @@ def test_each_product_is_framed_in_its_own_way(tmp_path: Path) -> None:
         assert share == pytest.approx(wanted, rel=0.25)
         photograph = store.photograph(number)
         assert photograph.pixels.shape == (64, 96) and photograph.side == {"A": 32, "B": None}[sample.product]
+    first = next(iter(store.points))
+    assert {index.samples[number].product for number in store.points} == {"A"}
+    store.aim({first: np.array([[8 / 64, 8 / 96]])})
+    assert not any((store.get(first, rng) > 0).any() for _ in range(20))  # the mark is elsewhere
+    assert np.array_equal(np.asarray(store.photograph(first).points), [[8 / 64, 8 / 96]])
 
 
 def test_crops_need_masks(tmp_path: Path, index: DataIndex) -> None:

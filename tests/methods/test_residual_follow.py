@@ -8,7 +8,7 @@ from torch import Tensor
 
 from defectaug.data.framing import Photograph
 from defectaug.io.windows import Window, whole
-from defectaug.methods.residual.follow import best_window, connected, cut_out, followed
+from defectaug.methods.residual.follow import best_window, connected, cut_out, followed, look_over
 
 SIZE, SIDE = (90, 200), 32
 
@@ -86,3 +86,40 @@ def test_a_cutout_reaches_beyond_the_window_that_was_shown() -> None:
     left, right = cutout.box[1] * SIDE + shown.left, cutout.box[3] * SIDE + shown.left
     assert 5 <= left <= 20 and 180 <= right <= 195
     assert cutout.alpha.shape == cutout.values.shape[:2] and (cutout.alpha > 127).any(0)[12:-12].all()
+
+
+def likely(mask: np.ndarray, asked: list[Window]):
+    """Probabilities as of a mask, of several windows at a time."""
+
+    def look(windows: list[Window]) -> list[np.ndarray]:
+        asked.extend(windows)
+        return [window.cut(mask).astype(np.float32) for window in windows]
+
+    return look
+
+
+def photograph(points: np.ndarray | None = None) -> Photograph:
+    return Photograph(np.zeros(SIZE, np.float32), SIDE, points=points)
+
+
+def test_places_are_looked_for_in_the_whole_image() -> None:
+    """Those of the largest part and of others that are not much smaller."""
+    mask = np.zeros(SIZE)
+    mask[70:80, 150:160], mask[10:14, 20:26], mask[40, 100] = 0.9, 0.8, 0.6
+    places = look_over(photograph(), likely(mask, []))
+    assert places is not None and places.shape == (64, 2)
+    rows, columns = (places * SIZE).astype(int).T
+    assert (mask[rows, columns] >= 0.8).all() and {0.8, 0.9} == set(mask[rows, columns])
+
+
+def test_places_known_before_say_where_to_look_first() -> None:
+    asked: list[Window] = []
+    mask = crack() * 0.9
+    with_points = photograph(np.array([[0.9, 0.95]]))
+    assert look_over(with_points, likely(mask, asked)) is not None
+    assert asked[0].top + SIDE > 0.9 * SIZE[0] and asked[0].left + SIDE > 0.95 * SIZE[1]
+
+
+def test_nothing_is_said_where_nothing_is_found_or_the_whole_image_is_shown() -> None:
+    assert look_over(photograph(), likely(np.full(SIZE, 0.05), [])) is None
+    assert look_over(Photograph(np.zeros(SIZE, np.float32)), likely(np.ones(SIZE), [])) is None

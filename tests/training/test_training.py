@@ -8,6 +8,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from data_helpers import COUNTS, native
@@ -19,7 +20,7 @@ from defectaug.bundle import read_weights
 from defectaug.config.schema import Config
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.data.index import index_folder
-from defectaug.data.stores import ImageStore
+from defectaug.data.stores import CropStore, ImageStore
 from defectaug.errors import BundleError, TrainingError
 from defectaug.nn.ema import Average
 from defectaug.nn.schedules import ema_decay, learning_rate_decay, ramp, step_seed
@@ -144,6 +145,32 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(root: Path, tmp_path: Pa
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
     grids = [(tmp_path / name / "samples/step_000004.png").read_bytes() for name in ("whole", "parts")]
     assert grids[0] == grids[1]
+
+
+def windowed(root: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> Loop:
+    """A loop over windows whose method finds all defects in a corner."""
+    loop = make_loop(root, folder, **options)
+    index = index_folder(root)
+    points = {n: np.array([[0.5, 0.5]]) for n, one in enumerate(index.samples) if one.defect != index.normal}
+    size = loop.batches.store.size
+    loop.batches.store = CropStore(index.samples, size, 1, normal=index.normal, windows={}, points=points)
+    monkeypatch.setattr(type(loop.method), "places", lambda self, photograph, defect: np.array([[0.1 * defect, 0.0]]))
+    return loop
+
+
+def test_windows_are_aimed_where_the_method_finds_defects_and_a_resumed_run_goes_on_with_them(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        windowed(root, tmp_path, monkeypatch, progress=stopped_at(1)).go()
+    early = windowed(root, tmp_path, monkeypatch)
+    early.resume()
+    assert early.at.looks == 0 and all((places == 0.5).all() for places in early.batches.store.points.values())
+    with pytest.raises(KeyboardInterrupt):
+        windowed(root, tmp_path / "later", monkeypatch, progress=stopped_at(3)).go()
+    late = windowed(root, tmp_path / "later", monkeypatch)
+    late.resume()
+    assert late.at.looks == 1 and {places[0, 0] for places in late.batches.store.points.values()} == {0.1, 0.2}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,8 +1,8 @@
-"""Defects that are longer than the window in which a model sees a part of an image."""
+"""Defects in images of which a model sees a window at a time: where they are, and those longer than a window."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from defectaug.data.framing import Photograph
-from defectaug.io.windows import Window, square, whole
+from defectaug.io.windows import Window, square, tiles, whole
 from defectaug.methods.residual.cutout import Cutout, enlarged
 
 Floats = NDArray[np.float32]
@@ -20,6 +20,45 @@ LOOKS = 6  # windows in which a defect is looked for at first
 EDGE = 2  # pixels of a window's edge, in which a defect is taken to go on
 NEAR = 0.25  # of a side: windows that are no farther from each other show the same
 GAP = 2  # pixels across which parts are one defect
+TILES = 64  # windows of an image that are looked at, those first that hold most of the places known before
+TOGETHER = 8  # windows at a time
+PLACES = 64  # kept an image
+DOUBTFUL = 0.1  # probability that something has to reach
+MINOR = 0.2  # share of the largest part's sum of probabilities, below which another is left out
+
+
+def look_over(
+    photograph: Photograph, look: Callable[[Sequence[Window]], Sequence[Floats]]
+) -> NDArray[np.float64] | None:
+    """Where the defect of an image is that is seen in windows, by probabilities that ``look`` gives of each window, of
+    its height and width: places (N, 2) as shares of height and width; None where nothing is found."""
+    if photograph.side is None:
+        return None
+    size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
+    windows = tiles(size, photograph.side)
+    if photograph.points is not None:
+        rows, columns = (photograph.points * size).T
+
+        def held(one: Window) -> int:
+            down, across = rows - one.top, columns - one.left
+            return int(np.count_nonzero((down >= 0) & (down < one.height) & (across >= 0) & (across < one.width)))
+
+        windows = sorted(windows, key=held, reverse=True)[:TILES]
+    found = np.zeros(size, np.float32)
+    for start in range(0, len(windows), TOGETHER):
+        some = windows[start : start + TOGETHER]
+        for window, likely in zip(some, look(some), strict=True):
+            there = window.cut(found)
+            np.maximum(there, likely, out=there)
+    clearest = float(found.max())
+    if clearest < DOUBTFUL:
+        return None
+    parts, count = ndimage.label(found > DOUBTFUL * clearest, structure=np.ones((3, 3)))
+    sums = np.asarray(ndimage.sum(found, parts, np.arange(1, count + 1)))
+    main = np.isin(parts, 1 + np.flatnonzero(sums >= MINOR * sums.max()))
+    places = np.argwhere(main & (found >= clearest / 2))
+    kept = places[np.linspace(0, len(places) - 1, min(len(places), PLACES)).round().astype(int)]
+    return (kept + 0.5) / size if len(kept) else None
 
 
 def best_window(photograph: Photograph, read: Read) -> Window:

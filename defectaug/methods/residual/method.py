@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
@@ -22,9 +24,10 @@ from defectaug.io.windows import Window, tiles, whole
 from defectaug.methods.features import PACKAGE, find_weights, load_weights
 from defectaug.methods.prior import FeaturePrior, evened, is_apart
 from defectaug.methods.residual import objective
-from defectaug.methods.residual.cutout import Cutout
+from defectaug.methods.residual.cutout import Cutout, enlarged
 from defectaug.methods.residual.defect import Defect
-from defectaug.methods.residual.follow import best_window, cut_out
+from defectaug.methods.residual.encoder import own_logits
+from defectaug.methods.residual.follow import best_window, cut_out, look_over
 from defectaug.methods.residual.mapping.mapped import NETWORKS
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.objective import Scene, Terms
@@ -114,7 +117,7 @@ class ResidualMethod:
         flips = self.config.data.flips
         with self.compute.autocast():
             moved = objective.scattered(defect, flips, generator)
-            found = objective.finding_terms(self.model, self.average, scene, moved, generator)
+            found = objective.finding_terms(self.model, self.average, scene, moved, flips, generator)
             fill = objective.fill_terms(self.model, scene, moved)
             loss = found["pasted"] + found["normal"] + weak * found["weak"] + 2 * fill["fill"]
         self._descend(loss)
@@ -188,6 +191,19 @@ class ResidualMethod:
     def begin_validation(self) -> None:
         """The warm-up is over: the prior has seen enough."""
         self.prior.calibrate()
+
+    @torch.no_grad()
+    def places(self, photograph: Photograph, defect: int) -> NDArray[np.float64] | None:
+        """Where E finds the class: a third of the windows that the prior alone suggests show no defect."""
+
+        def look(windows: Sequence[Window]) -> list[NDArray[np.float32]]:
+            x = torch.cat([self._shown(photograph, window) for window in windows])
+            label = torch.full((len(windows),), defect, device=x.device)
+            with self.compute.autocast():
+                likely = torch.sigmoid(own_logits(self.average.encoder(x), label))
+            return [enlarged(one, window.size) for one, window in zip(likely, windows, strict=True)]
+
+        return look_over(photograph, look)
 
     @torch.no_grad()
     def finish(self, image: Callable[[int], Photograph]) -> None:
