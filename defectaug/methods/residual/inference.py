@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +24,13 @@ from defectaug.methods.residual.follow import cut_out
 from defectaug.methods.residual.mapping.mapped import bundled
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.paste import paste
-from defectaug.methods.residual.warp import BEND, Warps, draw_warps, enlarge, place
+from defectaug.methods.residual.warp import BEND, Warps, draw_warps, enlarge, fitting, put
 from defectaug.nn.blocks import dilated
 
 CLEAR, DOUBTFUL = 0.5, 0.1  # probabilities from which a pixel is defect, and may be
 LEAST = 4  # pixels that are a defect
 NORMAL = 0
+SHAPES = 3  # of which the one is painted that fits a source best
 # A classifier learns more from defects that are fainter, stronger, smaller and larger than known ones (docs/trials.md).
 VARIETY = Variety(strength=(0.6, 1.3), size=(0.7, 1.3))
 RETIRED = ("painter.", "discriminator.")  # weights of bundles made before the game was left out
@@ -39,12 +40,13 @@ RETIRED = ("painter.", "discriminator.")  # weights of bundles made before the g
 class Codes:
     """Defects to be painted: as they are where a reference gives them, warped to a place of the source (``warps``)
     where they are drawn. ``cutouts``: None for those that have none. ``alike``: whether they come from the
-    source's product."""
+    source's product. ``others``: what may be painted instead, where it fits a source better."""
 
     shape: Defect
     warps: Warps | None
     cutouts: tuple[Cutout | None, ...]
     alike: tuple[bool, ...]
+    others: tuple[Codes, ...] = ()
 
     @property
     def defect(self) -> Tensor:
@@ -58,7 +60,17 @@ class Codes:
         kept = torch.arange(len(self))[rows.cpu() if isinstance(rows, Tensor) else rows].tolist()
         warps = None if self.warps is None else self.warps[rows]
         cutouts = tuple(self.cutouts[row] for row in kept)
-        return Codes(self.shape[rows], warps, cutouts, tuple(self.alike[row] for row in kept))
+        alike = tuple(self.alike[row] for row in kept)
+        return Codes(self.shape[rows], warps, cutouts, alike, tuple(one[rows] for one in self.others))
+
+    def picked(self, which: Sequence[int], bend: Tensor) -> Codes:
+        """Of each row these codes, for 0, or the so many-th of the others, bent as given (N, 2, K, K)."""
+        rows = [(self, *self.others)[number][row : row + 1] for row, number in enumerate(which)]
+        shape = Defect(*(torch.cat([getattr(one.shape, part.name) for one in rows]) for part in fields(Defect)))
+        warps = [one.warps for one in rows if one.warps is not None]
+        joined = Warps(*(torch.cat([getattr(one, part.name) for one in warps]) for part in fields(Warps)))
+        cutouts, alike = (sum((getattr(one, name) for one in rows), ()) for name in ("cutouts", "alike"))
+        return Codes(shape, replace(joined, bend=bend), cutouts, alike)
 
 
 @dataclass(frozen=True)
@@ -107,8 +119,11 @@ class InferenceModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         label = defect.to(self.device)
         owner = torch.full_like(label, -1) if product is None else product.to(self.device)
-        shape, cutouts, alike = self.model.drawn(label, owner, generators)
-        return Codes(shape, draw_warps(generators, self.device), cutouts, alike)
+        several = []
+        for _ in range(SHAPES):
+            shape, cutouts, alike = self.model.drawn(label, owner, generators)
+            several.append(Codes(shape, draw_warps(generators, self.device), cutouts, alike))
+        return replace(several[0], others=tuple(several[1:]))
 
     @torch.inference_mode()
     def reference_codes(
@@ -144,7 +159,8 @@ class InferenceModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         bank, own = self.model.bank, codes.shape.style
         style = bank.draw_styles(codes.defect, bank.nearest_product(codes.defect, own), generators, own)
-        return replace(codes, shape=codes.shape.with_style(style))
+        others = tuple(self.with_style(one, seeds) for one in codes.others)
+        return replace(codes, shape=codes.shape.with_style(style), others=others)
 
     @torch.inference_mode()
     def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
@@ -165,12 +181,16 @@ class InferenceModel:
     @torch.inference_mode()
     def _painted(self, sources: Sequence[SourceFeatures], codes: Codes, placement: Placement | None) -> Painted:
         x, clean = (torch.cat(rows) for rows in zip(*(s.parts for s in sources), strict=True))
-        shape = codes.shape
         maps: Tensor | None = None
-        kept = torch.ones_like(shape.mask)
-        if codes.warps is not None:
+        kept = torch.ones_like(codes.shape.mask)
+        several = [(one.shape, one.warps) for one in (codes, *codes.others) if one.warps is not None]
+        if several:
             around = F.adaptive_avg_pool2d(clean, CONTEXT)
-            shape, maps, dropped = place(shape, around, codes.warps, self.flips, placement)
+            which, maps, bend = fitting(several, around, self.flips, placement)
+            codes = codes.picked(which.tolist(), bend)
+        shape = codes.shape
+        if codes.warps is not None and maps is not None:
+            shape, maps, dropped = put(shape, around, maps, codes.warps.bend, placement)
             kept = 1 - dilated(dropped.to(kept.dtype), 1)
         elif placement is not None:
             shape, maps = enlarge(shape, placement.size)

@@ -85,7 +85,7 @@ def scattered(defect: Defect, flips: str, generator: torch.Generator) -> Defect:
 
 
 def finding_terms(
-    model: Residual, teacher: Residual, scene: Scene, moved: Defect, generator: torch.Generator
+    model: Residual, teacher: Residual, scene: Scene, moved: Defect, flips: str, generator: torch.Generator
 ) -> Terms:
     """E on defects pasted where the mask is known, on normal images pasted likewise (the seam is no defect), and on the
     references by their label and the prior."""
@@ -94,14 +94,12 @@ def finding_terms(
         contrast = torch.exp(0.25 * torch.randn(len(mask), 1, generator=generator)).to(mask.device)
         style = torch.cat([moved.style[:, :-1] * contrast, moved.style[:, -1:] + contrast.log()], dim=1)
         image = teacher.paint(scene.normal, moved.with_style(style))[0]
-        # The decoys: what another normal image shows under the same mask.
+        # The decoys: what another normal image shows under the same mask, moved likewise, so that parts of the product
+        # which a mask holds besides its defect are told from it by nothing but what they are.
         other = scene.normal.roll(1, 0)
         decoy_mask = moved.mask.roll(1, 0)
         decoy, _ = model.take(other, decoy_mask, moved.label)
-        maps = torch.eye(2, 3, device=mask.device).repeat(len(mask), 1, 1)
-        maps[:, :, 2] = 0.2 * torch.randn(len(mask), 2, generator=generator).to(mask.device)
-        bend = torch.zeros(len(mask), 2, 5, 5, device=mask.device)
-        decoy_image = teacher.paint(scene.normal.roll(2, 0), warp(decoy, maps, bend))[0]
+        decoy_image = teacher.paint(scene.normal.roll(2, 0), scattered(decoy, flips, generator))[0]
         plain = torch.rand(len(mask), 1, 1, 1, generator=generator).to(mask.device) < 0.5
         decoy_image = torch.where(plain, scene.normal.roll(2, 0), decoy_image)
     x = altered(torch.cat([image, decoy_image, scene.reference]), generator)

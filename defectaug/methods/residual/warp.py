@@ -11,13 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from defectaug.methods.placement import Placement, enlarged, middle, scaling
-from defectaug.methods.residual.defect import Defect
+from defectaug.methods.residual.defect import Defect, compose
 from defectaug.nn.blocks import dilated
 
-CANDIDATES = 24
+CANDIDATES = 18
 NUMBERS = 8  # normal random numbers that a candidate is made of
 TURN, SIZE, STRETCH, BEND, KNOTS = math.radians(12), 0.18, 0.1, 0.035, 5
+UPRIGHT, STIFF = math.radians(3), 0.3  # turns of those that stay, and share of the bend: what of the product comes
+# along, bars and edges, stays in line
 SHIFT = 0.45  # standard deviation of free shifts, in half sides
+GUESSED = 0.7  # less is what was filled in within a mask weighed than what is seen around it
+WORST = 6  # cells of the surroundings that weigh as much as all: where a bar of the product would end, or begin
 TOLERANCE = 0.04  # difference of surroundings, in units of [-1, 1], that counts as none
 LOST = 1.0  # price of a part of the mask that a warp moves out of the image, or out of where it may lie
 FOREIGN = 0.3  # difference of surroundings above which a part of a defect has come to lie on something else
@@ -57,7 +61,7 @@ def mixed(count: int) -> Tensor:
 def matrices(z: Tensor, kind: Tensor, flips: str) -> Tensor:
     """Affine maps (N, K, 2, 3) from places in the new image to places in the old one, of kinds (K,)."""
     kind = kind.to(z.device)
-    turn = TURN * z[..., 0] + (kind == ROUND) * math.pi * torch.erf(z[..., 1])
+    turn = torch.where(kind == STAY, UPRIGHT, TURN) * z[..., 0] + (kind == ROUND) * math.pi * torch.erf(z[..., 1])
     size, stretch = torch.exp(SIZE * z[..., 2].clamp(-2, 1.5)), torch.exp(STRETCH * z[..., 3].clamp(-2, 2))
     mirror = [torch.where(z[..., 4 + n] < 0, -1.0, 1.0) if way in flips else torch.ones_like(turn)
               for n, way in enumerate("hv")]  # fmt: skip
@@ -102,9 +106,11 @@ def resized(maps: Tensor, mask: Tensor, size: Tensor) -> Tensor:
     return torch.where(factor == 1, maps, torch.cat([linear, centre - linear @ goal], dim=-1))
 
 
-def choose(defect: Defect, target: Tensor, warps: Warps, flips: str, placement: Placement | None = None) -> Tensor:
-    """The candidate (N, 2, 3) for each defect whose surroundings, moved with it, are most like those at the place on
-    the target (N, C, h, h) that it comes to; among equally good ones the seed decides.
+def candidates(
+    defect: Defect, target: Tensor, warps: Warps, flips: str, placement: Placement | None = None
+) -> tuple[Tensor, Tensor]:
+    """Maps (N, K, 2, 3) of each defect, and what they cost (N, K): how unlike its surroundings, moved with it, are
+    those at the place on the target (N, C, h, h) that it comes to, on average and where they are most unlike.
 
     A defect of a rim so stays on the rim, one of the middle in the middle, and one that crosses the border keeps
     crossing it.
@@ -114,22 +120,71 @@ def choose(defect: Defect, target: Tensor, warps: Warps, flips: str, placement: 
     if placement is not None:
         maps = aimed(maps, kind, warps.z, defect.mask, placement.region)
     count, h = maps.shape[1], target.shape[-1]
-    near = F.adaptive_max_pool2d(dilated((defect.mask > 0.5).to(target.dtype), 4), h)
-    stack = torch.cat([defect.context * near, near], dim=1)
+    there = (defect.mask > 0.5).to(target.dtype)
+    near = F.adaptive_max_pool2d(dilated(there, 4), h)
+    near = near * (1 - GUESSED * (1 - F.adaptive_max_pool2d(1 - there, h)))
+    seen = shown_around(defect, h)
+    stack = torch.cat([seen * near, near], dim=1)
     grid = F.affine_grid(maps.flatten(0, 1), [len(defect) * count, 1, h, h], align_corners=False)
     moved = F.grid_sample(stack.repeat_interleave(count, 0), grid, align_corners=False).unflatten(0, (-1, count))
     weight = moved[:, :, -1:]
     total = weight.sum((2, 3, 4)).clamp(min=1e-3)
-    difference = (moved[:, :, :-1] - target[:, None] * weight).abs().mean(2, keepdim=True)
-    cost = difference.sum((2, 3, 4)) / total
+    cost = unlike((moved[:, :, :-1] - target[:, None] * weight).abs(), weight)
+    own = unlike(((seen - defect.context) * near).abs()[:, None], near[:, None])  # else the faintest would fit best
+    cost = cost - own
     area = near.sum((1, 2, 3))[:, None] / torch.det(maps[..., :2]).abs()
     cost = cost + LOST * (1 - total / area.clamp(min=1e-3)).clamp(min=0)
-    if placement is not None:
+    if placement is not None and bool(placement.bounded.any()):
         lost = outside(defect.mask, resized(maps, defect.mask, placement.size), placement.region)
         cost = cost + LOST * lost * placement.bounded[:, None]
+    return maps, cost
+
+
+def unlike(difference: Tensor, weight: Tensor) -> Tensor:
+    """(N, K) from weighed differences (N, K, C, h, h) and weights (N, K, 1, h, h): their mean, and that of the worst
+    cells, in equal parts."""
+    cells = difference.mean(2)
+    mean = cells.sum((2, 3)) / weight.sum((2, 3, 4)).clamp(min=1e-3)
+    return (mean + cells.flatten(2).topk(WORST, dim=2).values.mean(2)) / 2
+
+
+def shown_around(defect: Defect, side: int) -> Tensor:
+    """Defects and their surroundings as they were seen, small (N, C, side, side): a bar of the product that a mask
+    holds has its like on the target, if anything has."""
+    clean = F.interpolate(defect.context, size=defect.mask.shape[-2:], mode="bilinear", align_corners=False)
+    added = defect.mask * compose(defect.structure, defect.style, defect.mask, clean)
+    return defect.context + F.adaptive_avg_pool2d(added, side)
+
+
+def picked(cost: Tensor, pick: Tensor) -> Tensor:
+    """The place (N,) among costs (N, K) of one that is hardly dearer than the cheapest, by numbers (N,) in [0, 1)."""
     odds = torch.softmax(-cost / TOLERANCE, dim=1).cumsum(1)
-    best = (odds < warps.pick[:, None] * odds[:, -1:]).sum(1).clamp(max=count - 1)
-    return maps[torch.arange(len(maps), device=maps.device), best]
+    return (odds < pick[:, None] * odds[:, -1:]).sum(1).clamp(max=cost.shape[1] - 1)
+
+
+def choose(defect: Defect, target: Tensor, warps: Warps, flips: str, placement: Placement | None = None) -> Tensor:
+    """The candidate (N, 2, 3) for each defect that fits best; among equally good ones the seed decides. Arguments as of
+    :func:`candidates`."""
+    return fitting([(defect, warps)], target, flips, placement)[1]
+
+
+def fitting(
+    several: Sequence[tuple[Defect, Warps]], target: Tensor, flips: str, placement: Placement | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which (N,) of several defects for each target fits best at any of its places, its candidate (N, 2, 3) that does,
+    and how it is bent (N, 2, KNOTS, KNOTS), less where it stays; among equally good ones the seed decides. Arguments as
+    of :func:`candidates`."""
+    tried = [candidates(defect, target, warps, flips, placement) for defect, warps in several]
+    least = torch.stack([-TOLERANCE * torch.logsumexp(-cost / TOLERANCE, dim=1) for _, cost in tried], dim=1)
+    which = picked(least, several[0][1].pick)
+    rows = torch.arange(len(which), device=which.device)
+    chosen, bends = [], []
+    for (maps, cost), (_, warps) in zip(tried, several, strict=True):
+        best = picked(cost, warps.pick)
+        stays = (mixed(maps.shape[1]).to(best.device)[best] == STAY).to(maps.dtype)
+        chosen.append(maps[rows, best])
+        bends.append(warps.bend * (1 - (1 - STIFF) * stays)[:, None, None, None])
+    return which, torch.stack(chosen)[which, rows], torch.stack(bends)[which, rows]
 
 
 def outside(mask: Tensor, maps: Tensor, region: Tensor) -> Tensor:
@@ -177,12 +232,19 @@ def without_foreign_parts(defect: Defect, target: Tensor) -> Defect:
 def place(
     defect: Defect, target: Tensor, warps: Warps, flips: str, placement: Placement | None = None
 ) -> tuple[Defect, Tensor, Tensor]:
-    """Defects in new forms, at places of the targets (N, C, h, h) that resemble those they come from, and as wished;
-    the affine maps (N, 2, 3) by which they came there; and (N, 1, S, S) where parts of them were left out."""
-    maps = choose(defect, target, warps, flips, placement)
-    moved = warp(defect, maps, warps.bend)
+    """As :func:`put`, at places of the targets (N, C, h, h) that resemble those that the defects come from."""
+    _, maps, bend = fitting([(defect, warps)], target, flips, placement)
+    return put(defect, target, maps, bend, placement)
+
+
+def put(
+    defect: Defect, target: Tensor, maps: Tensor, bend: Tensor, placement: Placement | None = None
+) -> tuple[Defect, Tensor, Tensor]:
+    """Defects moved by affine maps (N, 2, 3), bent, and as large as wished; the maps by which they came there in the
+    end; and (N, 1, S, S) where parts of them were left out."""
+    moved = warp(defect, maps, bend)
     if placement is not None:
         maps = resized(maps, defect.mask, placement.size)
-        moved = replace(warp(defect, maps, warps.bend), context=moved.context)
+        moved = replace(warp(defect, maps, bend), context=moved.context)
     kept = without_foreign_parts(moved, target)
     return kept, maps, (moved.mask > 0.5) & (kept.mask == 0)
