@@ -16,6 +16,7 @@ from defectaug.config.schema import RunConfig
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.errors import DataError
 from defectaug.io.atomic import write_atomic
+from defectaug.io.files import real
 from defectaug.methods.base import Method
 from defectaug.nn.distributed import agree, copy_from_first, from_first, processes, rank
 from defectaug.training.checkpoint import load_state, save_state
@@ -134,17 +135,19 @@ class Loop:
             return
         start = time.monotonic()
         found = from_first(lambda: self.batches.look_again(self.method.places))
-        samples = self.batches.store.samples
         self.at.looks = due
-        self.at.aims |= {str(samples[number].path): places.tolist() for number, places in found.items()}
+        self.at.aims |= {self._name(number): places.tolist() for number, places in found.items()}
         self._aim()
         self.at.seconds += time.monotonic() - start
 
     def _aim(self) -> None:
         """Aims windows as the position says."""
-        aims, samples = self.at.aims, self.batches.store.samples
-        some = {number: aims.get(str(samples[number].path)) for number in self.batches.store.points}
+        some = {number: self.at.aims.get(self._name(number)) for number in self.batches.store.points}
         self.batches.store.aim({number: np.array(places) for number, places in some.items() if places})
+
+    def _name(self, number: int) -> str:
+        """Of a sample; its number may be another one in a resumed run, to which images were added."""
+        return str(real(self.batches.store.samples[number].path))
 
     def _report(self, log: MetricLog, values: dict[str, float]) -> None:
         """What is due after a step."""
