@@ -1,4 +1,4 @@
-"""Table 1 and Figure 4: which methods are compared, how their images are joined, what the table shows."""
+"""Table 1, Figure 4 and nearest neighbours: which methods are compared, how images are joined, what tables show."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ sys.path.insert(0, str(STUDIES))
 import common  # noqa: E402
 import comparison  # noqa: E402
 import figure4  # noqa: E402
+import nearest  # noqa: E402
 import table1  # noqa: E402
 import table3  # noqa: E402
 
@@ -107,6 +108,21 @@ def test_table_3_has_a_table_a_number_that_was_taken(tmp_path: Path) -> None:
     assert shown.rows == [["small", "latents", 0.3, 0.4], ["real images", None, None, None]]
 
 
+def test_nearest_neighbours_are_counted_and_the_unseen_images_are_last() -> None:
+    def found(likeness: list[float | None], closer: dict[str, float]) -> dict[str, object]:
+        near = [{"file": "a.png", "nearest defective": None, "likeness": one} for one in likeness]
+        defects = {name: {"closer to training": (share, 0.1)} for name, share in closer.items()}
+        shared = {"images": len(near), "copies": 1, "unchanged": 2, "threshold": 0.9}
+        return {**shared, "neighbours": near, "defects": defects}
+
+    rows = [("small", "latents", found([0.2, None, 0.6], {"scratch": 0.75, "spot": float("nan")}))]
+    rows.append((nearest.UNSEEN, None, found([], {"scratch": 0.5})))  # type: ignore[arg-type]
+    shown = nearest.table(rows, ("scratch", "spot"))
+    assert shown.rows[0] == ["small", "latents", 3, 1, 2, 0.4, 0.6, 75, None]
+    assert shown.rows[1] == [nearest.UNSEEN, None, 0, 1, 2, None, None, None, None]
+    assert len(shown.columns) == 9 and "from 0.9 on" in shown.note
+
+
 def test_columns_of_the_latent_grid_are_the_categories_in_turn(tmp_path: Path) -> None:
     root = native(tmp_path / "data", {"A/scratch": 2, "B/spot": 1})
     categories = [category("A", "scratch"), category("A", "spot"), category("B", "spot")]
@@ -141,3 +157,7 @@ def test_table_1_and_figure_4_from_folders_to_files(tmp_path: Path) -> None:
     assert "| traditional + tiny |" in done.stdout and "| traditional + stylegan2 |" in done.stdout
     done = run_example("studies/table3.py", *arguments)
     assert done.returncode == 0 and "| tiny | references |" in done.stdout, done.stderr
+    done = run_example("studies/nearest.py", *arguments, "--columns", 4)
+    assert done.returncode == 0 and f"| {nearest.UNSEEN} |" in done.stdout, done.stderr
+    with Image.open(out / "nearest.png") as shown:
+        assert shown.size == (4 * 132 - 4, 4 * 132 - 4)
