@@ -38,7 +38,8 @@ Log = Callable[[str], None]
 logger = logging.getLogger("defectaug")
 NOTHING_LEARNT = (
     "the model has hardly found this defect in its training images, or --region leaves it no room: look at the model's "
-    "samples/, train for longer, and see that defective images differ from normal ones where the defect is"
+    "samples/, train to the end (train --resume) or for longer, and see that defective images differ from normal ones "
+    "where the defect is"
 )
 
 
