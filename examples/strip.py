@@ -1,6 +1,6 @@
-"""One row a transfer: source, reference, result, and the mask of what has changed.
+"""Each transfer: source, reference, result, and the mask of what has changed.
 
-    python examples/strip.py --out strip.png --row MODEL SOURCE REFERENCE [--row ...] [--zoom 2]
+    python examples/strip.py --out strip.png --row MODEL SOURCE REFERENCE [--row ...] [--zoom 2] [--across 2]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from defectaug.cli.failures import Session, guard
 from defectaug.io.images import as_channels, read_image
 
 TITLES = ("source", "reference", "result", "mask")
-SIDE, GAP, HEAD = 128, 4, 18  # pixels; the first is enlarged by --zoom
+SIDE, GAP, HEAD, WIDE = 128, 4, 18, 24  # pixels; the first is enlarged by --zoom; the last parts transfers
 INK = (90, 90, 90)
 
 
@@ -36,15 +36,18 @@ def row(model: Path, source: Path, reference: Path, side: int) -> list[Image.Ima
         return [shown(path, side) for path in (source, reference, result, mask)]
 
 
-def strip(rows: list[list[Image.Image]], side: int) -> Image.Image:
-    """All rows, the columns' names above them, on a transparent ground."""
-    step = side + GAP
-    sheet = Image.new("RGBA", (len(TITLES) * step - GAP, HEAD + len(rows) * step - GAP))
+def strip(rows: list[list[Image.Image]], side: int, across: int) -> Image.Image:
+    """All transfers, `across` of them beside each other, the columns' names above, on a transparent ground."""
+    step, down = side + GAP, -(-len(rows) // across)
+    wide = len(TITLES) * step + WIDE
+    sheet = Image.new("RGBA", (across * wide - WIDE - GAP, HEAD + down * step - GAP))
     draw = ImageDraw.Draw(sheet)
-    for column, title in enumerate(TITLES):
-        draw.text((column * step, 2), title, INK, ImageFont.load_default())
-        for place, squares in enumerate(rows):
-            sheet.paste(squares[column], (column * step, HEAD + place * step))
+    for place, squares in enumerate(rows):
+        left, top = place // down * wide, HEAD + place % down * step
+        for column, title in enumerate(TITLES):
+            if top == HEAD:
+                draw.text((left + column * step, 2), title, INK, ImageFont.load_default())
+            sheet.paste(squares[column], (left + column * step, top))
     return sheet
 
 
@@ -54,10 +57,11 @@ def main() -> None:
     parser.add_argument("--row", nargs=3, type=Path, action="append", required=True, metavar=("MODEL", "SOURCE", "REF"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--zoom", type=int, default=1)
+    parser.add_argument("--across", type=int, default=1, help="transfers beside each other")
     args = parser.parse_args()
     side = args.zoom * SIDE
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    strip([row(*files, side) for files in args.row], side).save(args.out)
+    strip([row(*files, side) for files in args.row], side, args.across).save(args.out)
 
 
 if __name__ == "__main__":

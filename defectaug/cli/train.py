@@ -60,7 +60,9 @@ def train(
     steps: Annotated[int | None, _STEPS] = None,
     minutes: Annotated[float | None, option("Training time, instead of --steps.", metavar="M", panel=_LENGTH)] = None,
     config: Annotated[Path | None, _CONFIG] = None,
-    resume: Annotated[bool, flag("Go on with an interrupted run.", "--resume", panel=_LENGTH)] = False,
+    resume: Annotated[
+        bool, flag("Go on with an interrupted run, with its settings.", "--resume", panel=_LENGTH)
+    ] = False,
     dry_run: Annotated[
         bool, flag("Read everything, print counts, problems and the plan; stop.", "--dry-run")
     ] = False,

@@ -68,6 +68,11 @@ def resolve(preset: str = "small", file: Path | None = None, flags: Mapping[str,
     return config_from(settings | {"recipe": preset}, str(file) if file else f"recipe {preset}")
 
 
+def resolve_again(before: Config, flags: Mapping[str, Any], where: str) -> Config:
+    """Settings of an earlier run, and flags that beat them; arguments and errors as of :func:`resolve`."""
+    return config_from(overlay(dataclasses.asdict(before), _given(flags)), where)
+
+
 def config_from(settings: Mapping[str, Any], where: str) -> Config:
     """Checked settings from a nested mapping, also of a version that had no ``method``.
 
@@ -96,10 +101,23 @@ def from_mapping(kind: type[T], settings: Mapping[str, Any], where: str, prefix:
     for key, value in settings.items():
         if key not in hints:
             shown = BRIEF.repr(key).strip("'") if len(str(key)) > 60 else str(key)
-            near = difflib.get_close_matches(shown, hints, n=1, cutoff=0.0) or list(hints)
-            raise ConfigError(f"{where}: unknown setting '{prefix}{shown}'; did you mean '{prefix}{near[0]}'?")
+            near = _elsewhere(kind, shown) or prefix + _nearest(shown, list(hints))
+            raise ConfigError(f"{where}: unknown setting '{prefix}{shown}'; did you mean '{near}'?")
         values[key] = _value(hints[key], value, where, f"{prefix}{key}")
     return kind(**values)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    return (difflib.get_close_matches(name, known, n=1, cutoff=0.0) or known)[0]
+
+
+def _elsewhere(kind: type, name: str) -> str | None:
+    """The full name of a setting that was given in another section than its own, or in none."""
+    sections = {key: hint for key, hint in typing.get_type_hints(Config).items() if dataclasses.is_dataclass(hint)}
+    if kind is not Config and kind not in sections.values():
+        return None
+    found = (f"{key}.{name}" for key, section in sections.items() if name in typing.get_type_hints(section))
+    return next(found, name if kind is not Config and name in typing.get_type_hints(Config) else None)
 
 
 def _value(hint: Any, value: Any, where: str, name: str) -> Any:

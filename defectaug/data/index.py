@@ -112,6 +112,11 @@ def index_folder(
     for name in sorted({name for sample in found for name in (sample.product, sample.defect)}):
         if "\\" in name and classes.product(name) == classes.defect(name) == name:
             raise DataError(f"{root}: the folder name {name!r} holds a backslash; rename it, or map it to another")
+    if product is not None and nfc(product) not in (named := sorted({sample.product for sample in found})):
+        raise ConfigError(
+            f"--product {product}: the folders of {root} name the products themselves ({', '.join(named)}); leave "
+            "it out, or rename them in a class map"
+        )
     guess = None if wanted else likely_normal(root, found, hints, classes)
     if guess is not None:
         index = index_folder(

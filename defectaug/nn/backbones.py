@@ -16,6 +16,7 @@ from defectaug.errors import ConfigError, nearest
 from defectaug.nn.weights import EFFICIENTNET_LITE, MissingWeights, Published, WeightsFile, in_given, load, require
 
 LITE = "efficientnet-lite1"  # frozen; timm's tf_efficientnet_lite1 is the same, trained as a whole
+MOST_ADVICE = 200  # characters
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -213,7 +214,10 @@ def _family(name: str) -> Family:
         if name in names:
             return family
         known += names
-    raise ConfigError(f"classifier '{name}': neither torchvision nor timm has one of that name; {nearest(name, known)}")
+    advice = nearest(name, known)
+    if len(advice) > MOST_ADVICE:  # nothing is near, and there are more than a thousand
+        advice = "resnet18 is one, timm.list_models() lists the rest"
+    raise ConfigError(f"classifier '{name}': neither torchvision nor timm has one of that name; {advice}")
 
 
 def _lite(name: str, weights: InitialWeights) -> Backbone:

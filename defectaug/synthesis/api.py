@@ -38,7 +38,8 @@ Log = Callable[[str], None]
 logger = logging.getLogger("defectaug")
 NOTHING_LEARNT = (
     "the model has hardly found this defect in its training images, or --region leaves it no room: look at the model's "
-    "samples/, train for longer, and see that defective images differ from normal ones where the defect is"
+    "samples/, train to the end (train --resume) or for longer, and see that defective images differ from normal ones "
+    "where the defect is"
 )
 
 
@@ -72,9 +73,9 @@ class SynthesisSummary:
     def describe(self) -> str:
         """One line for people."""
         rate = self.synthetic / self.seconds if self.seconds > 0 else 0.0
-        parts = [f"{self.synthetic:,} synthetic images in {self.seconds:.0f} s ({rate:.1f} a second)"]
+        parts = [f"{_counted(self.synthetic, 'synthetic image')} in {self.seconds:.0f} s ({rate:.1f} a second)"]
         if self.real:
-            parts.append(f"{self.real:,} real ones copied")
+            parts.append(f"{_counted(self.real, 'real one')} copied")
         if self.kept:
             parts.append(f"{self.kept:,} were there already")
         if self.faint:
@@ -82,13 +83,18 @@ class SynthesisSummary:
         if 2 * self.faint > self.synthetic:
             parts.append(NOTHING_LEARNT)
         if self.redrawn:
-            parts.append(f"{self.redrawn:,} defects were rejected and drawn anew")
+            were = "was" if self.redrawn == 1 else "were"
+            parts.append(f"{_counted(self.redrawn, 'defect')} {were} rejected and drawn anew")
         if self.doubtful:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.doubtful.items())
             parts.append(f"{sum(self.doubtful.values()):,} kept that the acceptance test does not accept ({reasons})")
         if not self.complete:
             parts.append("other shards are still to come; the last one joins the manifest")
         return "; ".join(parts)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def synthesize(

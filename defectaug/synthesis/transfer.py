@@ -32,7 +32,7 @@ from defectaug.methods.native import (
 )
 from defectaug.methods.placement import Placement, paint_placed
 from defectaug.synthesis.control.options import Control, Factors
-from defectaug.synthesis.control.regions import Regions, choose_regions, seen_region
+from defectaug.synthesis.control.regions import Regions, choose_regions, resized_mask, seen_region
 from defectaug.synthesis.plan import derive_seed
 from defectaug.synthesis.render import CLOSE, class_indices, confined, reference_view
 from defectaug.synthesis.sources import class_of_folder, known_name, product_of, unfit
@@ -199,16 +199,19 @@ def _path(value: str | Path | None) -> Path | None:
 def _run(job: Job, model: DefectModel, asked: TransferSettings, regions: Regions, log: Log) -> None:
     native = read_image(job.source.path)
     changes: Iterator[Change]
+    region = None
     factors, product = asked.factors(job, len(job.images)), product_of(job.source, model.info)
     if asked.defect == model.info.normal:
         changes = iter([Change(restoration_change(native, model, product))])
     else:
-        changes = _changes(native, job, regions.of(job.source, native), model, asked, factors, log)
+        region = regions.of(job.source, native)
+        changes = _changes(native, job, region, model, asked, factors, log)
     white = white_level(native, model.info.white)
     for k, change in enumerate(changes):
         if job.masks:
             seen = seen_size(model.info, product, native.size)
-            write_mask(job.masks[k], change.mask(seen, factors[k][1]))
+            mask = change.mask(seen, factors[k][1])
+            write_mask(job.masks[k], mask if region is None else mask & resized_mask(region, native.size))
         write_png(job.images[k], compose(native, change.values, white))
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from defectaug import device as devices
 from defectaug.bundle import CONFIG, STORE, WEIGHTS, framings_of, held_out, read_config, write_config
-from defectaug.config.resolve import resolve
+from defectaug.config.resolve import resolve, resolve_again
+from defectaug.config.schema import Config
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import real
 from defectaug.io.lock import Lock
@@ -63,7 +66,7 @@ def train(
         steps: length; or give ``minutes``.
         minutes: training time.
         config: YAML file of settings; a flag beats the file, the file beats the preset.
-        resume: go on with the interrupted run in ``out``.
+        resume: go on with the interrupted run in ``out``, with its settings, and as long, where nothing else is given.
         dry_run: only print what there is and what would be done.
         seed: of all random choices.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -94,22 +97,24 @@ def train(
         None if holdout is None else str(holdout),
     )  # fmt: skip
     flags = {"network": {"image_size": image_size}, "run": {"steps": steps, "seed": seed}}
-    settings = resolve("small" if preset == "auto" else preset, None if config is None else Path(config), flags)
+    folder = Path(out) if out is not None else STORE / (real(options.root).name or "model")
+    settings = _settings(preset, None if config is None else Path(config), flags, folder if resume else None)
     check_method(settings.method)
     compute = devices.choose(device, precision)
-    folder = Path(out) if out is not None else STORE / (real(options.root).name or "model")
-    if resume and (folder / CONFIG).is_file():
+    if resume:
         options = replace(options, resumed=held_out(folder))
     with joined(compute.device):
         first = rank() == 0
         log, progress = (log or logger.info, progress) if first else (lambda line: None, None)
+        if not dry_run:
+            from_first(lambda: _check_out(folder, options.root, resume))
         ready = prepare(options, folder, settings, compute, dry_run, log)
         if dry_run:
             for line in [*describe_data(ready.index, ready.found), *describe_plan(ready, minutes)]:
                 if first:
                     print(line)
             return None
-        from_first(lambda: _check(folder, options.root, ready, resume, log))
+        from_first(lambda: _check(folder, ready, resume, log))
         with _locked(folder) if first else nullcontext():
             loop = _loop(folder, ready, minutes, log, progress)
             if resume:
@@ -118,6 +123,17 @@ def train(
             for line in hardly_unusual(loop.method, ready.index, ready.store.photograph) if first else ():
                 log(f"note: {line}")
         return folder if first else None
+
+
+def _settings(preset: str, file: Path | None, flags: Mapping[str, Any], resumed: Path | None) -> Config:
+    """Recipe < file < flags; a resumed run has its own settings where no other recipe and no file are given."""
+    if resumed is not None:
+        if not (resumed / CONFIG).is_file():
+            raise BundleError(f"{resumed}: nothing to resume there; run without --resume.")
+        before, _ = read_config(resumed)
+        if file is None and preset in ("auto", before.recipe):
+            return resolve_again(before, flags, str(resumed / CONFIG))
+    return resolve("small" if preset == "auto" else preset, file, flags)
 
 
 def _loop(folder: Path, ready: Prepared, minutes: float | None, log: Log, progress: Progress | None) -> Loop:
@@ -139,16 +155,13 @@ def _loop(folder: Path, ready: Prepared, minutes: float | None, log: Log, progre
     )
 
 
-def _check(folder: Path, data: Path, ready: Prepared, resume: bool, log: Log) -> None:
+def _check(folder: Path, ready: Prepared, resume: bool, log: Log) -> None:
     """What has to be so before anything is written."""
     _check_counts(ready)
     for problem in ready.found.problems:
         log(f"note: {problem}")
-    _check_out(folder, data)
     if resume:
         _check_same_run(folder, ready)
-    elif (folder / WEIGHTS).exists() or (folder / STATE).exists():
-        raise OutputError(f"{folder}: holds a model already; use --resume to go on, or --out for another folder.")
 
 
 def _check_counts(ready: Prepared) -> None:
@@ -163,17 +176,18 @@ def _check_counts(ready: Prepared) -> None:
             )
 
 
-def _check_out(folder: Path, data: Path) -> None:
+def _check_out(folder: Path, data: Path, resume: bool) -> None:
+    """What can be told of the model folder before the data are read."""
     if real(folder).is_relative_to(real(data)):
         raise OutputError(f"{folder}: lies in the data folder {data}; use --out for a folder outside.")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name another folder with --out.")
+    if not resume and ((folder / WEIGHTS).exists() or (folder / STATE).exists()):
+        raise OutputError(f"{folder}: holds a model already; use --resume to go on, or --out for another folder.")
 
 
 def _check_same_run(folder: Path, ready: Prepared) -> None:
     """A resumed run keeps classes, networks and losses; images may be added, and the run may be made longer."""
-    if not (folder / CONFIG).is_file():
-        raise BundleError(f"{folder}: nothing to resume there; run without --resume.")
     config, trained_on = read_config(folder)
     if trained_on.products != ready.index.products or trained_on.defects != ready.index.defects:
         raise BundleError(f"{folder}: was trained on other classes; resume with the same data and class map.")

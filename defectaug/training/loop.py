@@ -103,7 +103,7 @@ class Loop:
                     self.method.finish(self.batches.store.photograph)
                 self._save()  # a signal that comes now waits for it
             if stopped:
-                self.log(f"interrupted at step {self.at.step}; the state is saved, --resume goes on from there")
+                self.log(f"interrupted at step {self.at.step}; the state is saved, go on with --resume")
                 raise KeyboardInterrupt
             if log is not None:
                 self._finish(log)

@@ -53,6 +53,8 @@ def test_ablations_switch_one_part_after_the_other() -> None:
         ("network: {image_sise: 64}", "'network.image_sise'; did you mean 'network.image_size'"),
         ("lost: {r1: 1}", "'lost'; did you mean 'loss'"),
         ("1: 2", "unknown setting '1'"),
+        ("seed: 3", "unknown setting 'seed'; did you mean 'run.seed'?"),
+        ("run: {cycle: 3}", "unknown setting 'run.cycle'; did you mean 'loss.cycle'?"),
         ("network: 3", "'network' must hold settings"),
         ("network:", "'network' must hold settings"),
         ("network: {image_size: big}", "'network.image_size' is 'big'; it must be of kind int"),

@@ -82,6 +82,12 @@ def test_one_product(tmp_path: Path) -> None:
     assert index_folder(root).layout == "one product"
 
 
+def test_a_product_that_no_folder_has_is_refused_where_folders_name_them(tmp_path: Path) -> None:
+    root = native(tmp_path / "data", {"A/normal": 2, "A/dent": 2, "B/normal": 2})
+    with pytest.raises(ConfigError, match=r"--product wheel: .* name the products themselves \(A, B\)"):
+        index_folder(root, product="wheel")
+
+
 def test_one_product_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_many(tmp_path / "gear" / "good", 1)
     save_many(tmp_path / "gear" / "dent", 1)

@@ -224,12 +224,13 @@ def test_what_one_line_on_standard_error_says(root: Path, tmp_path: Path, run: R
         ((tmp_path / "other", "--only", "counts", "--weights", tmp_path / "nowhere"), "no such file or folder"),
         ((tmp_path / "other", "--only", "fidelity", "--weights", tmp_path / "junk.pth"), "cannot be read as weights"),
         ((tmp_path / "other", "--classifier", "resnet500"), "neither torchvision nor timm has one of that name"),
+        ((tmp_path / "other", "--classifier", "zz"), "timm.list_models() lists the rest"),
     ]
     for arguments, wrong in cases:
         code, printed, told = run("evaluate", root, *arguments)
         lines = [line for line in told.splitlines() if line.startswith("error: ")]
         assert (code, printed, len(lines)) == (2, "", 1), told
-        assert wrong in lines[0]
+        assert wrong in lines[0] and len(lines[0]) < 300
 
 
 def test_options_are_checked_before_folders_are_read(root: Path, out: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -268,6 +269,8 @@ def test_what_is_kept_and_why(root: Path, tmp_path: Path) -> None:
     assert "2 kept that the acceptance test does not accept (2 taken for another defect, or for none)" in (
         summary.describe()
     )
+    one = replace(summary, synthetic=1, redrawn=1)
+    assert one.describe().startswith("1 synthetic image in ") and "1 defect was rejected" in one.describe()
     summary = synthesize(model=stubborn, product="A", defect="spot", n=2, out=tmp_path / "all", keep="all")
     assert summary.redrawn == 0 and sum(summary.doubtful.values()) == 2
     assert not any("redraws" in line for line in lines(tmp_path / "all"))

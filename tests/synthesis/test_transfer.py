@@ -156,7 +156,10 @@ def test_place_strength_and_size_of_a_transfer(model: FakeModel, pair: tuple[Pat
     assert (small > small.max() / 2).sum() / (plain > plain.max() / 2).sum() == pytest.approx(0.25, abs=0.08)
     allowed = np.zeros(plain.shape, np.uint8)
     allowed[:, plain.any(0).nonzero()[0].mean().astype(int) :] = 255
-    within = change("within.png", region=save(tmp_path / "allowed.png", allowed))
+    mask = tmp_path / "within_mask.png"
+    within = change("within.png", region=save(tmp_path / "allowed.png", allowed), mask=mask)
+    covered = np.asarray(Image.open(mask))
+    assert covered.any() and not covered[allowed == 0].any()
     assert ((within != 0) == ((plain != 0) & (allowed > 0))).all() and within.any()
     with pytest.raises(ConfigError, match=r"--size 2:2: --defect normal restores"):
         transfer(*pair, model=model, out=tmp_path / "x.png", defect="normal", size=2)

@@ -68,11 +68,27 @@ def test_train_leaves_a_bundle(root: Path, settings: Path, tmp_path: Path) -> No
         train_small(root, out, settings, resume=True, image_size=40)
 
 
-def test_resuming_needs_the_same_run(root: Path, settings: Path, tmp_path: Path) -> None:
+def test_resuming_needs_the_same_run(
+    root: Path, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "model"
+    monkeypatch.setattr("defectaug.training.api.prepare", None)  # said before the data are read
     with pytest.raises(BundleError, match="nothing to resume there; run without --resume"):
         train_small(root, out, settings, resume=True)
     assert not out.exists()
+
+
+def test_a_resumed_run_has_its_own_length_and_settings(root: Path, settings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    train_small(root, out, settings, steps=2, seed=7)
+    before = (out / "config.yaml").read_text()
+    train_small(root, out, None, preset="auto", resume=True, steps=None)
+    assert (out / "config.yaml").read_text() == before
+    assert yaml.safe_load((out / "state" / "state.json").read_text())["step"] == 2
+    train_small(root, out, None, resume=True, steps=3)
+    assert yaml.safe_load((out / "state" / "state.json").read_text())["step"] == 3
+    with pytest.raises(DataError, match="less than half of the model's 64 x 64"):  # another recipe is asked for
+        train_small(root, out, None, preset="tiny", resume=True, steps=None)
 
 
 def test_resuming_with_other_classes_or_settings_is_refused(root: Path, settings: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """YOLO segmentation: `images/train`, `labels/train` with one line a connected defect, and `data.yaml`.
 
 A line is the class, from 0, and the corners of a polygon as shares of width and height. Readers either fill the area,
-or round the corners down to pixels and fill up to and with the line (Ultralytics, supervision); corners a little within
-the defect's own pixels give back the mask in both ways. Holes are joined to the outer line by cuts.
+or cut the corners down to whole pixels and fill up to and with the line (Ultralytics); corners a little within the
+defect's own pixels give back the mask in both ways. Readers that round to the nearest pixel instead (supervision 0.31)
+have a pixel more on the right and below, which no polygon for the other two avoids. Holes are joined to the outer line
+by cuts.
 Source: https://docs.ultralytics.com/datasets/segment
 """
 
