@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from residual_parts import SIZE, a_defect, batch, model_of, small, square, trained
 from small_networks import images
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch import Tensor
 from defectaug.methods.features import ImageNetFeatures
 from defectaug.methods.prior import FeaturePrior, evened
 from defectaug.methods.residual.bank import DefectBank
-from defectaug.methods.residual.defect import compose, decompose, masked_mean
+from defectaug.methods.residual.defect import Defect, compose, decompose, masked_mean
 from defectaug.methods.residual.fill import Inpainter, push_pull
 from defectaug.methods.residual.method import pair_up
 from defectaug.methods.residual.model import CONTEXT, Residual, confident, continued
@@ -24,6 +25,7 @@ from defectaug.methods.residual.warp import (
     Warps,
     choose,
     draw_warps,
+    fitting,
     matrices,
     mixed,
     place,
@@ -129,6 +131,39 @@ def test_a_defect_goes_to_where_the_surroundings_are_its_own() -> None:
         shown = (moved.mask > 0.5).float()
         assert float(shown[..., SIZE // 2 + 2 :].sum()) <= 0.05 * float(shown.sum())
         assert float(shown.sum()) > 20
+
+
+def drawn_warps(seed: int) -> Warps:
+    return draw_warps([torch.Generator().manual_seed(seed)], torch.device("cpu"))
+
+
+def test_of_several_defects_the_one_that_fits_a_place_is_taken() -> None:
+    target = torch.zeros(1, 1, CONTEXT, CONTEXT)
+    alike, other = (replace(a_defect(1, 1), context=target + level) for level in (0.0, 0.6))
+    for seed in range(10):
+        which, maps, _ = fitting([(other, drawn_warps(seed)), (alike, drawn_warps(100 + seed))], target, "")
+        assert which.tolist() == [1] and torch.equal(maps, choose(alike, target, drawn_warps(100 + seed), ""))
+
+
+def test_a_bar_of_the_product_that_a_mask_holds_comes_to_lie_on_a_bar() -> None:
+    """It is not in what was filled in; seen beside it, places are chosen at which it is hardly turned."""
+    mask, x = torch.zeros(1, 1, SIZE, SIZE), torch.zeros(1, 1, SIZE, SIZE)
+    mask[..., 20:44, 8:56], x[..., 30:34, :] = 1, -0.8
+    structure, style = decompose(x, torch.zeros_like(x), mask)
+    plain = torch.zeros(1, 1, CONTEXT, CONTEXT)
+    defect = Defect(mask, structure, style, plain, torch.ones(1, dtype=torch.long))
+
+    def upright(target: Tensor) -> float:
+        maps = torch.cat([choose(defect, target, drawn_warps(seed), "") for seed in range(40)])
+        return float(((maps[:, 0, 1] / maps[:, 0, 0]).abs() < math.tan(math.radians(10))).float().mean())
+
+    assert upright(F.avg_pool2d(x, 2)) > upright(plain) + 0.3
+
+
+def test_what_stays_is_bent_less_than_what_goes_elsewhere() -> None:
+    defect, target = a_defect(1, 1), torch.zeros(1, 1, CONTEXT, CONTEXT)
+    bends = [fitting([(defect, drawn_warps(n))], target, "")[2] / drawn_warps(n).bend for n in range(20)]
+    assert {round(float(one.mean()), 2) for one in bends} == {0.3, 1.0}
 
 
 def test_parts_that_come_to_lie_on_something_else_are_left_out() -> None:
