@@ -66,6 +66,8 @@ def guard(command: Callable[[], object], session: Session) -> int:
     except _ClickError as error:
         return _fail(ExitCode.USER, _usage_line(error), session)
     except (MemoryError, RuntimeError) as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python's words for one that comes while a class is made
+            return _fail(ExitCode.INTERRUPTED, "interrupted", session)
         if not _is_out_of_memory(error):
             return _ours(error, session)
         advice = "a smaller run.batch_size or --image-size in training, a smaller --batch-size in synthesis needs less"

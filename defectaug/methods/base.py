@@ -64,15 +64,8 @@ class Method(Protocol):
         ...
 
     def places(self, photograph: Photograph, defect: int) -> NDArray[np.float64] | None:
-        """Where on a training image, which is seen in windows, its defect is by what has been learnt.
-
-        Args:
-            photograph: the image, with the places where its defect may be by what was known before.
-            defect: its class, at least 1.
-
-        Returns:
-            Places (N, 2) as shares of height and width; None where nothing better is known.
-        """
+        """Places (N, 2), as shares of height and width, where the defect of a class, at least 1, is by now on a
+        training image that is seen in windows; None where nothing better is known than the image says."""
         ...
 
     def finish(self, image: Callable[[int], Photograph]) -> None:

@@ -271,6 +271,19 @@ def test_an_interrupt_in_a_constructor_is_one_line(
     assert len(ignored) == said
 
 
+class Interrupted:
+    """Of a class that is made while a library is imported."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_a_class_is_made_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python 3.10 and 3.11 make a RuntimeError of it."""
+    assert guard(lambda: type("Made", (), {"part": Interrupted()}), Session()) == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
 # Files and locks
 
 

@@ -164,7 +164,7 @@ def test_defects_stay_on_the_product_that_is_found_in_normal_images(tmp_path: Pa
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:128, :128] - 63.5
     disc = np.hypot(rows, columns) < 40
-    pictures = [np.where(disc, 150, 20) + rng.integers(0, 12, disc.shape) for _ in range(6)]
+    pictures = [np.where(disc, 150, 110) + rng.integers(0, 12, disc.shape) for _ in range(6)]
     for number, pixels in enumerate(pictures):
         (tmp_path / "A/normal").mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"A/normal/{number}.png")
@@ -172,7 +172,7 @@ def test_defects_stay_on_the_product_that_is_found_in_normal_images(tmp_path: Pa
     beside = np.hypot(rows, columns) > 42
 
     def outside(**options: object) -> int:
-        return sum(bool(mask[beside].any()) for _, mask in painted(shown, seed=5, **options))
+        return sum(bool(mask[beside].any()) for _, mask in painted(2 * shown, seed=5, **options))
 
     assert outside() > 0
     assert outside(region="auto", source=tmp_path) == 0
