@@ -175,7 +175,8 @@ def fitting(
     and how it is bent (N, 2, KNOTS, KNOTS), less where it stays; among equally good ones the seed decides. Arguments as
     of :func:`candidates`."""
     tried = [candidates(defect, target, warps, flips, placement) for defect, warps in several]
-    least = torch.stack([-TOLERANCE * torch.logsumexp(-cost / TOLERANCE, dim=1) for _, cost in tried], dim=1)
+    # Not below 0: else shapes that hold bars or edges of the product would be preferred to those that hold none.
+    least = torch.stack([cost.amin(1).clamp(min=0) for _, cost in tried], dim=1)
     which = picked(least, several[0][1].pick)
     rows = torch.arange(len(which), device=which.device)
     chosen, bends = [], []
