@@ -23,7 +23,6 @@ from defectaug.methods.residual.objective import without_faint_parts
 from defectaug.methods.residual.paste import opacity_of, paste
 from defectaug.methods.residual.warp import (
     Warps,
-    choose,
     draw_warps,
     fitting,
     matrices,
@@ -142,7 +141,7 @@ def test_of_several_defects_the_one_that_fits_a_place_is_taken() -> None:
     alike, other = (replace(a_defect(1, 1), context=target + level) for level in (0.0, 0.6))
     for seed in range(10):
         which, maps, _ = fitting([(other, drawn_warps(seed)), (alike, drawn_warps(100 + seed))], target, "")
-        assert which.tolist() == [1] and torch.equal(maps, choose(alike, target, drawn_warps(100 + seed), ""))
+        assert which.tolist() == [1] and torch.equal(maps, fitting([(alike, drawn_warps(100 + seed))], target, "")[1])
 
 
 def test_a_bar_of_the_product_that_a_mask_holds_comes_to_lie_on_a_bar() -> None:
@@ -154,7 +153,7 @@ def test_a_bar_of_the_product_that_a_mask_holds_comes_to_lie_on_a_bar() -> None:
     defect = Defect(mask, structure, style, plain, torch.ones(1, dtype=torch.long))
 
     def upright(target: Tensor) -> float:
-        maps = torch.cat([choose(defect, target, drawn_warps(seed), "") for seed in range(40)])
+        maps = torch.cat([fitting([(defect, drawn_warps(seed))], target, "")[1] for seed in range(40)])
         return float(((maps[:, 0, 1] / maps[:, 0, 0]).abs() < math.tan(math.radians(10))).float().mean())
 
     assert upright(F.avg_pool2d(x, 2)) > upright(plain) + 0.3
@@ -190,7 +189,8 @@ def test_the_candidates_of_a_seed_do_not_depend_on_its_neighbours() -> None:
 
     assert torch.equal(drawn(1, 2, 3).z[1], drawn(2).z[0])
     defect, target = a_defect(1, 1), torch.zeros(1, 1, CONTEXT, CONTEXT)
-    assert torch.equal(choose(defect, target, drawn(5), "h"), choose(defect, target, drawn(5), "h"))
+    first, again = (fitting([(defect, drawn(5))], target, "h")[1] for _ in range(2))
+    assert torch.equal(first, again)
 
 
 def test_a_warp_by_the_identity_changes_nothing() -> None:

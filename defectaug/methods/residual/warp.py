@@ -17,8 +17,8 @@ from defectaug.nn.blocks import dilated
 CANDIDATES = 18
 NUMBERS = 8  # normal random numbers that a candidate is made of
 TURN, SIZE, STRETCH, BEND, KNOTS = math.radians(12), 0.18, 0.1, 0.035, 5
-UPRIGHT, STIFF = math.radians(3), 0.3  # turns of those that stay, and share of the bend: what of the product comes
-# along, bars and edges, stays in line
+# Turns of those that stay, and their share of the bend: bars and edges of the product that come along stay in line.
+UPRIGHT, STIFF = math.radians(3), 0.3
 SHIFT = 0.45  # standard deviation of free shifts, in half sides
 GUESSED = 0.7  # less is what was filled in within a mask weighed than what is seen around it
 WORST = 6  # cells of the surroundings that weigh as much as all: where a bar of the product would end, or begin
@@ -160,12 +160,6 @@ def picked(cost: Tensor, pick: Tensor) -> Tensor:
     """The place (N,) among costs (N, K) of one that is hardly dearer than the cheapest, by numbers (N,) in [0, 1)."""
     odds = torch.softmax(-cost / TOLERANCE, dim=1).cumsum(1)
     return (odds < pick[:, None] * odds[:, -1:]).sum(1).clamp(max=cost.shape[1] - 1)
-
-
-def choose(defect: Defect, target: Tensor, warps: Warps, flips: str, placement: Placement | None = None) -> Tensor:
-    """The candidate (N, 2, 3) for each defect that fits best; among equally good ones the seed decides. Arguments as of
-    :func:`candidates`."""
-    return fitting([(defect, warps)], target, flips, placement)[1]
 
 
 def fitting(
