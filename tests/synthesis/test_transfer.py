@@ -13,6 +13,8 @@ from defectaug.data.class_map import ClassMap
 from defectaug.data.framing import Framing
 from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, OutputError
+from defectaug.io.images import NativeImage
+from defectaug.synthesis import render
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.sources import product_of
 from defectaug.synthesis.transfer import transfer
@@ -163,3 +165,14 @@ def test_place_strength_and_size_of_a_transfer(model: FakeModel, pair: tuple[Pat
     assert ((within != 0) == ((plain != 0) & (allowed > 0))).all() and within.any()
     with pytest.raises(ConfigError, match=r"--size 2:2: --defect normal restores"):
         transfer(*pair, model=model, out=tmp_path / "x.png", defect="normal", size=2)
+
+
+def test_a_reference_seen_in_windows_is_shown_about_its_largest_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not about the middle of all its parts, where there may be nothing."""
+    change = np.zeros((100, 200), np.float32)
+    change[20:30, 20:40] = change[70:76, 180:186] = -0.5
+    monkeypatch.setattr(render, "restoration_change", lambda *args: change)
+    windowed = FakeModel(info(framings={"A": Framing(32)}))
+    sample = Sample(Path("A/spot/x.png"), "A", "spot")
+    view = render.reference_view(NativeImage(np.zeros((100, 200), np.uint8)), sample, windowed, seed=0)
+    assert np.count_nonzero(view.window.cut(change)) == 200
