@@ -24,6 +24,11 @@ class Window:
     def size(self) -> tuple[int, int]:
         return self.height, self.width
 
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Row and column."""
+        return self.top + self.height / 2, self.left + self.width / 2
+
     def cut(self, pixels: NDArray) -> NDArray:
         """The pixels inside, (height, width) or (height, width, 3)."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
@@ -47,6 +52,13 @@ def square(size: tuple[int, int], side: int, centre: tuple[float, float]) -> Win
     side = min(side, *size)
     top, left = (round(min(max(at - side / 2, 0), edge - side)) for at, edge in zip(centre, size, strict=True))
     return Window(top, left, side, side)
+
+
+def square_near(size: tuple[int, int], side: int, place: tuple[float, float], seed: int) -> Window:
+    """The square about a place (shares of height and width), up to a quarter of its side away."""
+    side, rng = min(side, *size), random.Random(seed)
+    row, column = (at * edge + rng.uniform(-0.25, 0.25) * side for at, edge in zip(place, size, strict=True))
+    return square(size, side, (row, column))
 
 
 def random_square(size: tuple[int, int], side: int, seed: int) -> Window:

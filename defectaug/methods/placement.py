@@ -63,6 +63,27 @@ class PlacesDefects(Protocol):
         ...
 
 
+@runtime_checkable
+class KnowsPlaces(Protocol):
+    """A model that knows where on a product the defects that it draws were seen."""
+
+    def seen_at(self, defect: int, seed: int, product: int) -> tuple[float, float] | None:
+        """Where the defect of the codes of a seed was, as shares of an image's height and width.
+
+        Args:
+            defect, product: class numbers; -1 for a product that is not known.
+
+        Returns:
+            None where that is not known, or the model sees images whole.
+        """
+        ...
+
+
+def seen_at(model: object, defect: int, seed: int, product: int) -> tuple[float, float] | None:
+    """As of :class:`KnowsPlaces`; None for a model that knows none."""
+    return model.seen_at(defect, seed, product) if isinstance(model, KnowsPlaces) else None
+
+
 def variety_of(model: object) -> Variety:
     """A model's own variety; none for one that heeds no wishes while it paints."""
     return model.variety if isinstance(model, PlacesDefects) else Variety()

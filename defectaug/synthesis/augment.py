@@ -22,7 +22,7 @@ from defectaug.io.images import NativeImage, quantise
 from defectaug.io.masks import VISIBLE, read_mask
 from defectaug.methods.base import SourceFeatures, painting
 from defectaug.methods.native import Change, Floats, compose, seen_size, stack, to_numpy, view_of
-from defectaug.methods.placement import Placement, paint_placed, variety_of
+from defectaug.methods.placement import Placement, paint_placed, seen_at, variety_of
 from defectaug.synthesis.control.options import Control, Factors
 from defectaug.synthesis.control.parts import apart_from, joined, kinds_of, own_factors
 from defectaug.synthesis.control.regions import drawn_window, resized_mask, seen_region, surroundings_of
@@ -177,7 +177,9 @@ class DefectAugment:
         model = self._loaded()
         info, side = model.info, model.info.image_size
         cut = info.window(self._name(product), native.size)
-        view = view_of(native, drawn_window(native.size, cut, allowed, derive_seed(seed, "window")), info)
+        known = seen_at(model, label, derive_seed(derive_seed(seed, 0), 0), product)
+        window = drawn_window(native.size, cut, allowed, derive_seed(seed, "window"), known)
+        view = view_of(native, window, info)
         limits = np.ones((side, side), bool) if allowed is None else seen_region(allowed, view, side)
         kinds = [info.defects.index(name) for name in kinds_of(info.defects[label], info.defects)]
         with torch.inference_mode():

@@ -13,6 +13,7 @@ from fake_model import FakeModel, contents, info, lines, save, surface
 from PIL import Image
 from scipy.ndimage import label
 
+from defectaug.data.framing import Framing
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.masks import read_mask
 from defectaug.methods.base import Painted, SourceFeatures
@@ -274,3 +275,16 @@ def test_what_is_kept_and_why(root: Path, tmp_path: Path) -> None:
     summary = synthesize(model=stubborn, product="A", defect="spot", n=2, out=tmp_path / "all", keep="all")
     assert summary.redrawn == 0 and sum(summary.doubtful.values()) == 2
     assert not any("redraws" in line for line in lines(tmp_path / "all"))
+
+
+def test_defects_are_painted_where_they_were_seen_on_the_product(tmp_path: Path) -> None:
+    class Knowing(FakeModel):
+        def seen_at(self, defect: int, seed: int, product: int) -> tuple[float, float] | None:
+            return (0.75, 0.25) if (defect, product) == (2, 0) else None
+
+    for number in range(4):
+        save(tmp_path / "data" / "A" / "normal" / f"{number}.png", surface(number, (200, 160)))
+    model = Knowing(info(tmp_path / "data", framings={"A": Framing(32)}))
+    synthesize(model=model, product="A", defect="spot", n=6, out=tmp_path / "out", keep="all")
+    middles = {(line["window"][0] + 16, line["window"][1] + 16) for line in lines(tmp_path / "out")}
+    assert len(middles) > 1 and all(abs(y - 150) <= 9 and abs(x - 40) <= 9 for y, x in middles)

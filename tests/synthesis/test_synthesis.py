@@ -17,6 +17,7 @@ from defectaug.io.masks import defect_mask
 from defectaug.methods.native import compose, native_change
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.control.parts import MAX_REJECTIONS
+from defectaug.synthesis.control.regions import drawn_window
 from defectaug.synthesis.plan import derive_seed
 
 # Adding the change
@@ -99,6 +100,19 @@ def test_windows_stay_inside() -> None:
         assert window.size == (32, 32)
     assert windows.square((40, 70), 32, (39, 0)) == windows.Window(8, 0, 32, 32)
     assert windows.square((20, 70), 32, (10, 35)).size == (20, 20)
+
+
+def test_windows_lie_where_a_defect_was_seen_as_far_as_a_region_allows() -> None:
+    low, apart = np.zeros((400, 300), bool), np.zeros((400, 300), bool)
+    low[300:], apart[:50] = True, True
+    for seed in range(20):
+        for region in (None, low):
+            row, column = drawn_window((400, 300), 64, region, seed, (0.8, 0.5)).middle
+            assert abs(row - 320) <= 17 and abs(column - 150) <= 17
+        assert drawn_window((400, 300), 64, apart, seed, (0.8, 0.5)).top < 50
+    rows = {drawn_window((400, 300), 64, None, seed).top for seed in range(20)}
+    assert min(rows) < 100 and max(rows) > 200
+    assert drawn_window((400, 300), None, None, 0, (0.8, 0.5)) == windows.whole((400, 300))
 
 
 def test_tiles_cover_the_image_and_join_to_it() -> None:

@@ -17,7 +17,7 @@ ALIKE = 5  # styles that are nearest to one, between which and it new ones are d
 FEW = 3  # styles of a category, with fewer of which there is noise
 STYLE_NOISE = 0.15  # of the class's deviation
 LEAST_SPREAD = 0.05  # else one defect would have one style
-CUTOUTS = ("cutouts", "cut_boxes", "cut_levels", "cut_ends")
+CUTOUTS = ("cutouts", "cut_boxes", "cut_levels", "cut_ends", "seen_at")
 OUTLINES = ("masks", "structures", "contexts", *CUTOUTS)  # what shows training images
 OLD = ("material", "pictures", "boxes", "ends", "crops")  # of older bundles
 # Of any length, or not in all bundles.
@@ -48,6 +48,7 @@ class DefectBank(nn.Module):
     cut_boxes: Tensor
     cut_levels: Tensor
     cut_ends: Tensor
+    seen_at: Tensor
 
     def __init__(self, size: int, channels: int, defects: int, context: int, kept: int, outlines: bool = True) -> None:
         super().__init__()
@@ -64,6 +65,7 @@ class DefectBank(nn.Module):
         self.register_buffer("cut_boxes", torch.zeros(shown, 4))
         self.register_buffer("cut_levels", torch.zeros(shown, channels))
         self.register_buffer("cut_ends", torch.zeros(shown, dtype=torch.long))  # of each slot's file
+        self.register_buffer("seen_at", torch.full((shown, 2), -1.0))  # middles of windows, row and column; -1: none
         self._decoded: Recent[int, Cutout] = Recent(DECODED)
 
     @torch.no_grad()
@@ -110,6 +112,14 @@ class DefectBank(nn.Module):
         content = self.cutouts[start:end].cpu().numpy().tobytes()
         level, style = self.cut_levels[slot].float().cpu(), self.styles[slot].float().cpu()
         return self._decoded.put(slot, Cutout.decode(content, self.cut_boxes[slot].tolist(), level, style))
+
+    def place(self, slot: int) -> tuple[float, float] | None:
+        """Middle of the window in which a slot's defect was seen, as shares of its image's height and width; None where
+        the image was seen whole, or that is not known."""
+        if not 0 <= slot < len(self.seen_at) or bool(self.seen_at[slot, 0] < 0):
+            return None
+        row, column = self.seen_at[slot].tolist()
+        return row, column
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         """Cut-outs are as many as they are. Older banks held other things."""

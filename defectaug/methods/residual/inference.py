@@ -126,6 +126,12 @@ class InferenceModel:
         return replace(several[0], others=tuple(several[1:]))
 
     @torch.inference_mode()
+    def seen_at(self, defect: int, seed: int, product: int) -> tuple[float, float] | None:
+        """As of :class:`defectaug.methods.placement.KnowsPlaces`."""
+        label, owner = (torch.tensor([number], device=self.device) for number in (defect, product))
+        return self.model.seen_at(label, owner, torch.Generator().manual_seed(seed))
+
+    @torch.inference_mode()
     def reference_codes(
         self,
         image: Tensor,

@@ -247,6 +247,8 @@ class ResidualMethod:
             defect, _ = self.average.take(x, mask, label)
         if not bank.remember(defect, product, bank.keys[slot : slot + 1]):
             return None
+        if photograph.side is not None:
+            bank.seen_at[slot] = torch.tensor(shown.middle) / torch.tensor(photograph.pixels.shape[:2])
         return cut_out(replace(photograph, window=shown), defect.style[0], mask, lambda window: masked(window)[1])
 
     @torch.no_grad()

@@ -65,6 +65,12 @@ class Residual(nn.Module):
         alike = self.bank.products[slots] == product
         return defect, tuple(self.bank.cutout(slot) for slot in slots), tuple(alike.tolist())
 
+    def seen_at(self, label: Tensor, product: Tensor, generator: torch.Generator) -> tuple[float, float] | None:
+        """Where on an image of its product (1,) the defect of class (1,) that :meth:`drawn` draws was seen, as shares
+        of height and width; None where it comes from another product, or the image was seen whole."""
+        slot = int(self.bank.pick(label, product, [generator])[0])
+        return self.bank.place(slot) if slot >= 0 and bool(self.bank.products[slot] == product) else None
+
     def learn(self, flips: str, generator: torch.Generator, compute: Compute) -> None:
         """What is left to learn once the bank is full: nothing."""
 

@@ -164,14 +164,24 @@ def resized_mask(mask: Bools, size: tuple[int, int]) -> Bools:
     return mask if mask.shape == size else resize_float(mask, size) > 0.5
 
 
-def drawn_window(size: tuple[int, int], side: int | None, region: Bools | None, seed: int) -> Window:
-    """The part of an image (height, width) that the model sees: all of it, or a square of that side anywhere, which
-    shows some of the region where there is one."""
+def drawn_window(
+    size: tuple[int, int],
+    side: int | None,
+    region: Bools | None,
+    seed: int,
+    place: tuple[float, float] | None = None,
+) -> Window:
+    """The part of an image (height, width) that the model sees: all of it, or a square of that side, which shows some
+    of the region where there is one. About the place (shares of height and width) at which the defect was seen, where
+    that is known and the region allows it, else anywhere."""
     if side is None:
         return windows.whole(size)
-    if region is None or not region.any():
-        return windows.random_square(size, side, seed)
-    return windows.square_on(resized_mask(region, size), side, seed)
+    allowed = None if region is None or not region.any() else resized_mask(region, size)
+    if place is not None:
+        near = windows.square_near(size, side, place, seed)
+        if allowed is None or near.cut(allowed).any():
+            return near
+    return windows.random_square(size, side, seed) if allowed is None else windows.square_on(allowed, side, seed)
 
 
 def seen_region(region: Bools, view: View, side: int) -> Bools:
