@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Box = tuple[float, float, float, float]
+"""Top, left, bottom, right, as shares of an image's height and width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,10 @@ class Window:
     def size(self) -> tuple[int, int]:
         return self.height, self.width
 
-    @property
-    def middle(self) -> tuple[float, float]:
-        """Row and column."""
-        return self.top + self.height / 2, self.left + self.width / 2
+    def within(self, size: tuple[int, int]) -> Box:
+        """As shares of an image of (height, width)."""
+        (height, width), bottom, right = size, self.top + self.height, self.left + self.width
+        return self.top / height, self.left / width, bottom / height, right / width
 
     def cut(self, pixels: NDArray) -> NDArray:
         """The pixels inside, (height, width) or (height, width, 3)."""
@@ -54,11 +56,16 @@ def square(size: tuple[int, int], side: int, centre: tuple[float, float]) -> Win
     return Window(top, left, side, side)
 
 
-def square_near(size: tuple[int, int], side: int, place: tuple[float, float], seed: int) -> Window:
-    """The square about a place (shares of height and width), up to a quarter of its side away."""
+def square_near(size: tuple[int, int], side: int, box: Box, seed: int) -> Window:
+    """The square about the middle of a box, up to a quarter of its side away; at an edge of the image where the box
+    is."""
     side, rng = min(side, *size), random.Random(seed)
-    row, column = (at * edge + rng.uniform(-0.25, 0.25) * side for at, edge in zip(place, size, strict=True))
-    return square(size, side, (row, column))
+    starts = []
+    for edge, low, high in zip(size, box[:2], box[2:], strict=True):
+        start = (low + high) / 2 * edge + rng.uniform(-0.25, 0.25) * side - side / 2
+        room = edge - side
+        starts.append(0 if low <= 0 else room if high >= 1 else round(min(max(start, 0), room)))
+    return Window(starts[0], starts[1], side, side)
 
 
 def random_square(size: tuple[int, int], side: int, seed: int) -> Window:

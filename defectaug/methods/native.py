@@ -81,6 +81,12 @@ class View:
         change = _without_invisible(change if channels == 3 else change[..., 0])
         return Change(*(at.spread(one, self.native.size) for one in (change, defect)))
 
+    @property
+    def edges(self) -> tuple[bool, bool, bool, bool]:
+        """Whether the image ends at top, left, bottom, right of the window."""
+        top, left, bottom, right = self.window.within(self.native.size)
+        return top == 0, left == 0, bottom == 1, right == 1
+
     def _within(self, part: Window) -> Window:
         """What of a part, which may reach beyond the window, lies in the image; in pixels of the window."""
         (low, high), (left, right) = (

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from defectaug.io.windows import Box
 from defectaug.methods.base import Painted, SourceFeatures
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ class Placement:
     Attributes:
         region: (N, 1, S, S), 1 where a defect may lie, 0 elsewhere.
         strength, size: (N,), factors on the contrast, and on the sides.
+        edges: (N, 4) booleans, whether the photograph ends at top, left, bottom, right of what is shown; None: at all.
     """
 
     region: Tensor
     strength: Tensor
     size: Tensor
+    edges: Tensor | None = None
 
     @property
     def bounded(self) -> Tensor:
@@ -38,7 +41,8 @@ class Placement:
     @property
     def is_free(self) -> bool:
         """Whether nothing is wished for."""
-        return not bool(self.bounded.any() or (self.strength != 1).any() or (self.size != 1).any())
+        inner = self.edges is not None and not bool(self.edges.all())
+        return not bool(inner or self.bounded.any() or (self.strength != 1).any() or (self.size != 1).any())
 
 
 @dataclass(frozen=True)
@@ -67,21 +71,18 @@ class PlacesDefects(Protocol):
 class KnowsPlaces(Protocol):
     """A model that knows where on a product the defects that it draws were seen."""
 
-    def seen_at(self, defect: int, seed: int, product: int) -> tuple[float, float] | None:
-        """Where the defect of the codes of a seed was, as shares of an image's height and width.
+    def seen_in(self, defect: int, seed: int, product: int) -> Box | None:
+        """The part of an image in which the defect of the codes of a seed was seen; None where that is not known.
 
         Args:
             defect, product: class numbers; -1 for a product that is not known.
-
-        Returns:
-            None where that is not known, or the model sees images whole.
         """
         ...
 
 
-def seen_at(model: object, defect: int, seed: int, product: int) -> tuple[float, float] | None:
+def seen_in(model: object, defect: int, seed: int, product: int) -> Box | None:
     """As of :class:`KnowsPlaces`; None for a model that knows none."""
-    return model.seen_at(defect, seed, product) if isinstance(model, KnowsPlaces) else None
+    return model.seen_in(defect, seed, product) if isinstance(model, KnowsPlaces) else None
 
 
 def variety_of(model: object) -> Variety:

@@ -22,7 +22,7 @@ from defectaug.io.images import NativeImage, quantise
 from defectaug.io.masks import VISIBLE, read_mask
 from defectaug.methods.base import SourceFeatures, painting
 from defectaug.methods.native import Change, Floats, compose, seen_size, stack, to_numpy, view_of
-from defectaug.methods.placement import Placement, paint_placed, seen_at, variety_of
+from defectaug.methods.placement import Placement, paint_placed, seen_in, variety_of
 from defectaug.synthesis.control.options import Control, Factors
 from defectaug.synthesis.control.parts import apart_from, joined, kinds_of, own_factors
 from defectaug.synthesis.control.regions import drawn_window, resized_mask, seen_region, surroundings_of
@@ -177,7 +177,7 @@ class DefectAugment:
         model = self._loaded()
         info, side = model.info, model.info.image_size
         cut = info.window(self._name(product), native.size)
-        known = seen_at(model, label, derive_seed(derive_seed(seed, 0), 0), product)
+        known = seen_in(model, label, derive_seed(derive_seed(seed, 0), 0), product)
         window = drawn_window(native.size, cut, allowed, derive_seed(seed, "window"), known)
         view = view_of(native, window, info)
         limits = np.ones((side, side), bool) if allowed is None else seen_region(allowed, view, side)
@@ -189,7 +189,7 @@ class DefectAugment:
         for place in range(1 + random.Random(derive_seed(seed, "count")).randrange(self._control.max_defects)):
             free = apart_from(deltas)
             kind = kinds[derive_seed(seed, "kind", place) % len(kinds)] if place else label
-            wishes = self._wishes(limits if free is None else limits & free, factors)
+            wishes = self._wishes(limits if free is None else limits & free, factors, view.edges)
             for delta, native_change in self._tries(source, kind, product, derive_seed(seed, place), wishes):
                 change = confined(view.change(delta, native_change), view, allowed, free)
                 if np.abs(change.values).max() >= VISIBLE:
@@ -215,10 +215,11 @@ class DefectAugment:
             if named_right:
                 yield to_numpy(painted.delta)[0], painted.changes()[0]
 
-    def _wishes(self, region: Bools, factors: Sequence[float]) -> Placement:
+    def _wishes(self, region: Bools, factors: Sequence[float], edges: Sequence[bool]) -> Placement:
         device = self._loaded().device
         strength, size = torch.tensor([factors], device=device).unbind(1)
-        return Placement(torch.from_numpy(region.astype(np.float32)).to(device)[None, None], strength, size)
+        allowed = torch.from_numpy(region.astype(np.float32)).to(device)[None, None]
+        return Placement(allowed, strength, size, torch.tensor([edges], device=device))
 
     def _region(self, native: NativeImage, product: int) -> Bools | None:
         """Where on an image a defect may lie; None for anywhere."""

@@ -36,7 +36,7 @@ from defectaug.methods.native import (
 from defectaug.methods.placement import Placement, paint_placed, variety_of
 from defectaug.synthesis.control.acceptance import Acceptance, Real, Shown, Verdict, visible
 from defectaug.synthesis.control.options import Control
-from defectaug.synthesis.control.parts import Part, Task, joined, own_factors, place_seen
+from defectaug.synthesis.control.parts import Part, Task, box_seen, joined, own_factors
 from defectaug.synthesis.control.regions import Anywhere, Regions, drawn_window, resized_mask, seen_region
 from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
@@ -167,8 +167,7 @@ class Renderer:
         source, native = self._read(item.given, self._plan.normals[item.product])
         region = self._regions.of(source, native)
         side = info.window(item.product, native.size)
-        place = place_seen(item, self._model)
-        window = drawn_window(native.size, side, region, derive_seed(item.seed, "window"), place)
+        window = drawn_window(native.size, side, region, derive_seed(item.seed, "window"), box_seen(item, self._model))
         reference, shown, close = None, None, None
         if item.reference is not None:
             others = self._plan.references[item.defect]
@@ -218,7 +217,8 @@ class Renderer:
                 regions[row, 0] *= apart
         device = self._model.device
         factors = torch.tensor([[draft.strength, draft.size] for draft in batch], device=device)
-        return Placement(torch.from_numpy(regions).to(device), factors[:, 0], factors[:, 1])
+        edges = torch.tensor([draft.view.edges for draft in batch], device=device)
+        return Placement(torch.from_numpy(regions).to(device), factors[:, 0], factors[:, 1], edges)
 
     def _seen(self, image: torch.Tensor, delta: torch.Tensor, defect: torch.Tensor) -> tuple[list[Shown], list[float]]:
         """What the model sees of defects on images, and how sure it is of their classes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ LARGE = 1.5  # times the model's size, from which an image may lose a defect whe
 SMALL = 0.007  # share of an image, beyond that of normal ones, below which what stands out most is small
 FILLED = 0.06  # share of a window that a defect may take before larger ones are cut
 LOOKED_AT = 32  # images of a category, to decide by
+CLEARER = 0.15  # area under the curve, by which images have to stand out more when they are seen whole
 EVERY = 4  # one normal image in so many is kept apart, to compare with
 SIDE = 1024  # pixels; larger images are looked at at this size
 POINTS = 256  # kept an image
@@ -52,7 +54,9 @@ class Framed:
 
 def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, log: Log) -> Framed:
     """Looks for the places in defective images that normal ones of their product lack. Where these take little of the
-    image with every defect, windows are cut around them; where the ImageNet weights are missing, images stay whole.
+    image with every defect, windows are cut around them, unless defective images stand out clearly more when they are
+    seen whole: of a part that is missing, a window shows the table or the edge of a break, and the whole what lacks.
+    Where the ImageNet weights are missing, images stay whole.
 
     Args:
         index: the training images.
@@ -67,7 +71,8 @@ def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, lo
         return Framed(dict.fromkeys(index.products, WHOLE))
     features = ImageNetFeatures()
     load_weights(features, weights)
-    finder = _Finder(features.to(compute.device), compute, white)
+    features = features.to(compute.device)
+    near, far = _Finder(features, compute, white, SIDE), _Finder(features, compute, white, side)
     numbers: dict[Category, list[int]] = {}
     for number, sample in enumerate(index.samples):
         numbers.setdefault(sample.category, []).append(number)
@@ -76,7 +81,7 @@ def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, lo
     for product in index.products:
         normal = numbers.get(Category(product, index.normal), [])
         defects = [numbers.get(Category(product, defect), []) for defect in index.defects[1:]]
-        framings[product], found = _framing(index, finder, normal, [some for some in defects if some], side)
+        framings[product], found = _framing(index, near, far, normal, [some for some in defects if some], side)
         points |= found
     framed = Framed(framings, points)
     if windows := framed.windows():
@@ -86,29 +91,43 @@ def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, lo
 
 
 def _framing(
-    index: DataIndex, finder: _Finder, normal: list[int], defects: list[list[int]], side: int
+    index: DataIndex, near: _Finder, far: _Finder, normal: list[int], defects: list[list[int]], side: int
 ) -> tuple[Framing, Points]:
-    """Of one product, from the numbers of its images."""
+    """Of one product, from the numbers of its images, looked at from near and from far."""
     sizes = [probe(index.samples[n].path).size for n in (*_some(normal), *(n for some in defects for n in some))]
     usual = (int(np.median([width for width, _ in sizes])), int(np.median([height for _, height in sizes])))
     if min(usual) < LARGE * side or len(normal) < 2 or not defects:
         return Framing(None, usual), {}
     looked_at = [index.samples[n] for n in _some(normal)]
-    prior = finder.learn([sample for place, sample in enumerate(looked_at) if place % EVERY])
-    usual_share = float(np.median([finder.find(sample, prior)[1] for sample in looked_at[::EVERY]]))
+    prior, usually = near.normal(looked_at)
+    usual_share = float(np.median([one.share for one in usually]))
     points: Points = {}
-    largest = 0.0
+    largest, clear = 0.0, []
     for some in defects:
-        found = {number: finder.find(index.samples[number], prior) for number in _some(some)}
-        largest = max(largest, float(np.median([share for _, share in found.values()])) - usual_share)
-        points |= {number: places for number, (places, _) in found.items()}
+        found = {number: near.find(index.samples[number], prior) for number in _some(some)}
+        largest = max(largest, float(np.median([one.share for one in found.values()])) - usual_share)
+        clear.append(_parted(list(found.values()), usually))
+        points |= {number: one.places for number, one in found.items()}
         if largest >= SMALL:
             return Framing(None, usual), {}
     window = side << int(math.log2(max(1.0, math.sqrt(largest * usual[0] * usual[1] / FILLED) / side)))
-    if window * LARGE > min(usual):
+    if window * LARGE > min(usual) or _clear(index, far, looked_at, defects) > float(np.mean(clear)) + CLEARER:
         return Framing(None, usual), {}
     rest = {number for some in defects for number in some} - points.keys()
-    return Framing(window, usual), points | {n: finder.find(index.samples[n], prior)[0] for n in rest}
+    return Framing(window, usual), points | {n: near.find(index.samples[n], prior).places for n in rest}
+
+
+def _clear(index: DataIndex, finder: _Finder, normal: list[Sample], defects: list[list[int]]) -> float:
+    """How well defective images of all kinds, on average, are told from normal ones by what stands out in them."""
+    prior, usually = finder.normal(normal)
+    return float(np.mean([_parted([finder.find(index.samples[n], prior) for n in _some(some)], usually)
+                          for some in defects]))  # fmt: skip
+
+
+def _parted(found: Sequence[_Found], usually: Sequence[_Found]) -> float:
+    """Area under the curve: the share of pairs of which the defective image has the clearer place."""
+    these, those = (np.array([one.clearest for one in some]) for some in (found, usually))
+    return float((these[:, None] > those[None]).mean() + (these[:, None] == those[None]).mean() / 2)
 
 
 def _some(numbers: list[int]) -> list[int]:
@@ -116,17 +135,30 @@ def _some(numbers: list[int]) -> list[int]:
 
 
 @dataclass(frozen=True)
+class _Found:
+    """What stands out in an image: places (N, 2) as shares of height and width, the share of the image that the
+    clearest take, and how clear the clearest is."""
+
+    places: NDArray[np.float64]
+    share: float
+    clearest: float
+
+
+@dataclass(frozen=True)
 class _Finder:
+    """Looks at images at native scale, the longer side at most ``side`` pixels."""
+
     features: ImageNetFeatures
     compute: Compute
     white: int
+    side: int
 
     @torch.no_grad()
     def levels(self, sample: Sample) -> tuple[list[Tensor], tuple[int, int]]:
-        """Features of an image at native scale, or at SIDE, and its padded size (height, width)."""
+        """Features of an image, and its size (height, width) before padding."""
         image = read_image(sample.path)
         height, width = image.size
-        scale = min(1.0, SIDE / max(height, width))
+        scale = min(1.0, self.side / max(height, width))
         shape = (max(32, round(height * scale)), max(32, round(width * scale)))
         values = resize_float(as_channels(image.pixels, 3), shape) * np.float32(2 / white_of(image, self.white)) - 1
         x = torch.from_numpy(values.transpose(2, 0, 1).copy())[None].clamp(-1, 1).to(self.compute.device)
@@ -142,11 +174,16 @@ class _Finder:
         prior.calibrate()
         return prior
 
-    def find(self, sample: Sample, prior: FeaturePrior) -> tuple[NDArray[np.float64], float]:
-        """Places that stand out, and the share of the image that the clearest take."""
+    def normal(self, samples: list[Sample]) -> tuple[FeaturePrior, list[_Found]]:
+        """What most of the normal images have taught, and what stands out in the others."""
+        prior = self.learn([sample for place, sample in enumerate(samples) if place % EVERY])
+        return prior, [self.find(sample, prior) for sample in samples[::EVERY]]
+
+    def find(self, sample: Sample, prior: FeaturePrior) -> _Found:
         levels, (height, width) = self.levels(sample)
         heat = prior.heat(levels, torch.zeros(1, dtype=torch.long))[0, 0, : -(-height // 4), : -(-width // 4)].float()
         level = float(heat.max()) / 2
         hot = torch.nonzero(heat >= level).cpu().numpy()
         kept = hot[np.linspace(0, len(hot) - 1, min(len(hot), POINTS)).round().astype(int)]
-        return (kept + 0.5) / heat.shape, float((heat > max(1.0, level)).float().mean())
+        share = float((heat > max(1.0, level)).float().mean())
+        return _Found((kept + 0.5) / heat.shape, share, 2 * level)

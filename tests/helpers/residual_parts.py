@@ -29,7 +29,8 @@ def a_defect(channels: int = 3, count: int = 2) -> Defect:
     x, mask = images(count, size=SIZE, channels=channels) * 0.5, square(count=count)
     structure, style = decompose(x, torch.zeros_like(x), mask)
     context = torch.zeros(count, channels, CONTEXT, CONTEXT)
-    return Defect(mask, structure, style, context, torch.ones(count, dtype=torch.long))
+    edges = torch.zeros(count, 4, dtype=torch.bool)
+    return Defect(mask, structure, style, context, torch.ones(count, dtype=torch.long), edges)
 
 
 def small(channels: int = 1, size: int = SIZE, mapping: str = "memory") -> ResidualMethod:

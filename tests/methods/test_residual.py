@@ -15,12 +15,11 @@ from torch import Tensor
 from defectaug.methods.features import ImageNetFeatures
 from defectaug.methods.prior import FeaturePrior, evened
 from defectaug.methods.residual.bank import DefectBank
-from defectaug.methods.residual.defect import Defect, compose, decompose, masked_mean
+from defectaug.methods.residual.defect import Defect, compose, decompose, masked_mean, opacity_of, paste
 from defectaug.methods.residual.fill import Inpainter, push_pull
 from defectaug.methods.residual.method import pair_up
 from defectaug.methods.residual.model import CONTEXT, Residual, confident, continued
 from defectaug.methods.residual.objective import without_faint_parts
-from defectaug.methods.residual.paste import opacity_of, paste
 from defectaug.methods.residual.warp import (
     Warps,
     draw_warps,
@@ -150,7 +149,7 @@ def test_a_bar_of_the_product_that_a_mask_holds_comes_to_lie_on_a_bar() -> None:
     mask[..., 20:44, 8:56], x[..., 30:34, :] = 1, -0.8
     structure, style = decompose(x, torch.zeros_like(x), mask)
     plain = torch.zeros(1, 1, CONTEXT, CONTEXT)
-    defect = Defect(mask, structure, style, plain, torch.ones(1, dtype=torch.long))
+    defect = Defect(mask, structure, style, plain, torch.ones(1, dtype=torch.long), torch.zeros(1, 4, dtype=torch.bool))
 
     def upright(target: Tensor) -> float:
         maps = torch.cat([fitting([(defect, drawn_warps(seed))], target, "")[1] for seed in range(40)])

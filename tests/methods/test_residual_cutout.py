@@ -254,21 +254,22 @@ def test_a_finished_run_keeps_cutouts_and_a_bundle_takes_them(windows: bool) -> 
     codes = model.latent_codes(torch.tensor([1, 2]), [1, 2], torch.tensor([0, 1]))
     made = model.paint(torch.zeros(2, 3, SIZE, SIZE), codes)
     assert any(change is not None for change in made.changes())
-    seen = [model.model.bank.place(slot) for slot in slots]
-    assert all(place == pytest.approx((0.5, 0.5)) if windows else place is None for place in seen)
+    assert all(model.model.bank.box(slot) == (0, 0, 1, 1) for slot in slots)
 
 
 def test_a_model_tells_where_the_defect_that_it_draws_was_seen() -> None:
     bank = (model := model_of(trained())).model.bank
-    assert bank.place(-1) is None and model.seen_at(1, 5, 0) is None  # images seen whole
+    assert bank.box(-1) is None and model.seen_in(1, 5, 0) is None
     filled = (bank.keys >= 0).nonzero().flatten().tolist()
     bank.products[:] = 0
     for slot in filled:
-        bank.seen_at[slot] = torch.tensor([slot / 100, 0.5])
+        bank.seen_in[slot] = torch.tensor([slot / 100, 0.25, 0.5, 1])
     slots = [int(bank.draw(torch.tensor([1]), torch.tensor([0]), [torch.Generator().manual_seed(s)])[1][0])
              for s in range(9)]  # fmt: skip
-    assert [model.seen_at(1, seed, 0) for seed in range(9)] == [pytest.approx((slot / 100, 0.5)) for slot in slots]
-    assert model.seen_at(1, 5, 1) is None and model.seen_at(1, 5, -1) is None  # another product's
+    assert [model.seen_in(1, seed, 0) for seed in range(9)] == [
+        pytest.approx((slot / 100, 0.25, 0.5, 1)) for slot in slots
+    ]
+    assert model.seen_in(1, 5, 1) is None and model.seen_in(1, 5, -1) is None  # another product's
 
 
 def test_older_bundles_load() -> None:
@@ -277,7 +278,7 @@ def test_older_bundles_load() -> None:
     old |= {"painter.out.weight": torch.zeros(3), "bank.pictures": torch.zeros(7), "bank.ends": torch.zeros(8)}
     facts = info(image_size=SIZE, channels=3)
     bank = InferenceModel.build(method.config, facts, old, CPU).model.bank
-    assert bank.cutout(0) is None and bank.place(0) is None
+    assert bank.cutout(0) is None and bank.box(0) is None
 
 
 def test_cutouts_of_a_bank_come_back() -> None:

@@ -107,12 +107,13 @@ def test_windows_lie_where_a_defect_was_seen_as_far_as_a_region_allows() -> None
     low[300:], apart[:50] = True, True
     for seed in range(20):
         for region in (None, low):
-            row, column = drawn_window((400, 300), 64, region, seed, (0.8, 0.5)).middle
-            assert abs(row - 320) <= 17 and abs(column - 150) <= 17
-        assert drawn_window((400, 300), 64, apart, seed, (0.8, 0.5)).top < 50
+            near = drawn_window((400, 300), 64, region, seed, (0.7, 0.4, 0.9, 0.6))
+            assert abs(near.top + 32 - 320) <= 17 and abs(near.left + 32 - 150) <= 17
+        assert drawn_window((400, 300), 64, apart, seed, (0.7, 0.4, 0.9, 0.6)).top < 50
+        assert drawn_window((400, 300), 64, None, seed, (0.7, 0.8, 0.9, 1)).left == 300 - 64  # at the same edge
     rows = {drawn_window((400, 300), 64, None, seed).top for seed in range(20)}
     assert min(rows) < 100 and max(rows) > 200
-    assert drawn_window((400, 300), None, None, 0, (0.8, 0.5)) == windows.whole((400, 300))
+    assert drawn_window((400, 300), None, None, 0, (0.7, 0.4, 0.9, 0.6)) == windows.whole((400, 300))
 
 
 def test_tiles_cover_the_image_and_join_to_it() -> None:

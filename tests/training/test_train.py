@@ -15,11 +15,14 @@ from small_networks import SMALL, images, train_small
 
 import defectaug
 from defectaug.bundle import read_config
-from defectaug.data.index import index_folder
+from defectaug.data.class_map import ClassMap
+from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.sample import Sample
 from defectaug.device import choose
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
+from defectaug.io.images import Header
 from defectaug.methods.features import find_weights
-from defectaug.training.framing import choose_framing
+from defectaug.training.framing import _Found, _framing, choose_framing
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +239,25 @@ def test_small_defects_on_large_images_are_found_to_be_so(tmp_path: Path) -> Non
     windows = {product: framing.window for product, framing in found.framings.items()}
     assert windows == {"small": 128, "middling": 256, "large": None}
     assert set(found.points) == {n for n, s in enumerate(index.samples) if s.defect == "spot" and s.product != "large"}
+
+
+def test_what_stands_out_clearly_more_in_whole_images_is_not_cut_into_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From near nothing parts the two but a small place each, from far all defective ones are clearer."""
+    samples = [Sample(Path(f"{kind}{n}.png"), "A", kind) for kind in ("normal", "gap") for n in range(8)]
+    index = DataIndex(Path(), "native", "normal", tuple(samples), ("A",), ("normal", "gap"), ClassMap())
+
+    class Finder:
+        def __init__(self, lead: float) -> None:
+            self.lead = lead
+
+        def find(self, sample: Sample, prior: None) -> _Found:
+            clear = self.lead * (sample.defect == "gap") + samples.index(sample) % 8
+            return _Found(np.full((1, 2), 0.5), 0.001, clear)
+
+        def normal(self, some: list[Sample]) -> tuple[None, list[_Found]]:
+            return None, [self.find(sample, None) for sample in some]
+
+    monkeypatch.setattr("defectaug.training.framing.probe", lambda path: Header((800, 600), "RGB", 8, 3))
+    for far, window in ((8, None), (0, 128)):
+        found = _framing(index, Finder(0), Finder(far), [*range(8)], [[*range(8, 16)]], 128)  # type: ignore[arg-type]
+        assert found[0].window == window and bool(found[1]) == (window is not None)

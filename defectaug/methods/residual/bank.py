@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from defectaug.io.recent import Recent
+from defectaug.io.windows import Box
 from defectaug.methods.residual.cutout import Cutout
 from defectaug.methods.residual.defect import CLIP, Defect
 
@@ -17,13 +18,14 @@ ALIKE = 5  # styles that are nearest to one, between which and it new ones are d
 FEW = 3  # styles of a category, with fewer of which there is noise
 STYLE_NOISE = 0.15  # of the class's deviation
 LEAST_SPREAD = 0.05  # else one defect would have one style
-CUTOUTS = ("cutouts", "cut_boxes", "cut_levels", "cut_ends", "seen_at")
+CUTOUTS = ("cutouts", "cut_boxes", "cut_levels", "cut_ends", "seen_in")
 OUTLINES = ("masks", "structures", "contexts", *CUTOUTS)  # what shows training images
 OLD = ("material", "pictures", "boxes", "ends", "crops")  # of older bundles
 # Of any length, or not in all bundles.
 UNSIZED = tuple(f"bank.{name}" for name in (*CUTOUTS, *OLD))
 OTHERS = 1  # defects of its own that a product's have the weight of, all others together
 LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
+EDGE = 1e-4  # of a photograph: what was shown ends where that does
 DECODED = 64 << 20  # bytes of cut-outs that are kept decoded
 
 
@@ -48,7 +50,7 @@ class DefectBank(nn.Module):
     cut_boxes: Tensor
     cut_levels: Tensor
     cut_ends: Tensor
-    seen_at: Tensor
+    seen_in: Tensor
 
     def __init__(self, size: int, channels: int, defects: int, context: int, kept: int, outlines: bool = True) -> None:
         super().__init__()
@@ -65,7 +67,7 @@ class DefectBank(nn.Module):
         self.register_buffer("cut_boxes", torch.zeros(shown, 4))
         self.register_buffer("cut_levels", torch.zeros(shown, channels))
         self.register_buffer("cut_ends", torch.zeros(shown, dtype=torch.long))  # of each slot's file
-        self.register_buffer("seen_at", torch.full((shown, 2), -1.0))  # middles of windows, row and column; -1: none
+        self.register_buffer("seen_in", torch.full((shown, 4), -1.0))  # part of the photograph that was shown; -1: none
         self._decoded: Recent[int, Cutout] = Recent(DECODED)
 
     @torch.no_grad()
@@ -113,13 +115,13 @@ class DefectBank(nn.Module):
         level, style = self.cut_levels[slot].float().cpu(), self.styles[slot].float().cpu()
         return self._decoded.put(slot, Cutout.decode(content, self.cut_boxes[slot].tolist(), level, style))
 
-    def place(self, slot: int) -> tuple[float, float] | None:
-        """Middle of the window in which a slot's defect was seen, as shares of its image's height and width; None where
-        the image was seen whole, or that is not known."""
-        if not 0 <= slot < len(self.seen_at) or bool(self.seen_at[slot, 0] < 0):
+    def box(self, slot: int) -> Box | None:
+        """Part of its photograph in which a slot's defect was seen: top, left, bottom, right, as shares of height and
+        width; None where that is not known."""
+        if not 0 <= slot < len(self.seen_in) or bool(self.seen_in[slot, 0] < 0):
             return None
-        row, column = self.seen_at[slot].tolist()
-        return row, column
+        top, left, bottom, right = self.seen_in[slot].tolist()
+        return top, left, bottom, right
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         """Cut-outs are as many as they are. Older banks held other things."""
@@ -144,7 +146,8 @@ class DefectBank(nn.Module):
         slots = slots.clamp(min=0)
         mask = self.masks[slots].float() / 255 * there
         structure = (self.structures[slots].float() / 127.5 - 1) * CLIP * (mask > 0)
-        return Defect(mask, structure, self.styles[slots], self.contexts[slots].float() / 127.5 - 1, label)
+        edges = (self.seen_in[slots] - self.seen_in.new_tensor([0.0, 0.0, 1.0, 1.0])).abs() < EDGE
+        return Defect(mask, structure, self.styles[slots], self.contexts[slots].float() / 127.5 - 1, label, edges)
 
     def draw(
         self, label: Tensor, product: Tensor, generators: Sequence[torch.Generator]

@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from defectaug.nn.blocks import blur3
+
 CLIP = 3.0  # standard deviations that a structure keeps
 EPSILON = 1e-4
 FAINTEST = 0.01  # contrast: about a grey level on a grey surface
@@ -29,6 +31,7 @@ class Defect:
         style: (N, C + 1), tone per channel and log-contrast.
         context: (N, C, h, h), what surrounds the defect: the clean image, small, in [-1, 1].
         label: (N,) class numbers; 0 is normal.
+        edges: (N, 4) booleans, whether the photograph ended at top, left, bottom, right of what was seen.
     """
 
     mask: Tensor
@@ -36,6 +39,7 @@ class Defect:
     style: Tensor
     context: Tensor
     label: Tensor
+    edges: Tensor
 
     def __len__(self) -> int:
         return len(self.label)
@@ -88,3 +92,20 @@ def offset_of(share: Tensor, level: Tensor) -> Tensor:
 def light_left(sign: Tensor, level: Tensor) -> Tensor:
     """What is left from a level to black where ``sign`` is negative, to white elsewhere."""
     return torch.where(sign < 0, level + 1, 1 - level).clamp(min=0.05)
+
+
+def paste(x: Tensor, filled: Tensor, defect: Defect) -> tuple[Tensor, Tensor]:
+    """(1 - opacity) x + opacity (filled + structure at the style's contrast + tone), and the opacity.
+
+    Args:
+        x: images (N, C, S, S).
+        filled: the same with what lies under the masks filled in: material is replaced, as the defect was taken apart.
+    """
+    opacity = opacity_of(defect.mask)
+    added = compose(defect.structure, defect.style, defect.mask, filled)
+    return (x + opacity * (filled - x + added)).clamp(-1, 1), opacity
+
+
+def opacity_of(mask: Tensor) -> Tensor:
+    """Masks (N, 1, S, S) with an edge a pixel wide, as optics makes it."""
+    return torch.maximum(blur3(mask), mask * (mask > 0.5))

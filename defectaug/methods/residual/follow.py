@@ -92,11 +92,33 @@ def cut_out(photograph: Photograph, style: Tensor, mask: Tensor, read: Read) -> 
     scale = (shown.height * shown.width) ** 0.5 / mask.shape[-1]
     if photograph.side is None:
         return Cutout.of(photograph.pixels, enlarged(mask[0], size), style, scale)
+    return Cutout.of(photograph.pixels, whole_mask(size, shown, mask, read), style, scale, shown)
+
+
+def whole_mask(size: tuple[int, int], shown: Window, mask: Tensor, read: Read) -> Floats:
+    """The mask (H, W) in [0, 1] of a defect of an image of that size, from what a window shows of it, (1, 1, S, S), and
+    others that are read."""
     first = enlarged(mask[0], shown.size)
-    found = followed(
-        size, shown, lambda window: first if window == shown else enlarged(read(window)[0], window.size)
-    )
-    return Cutout.of(photograph.pixels, found, style, scale, shown)
+    return followed(size, shown, lambda window: first if window == shown else enlarged(read(window)[0], window.size))
+
+
+def window_at_edge(found: Floats, shown: Window) -> Window | None:
+    """The square, as large as ``shown``, about the place at which a mask (H, W) meets an edge of its image that
+    ``shown`` does not show; None where it meets none."""
+    size = (found.shape[0], found.shape[1])
+    ends = [found[:EDGE], found[:, :EDGE], found[-EDGE:], found[:, -EDGE:]]
+    at = shown.within(size)
+    for strip, corner, hidden in zip(
+        ends,
+        ((0, 0), (0, 0), (size[0] - EDGE, 0), (0, size[1] - EDGE)),
+        (at[0] > 0, at[1] > 0, at[2] < 1, at[3] < 1),
+        strict=True,
+    ):
+        places = np.argwhere(strip > 0.5)
+        if hidden and len(places):
+            row, column = (places.mean(0) + corner).tolist()
+            return square(size, shown.height, (row, column))
+    return None
 
 
 def followed(size: tuple[int, int], start: Window, read: Callable[[Window], Floats]) -> Floats:

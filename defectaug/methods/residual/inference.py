@@ -13,17 +13,16 @@ from defectaug.config.schema import Config
 from defectaug.data.framing import Photograph
 from defectaug.device import Compute
 from defectaug.io.images import to_model
-from defectaug.io.windows import Window
+from defectaug.io.windows import Box, Window
 from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
 from defectaug.methods.placement import Placement, Variety
 from defectaug.methods.residual.cutout import HUE, Cutout
-from defectaug.methods.residual.defect import Defect, masked_mean, stronger
+from defectaug.methods.residual.defect import Defect, masked_mean, paste, stronger
 from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.follow import cut_out
 from defectaug.methods.residual.mapping.mapped import bundled
 from defectaug.methods.residual.model import CONTEXT, Residual
-from defectaug.methods.residual.paste import paste
 from defectaug.methods.residual.warp import BEND, Warps, draw_warps, enlarge, fitting, put
 from defectaug.nn.blocks import dilated
 
@@ -126,10 +125,10 @@ class InferenceModel:
         return replace(several[0], others=tuple(several[1:]))
 
     @torch.inference_mode()
-    def seen_at(self, defect: int, seed: int, product: int) -> tuple[float, float] | None:
+    def seen_in(self, defect: int, seed: int, product: int) -> Box | None:
         """As of :class:`defectaug.methods.placement.KnowsPlaces`."""
         label, owner = (torch.tensor([number], device=self.device) for number in (defect, product))
-        return self.model.seen_at(label, owner, torch.Generator().manual_seed(seed))
+        return self.model.seen_in(label, owner, torch.Generator().manual_seed(seed))
 
     @torch.inference_mode()
     def reference_codes(

@@ -27,7 +27,7 @@ from defectaug.methods.residual import objective
 from defectaug.methods.residual.cutout import Cutout, enlarged
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.encoder import own_logits
-from defectaug.methods.residual.follow import best_window, cut_out, look_over
+from defectaug.methods.residual.follow import best_window, cut_out, look_over, whole_mask, window_at_edge
 from defectaug.methods.residual.mapping.mapped import NETWORKS
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.objective import Scene, Terms
@@ -241,15 +241,22 @@ class ResidualMethod:
                 mask = objective.mask_of(self.average, scene, 1.0)
                 return x, self.average.tightened(x, mask)
 
-        shown = best_window(photograph, lambda window: masked(window)[1])
+        def mask_of(window: Window) -> Tensor:
+            return masked(window)[1]
+
+        shown = best_window(photograph, mask_of)
         x, mask = masked(shown)
+        if photograph.side is not None:
+            size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
+            end = window_at_edge(whole_mask(size, shown, mask, mask_of), shown)
+            if end is not None and bool((mask_of(end) > 0.5).any()):  # it begins there, and is to begin there again
+                shown, (x, mask) = end, masked(end)
         with self.compute.autocast():
             defect, _ = self.average.take(x, mask, label)
         if not bank.remember(defect, product, bank.keys[slot : slot + 1]):
             return None
-        if photograph.side is not None:
-            bank.seen_at[slot] = torch.tensor(shown.middle) / torch.tensor(photograph.pixels.shape[:2])
-        return cut_out(replace(photograph, window=shown), defect.style[0], mask, lambda window: masked(window)[1])
+        bank.seen_in[slot] = torch.tensor(shown.within((photograph.pixels.shape[0], photograph.pixels.shape[1])))
+        return cut_out(replace(photograph, window=shown), defect.style[0], mask, mask_of)
 
     @torch.no_grad()
     def unusual(self, photograph: Photograph, product: int) -> float:

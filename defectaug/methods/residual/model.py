@@ -11,12 +11,12 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from defectaug.device import Compute
+from defectaug.io.windows import Box
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.cutout import Cutout, Pasting
-from defectaug.methods.residual.defect import Defect, decompose
+from defectaug.methods.residual.defect import Defect, decompose, paste
 from defectaug.methods.residual.encoder import Encoder, own_logits
 from defectaug.methods.residual.fill import Inpainter
-from defectaug.methods.residual.paste import paste
 from defectaug.nn.blocks import blur3, dilated
 
 CONTEXT = 32  # side of what is kept of the surroundings
@@ -65,11 +65,11 @@ class Residual(nn.Module):
         alike = self.bank.products[slots] == product
         return defect, tuple(self.bank.cutout(slot) for slot in slots), tuple(alike.tolist())
 
-    def seen_at(self, label: Tensor, product: Tensor, generator: torch.Generator) -> tuple[float, float] | None:
-        """Where on an image of its product (1,) the defect of class (1,) that :meth:`drawn` draws was seen, as shares
-        of height and width; None where it comes from another product, or the image was seen whole."""
+    def seen_in(self, label: Tensor, product: Tensor, generator: torch.Generator) -> Box | None:
+        """The part of an image of its product (1,) in which the defect of class (1,) that :meth:`drawn` draws was seen;
+        None where it comes from another product, or that is not known."""
         slot = int(self.bank.pick(label, product, [generator])[0])
-        return self.bank.place(slot) if slot >= 0 and bool(self.bank.products[slot] == product) else None
+        return self.bank.box(slot) if slot >= 0 and bool(self.bank.products[slot] == product) else None
 
     def learn(self, flips: str, generator: torch.Generator, compute: Compute) -> None:
         """What is left to learn once the bank is full: nothing."""
@@ -88,7 +88,8 @@ class Residual(nn.Module):
         with torch.no_grad():
             clean = self.clean(x, mask)
         structure, style = decompose(x, clean, mask)
-        return Defect(mask, structure, style, F.adaptive_avg_pool2d(clean, CONTEXT), label), clean
+        edges = torch.zeros(len(label), 4, dtype=torch.bool, device=label.device)
+        return Defect(mask, structure, style, F.adaptive_avg_pool2d(clean, CONTEXT), label, edges), clean
 
     def paint(self, x: Tensor, defect: Defect) -> tuple[Tensor, Tensor]:
         """The defects on images (N, C, S, S) without any, and their opacity (N, 1, S, S)."""

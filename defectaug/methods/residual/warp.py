@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from defectaug.methods.placement import Placement, enlarged, middle, scaling
+from defectaug.methods.residual.border import attached, contact, exposed
 from defectaug.methods.residual.defect import Defect, compose
 from defectaug.nn.blocks import dilated
 
@@ -23,6 +24,7 @@ SHIFT = 0.45  # standard deviation of free shifts, in half sides
 GUESSED = 0.7  # less is what was filled in within a mask weighed than what is seen around it
 WORST = 6  # cells of the surroundings that weigh as much as all: where a bar of the product would end, or begin
 TOLERANCE = 0.04  # difference of surroundings, in units of [-1, 1], that counts as none
+EXPOSED = 1.0  # price of an end that lay on the photograph's edge and comes to lie within the image
 LOST = 1.0  # price of a part of the mask that a warp moves out of the image, or out of where it may lie
 FOREIGN = 0.3  # difference of surroundings above which a part of a defect has come to lie on something else
 KEPT = 0.3  # share of a defect that has to be left for its foreign parts to be dropped
@@ -119,6 +121,8 @@ def candidates(
     maps = matrices(warps.z, kind, flips)
     if placement is not None:
         maps = aimed(maps, kind, warps.z, defect.mask, placement.region)
+    met = contact(defect, None if placement is None else placement.edges)
+    maps = attached(maps, met)
     count, h = maps.shape[1], target.shape[-1]
     there = (defect.mask > 0.5).to(target.dtype)
     near = F.adaptive_max_pool2d(dilated(there, 4), h)
@@ -133,7 +137,7 @@ def candidates(
     own = unlike(((seen - defect.context) * near).abs()[:, None], near[:, None])  # else the faintest would fit best
     cost = cost - own
     area = near.sum((1, 2, 3))[:, None] / torch.det(maps[..., :2]).abs()
-    cost = cost + LOST * (1 - total / area.clamp(min=1e-3)).clamp(min=0)
+    cost = cost + LOST * (1 - total / area.clamp(min=1e-3)).clamp(min=0) + EXPOSED * exposed(maps, met)
     if placement is not None and bool(placement.bounded.any()):
         lost = outside(defect.mask, resized(maps, defect.mask, placement.size), placement.region)
         cost = cost + LOST * lost * placement.bounded[:, None]
@@ -239,7 +243,7 @@ def put(
     end; and (N, 1, S, S) where parts of them were left out."""
     moved = warp(defect, maps, bend)
     if placement is not None:
-        maps = resized(maps, defect.mask, placement.size)
+        maps = attached(resized(maps, defect.mask, placement.size)[:, None], contact(defect, placement.edges))[:, 0]
         moved = replace(warp(defect, maps, bend), context=moved.context)
     kept = without_foreign_parts(moved, target)
     return kept, maps, (moved.mask > 0.5) & (kept.mask == 0)

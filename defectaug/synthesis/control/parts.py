@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectaug.data.sample import Sample
+from defectaug.io.windows import Box
 from defectaug.methods.base import DefectModel, NativeChange
-from defectaug.methods.placement import Variety, seen_at
+from defectaug.methods.placement import Variety, seen_in
 from defectaug.synthesis.control.acceptance import Verdict
 from defectaug.synthesis.control.options import Control, Range
 from defectaug.synthesis.plan import Item, derive_seed
@@ -128,11 +129,11 @@ def own_factors(variety: Variety, seed: int | None) -> tuple[float, float]:
     return strength.draw(derive_seed(seed, "own strength")), size.draw(derive_seed(seed, "own size"))
 
 
-def place_seen(item: Item, model: DefectModel) -> tuple[float, float] | None:
-    """Where on its product an item's first defect was seen, as shares of height and width; None where a reference gives
-    it, or that is not known."""
+def box_seen(item: Item, model: DefectModel) -> Box | None:
+    """The part of its photograph in which an item's first defect was seen; None where a reference gives it, or that is
+    not known."""
     if item.reference is not None:
         return None
     info = model.info
     product = info.products.index(item.product) if item.product in info.products else -1
-    return seen_at(model, info.defects.index(item.defect), Task(item).code_seed(), product)
+    return seen_in(model, info.defects.index(item.defect), Task(item).code_seed(), product)

@@ -17,7 +17,7 @@ from defectaug.io import windows
 from defectaug.io.files import MASK_ENDING, image_files, nfc, real
 from defectaug.io.images import NativeImage, probe, read_image, resize_float
 from defectaug.io.masks import read_mask
-from defectaug.io.windows import Window
+from defectaug.io.windows import Box, Window
 from defectaug.methods.native import View
 
 LOOKED_AT = 16  # images of a product in which its surroundings are sought
@@ -169,16 +169,16 @@ def drawn_window(
     side: int | None,
     region: Bools | None,
     seed: int,
-    place: tuple[float, float] | None = None,
+    box: Box | None = None,
 ) -> Window:
     """The part of an image (height, width) that the model sees: all of it, or a square of that side, which shows some
-    of the region where there is one. About the place (shares of height and width) at which the defect was seen, where
-    that is known and the region allows it, else anywhere."""
+    of the region where there is one. About the box in which the defect was seen, where that is known and the region
+    allows it, else anywhere."""
     if side is None:
         return windows.whole(size)
     allowed = None if region is None or not region.any() else resized_mask(region, size)
-    if place is not None:
-        near = windows.square_near(size, side, place, seed)
+    if box is not None:
+        near = windows.square_near(size, side, box, seed)
         if allowed is None or near.cut(allowed).any():
             return near
     return windows.random_square(size, side, seed) if allowed is None else windows.square_on(allowed, side, seed)

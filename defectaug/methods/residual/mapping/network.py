@@ -121,7 +121,8 @@ class Mapping(nn.Module):
         maps = from_frame(torch.cat([mask, mask * drawing.structure], 1), pose, self.size)
         mask = maps[:, :1]
         structure = torch.where(mask > 0, maps[:, 1:] / mask.clamp(min=LEAST), 0.0)
-        return Defect(mask, toneless(structure, mask), style, drawing.around, label)
+        edges = torch.zeros(len(label), 4, dtype=torch.bool, device=label.device)
+        return Defect(mask, toneless(structure, mask), style, drawing.around, label, edges)
 
 
 def toneless(structure: Tensor, mask: Tensor) -> Tensor:
