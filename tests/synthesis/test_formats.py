@@ -91,7 +91,7 @@ def export(out: Path, *formats: str) -> list[str]:
 def test_coco_gives_back_every_mask_exactly(finished: tuple[Path, Masks], tmp_path: Path) -> None:
     out, masks = finished
     said = export(out, "coco")
-    assert "1 real images have no mask" in said[0]
+    assert "1 real image has no mask" in said[0]
     coco = COCO(str(tmp_path / "my out.coco/annotations.json"))
     assert [kind["name"] for kind in coco.loadCats(coco.getCatIds())] == ["kratzer fein", "spot"]
     images = {image["file_name"]: image for image in coco.loadImgs(coco.getImgIds())}
