@@ -17,7 +17,7 @@ from defectaug.errors import ConfigError, DataError, OutputError
 from defectaug.io import windows
 from defectaug.io.files import expanded, real
 from defectaug.io.images import NativeImage, read_image, write_png
-from defectaug.io.masks import write_mask
+from defectaug.io.masks import VISIBLE, magnitude, write_mask
 from defectaug.methods.base import painting
 from defectaug.methods.native import (
     Change,
@@ -214,6 +214,11 @@ def _run(job: Job, model: DefectModel, asked: TransferSettings, regions: Regions
             mask = change.mask(seen, factors[k][1])
             write_mask(job.masks[k], mask if region is None else mask & resized_mask(region, native.size))
         write_png(job.images[k], compose(native, change.values, white))
+        if asked.defect != model.info.normal and float(magnitude(change.values).max(initial=0)) <= VISIBLE:
+            log(
+                f"{job.images[k]}: shows no visible defect: the model sees hardly any in {job.reference.path}, or "
+                "--region or --strength leave nothing of it"
+            )
 
 
 def _changes(
