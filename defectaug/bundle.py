@@ -22,7 +22,7 @@ from defectaug.data.holdout import Holdout
 from defectaug.data.sample import Category
 from defectaug.errors import BundleError, ConfigError
 from defectaug.io.atomic import write_atomic
-from defectaug.io.files import real
+from defectaug.io.files import expanded, real
 from defectaug.io.images import MAX_PIXELS
 from defectaug.io.yaml import BRIEF, read_yaml
 from defectaug.methods.base import BundleInfo, MethodSpec, Model, check_method, method_spec
@@ -101,7 +101,7 @@ def find_bundle(path: Path | str | None = None, store: Path = STORE) -> Path:
         BundleError: none there, or several of equal standing; the message lists them.
     """
     if path is not None:
-        given = Path(path)
+        given = expanded(path)
         for folder in (given, store / given):
             if (folder / CONFIG).is_file():
                 return folder

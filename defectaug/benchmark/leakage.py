@@ -39,7 +39,7 @@ class SyntheticSet:
 
     def lines(self) -> list[str]:
         """What the user is told of it."""
-        left = [f"{self.name}: {n} images left out, {why}" for why, n in self.left_out.items()]
+        left = [f"{self.name}: {n:,} image{'s' * (n != 1)} left out, {why}" for why, n in self.left_out.items()]
         return [*left, *([f"{self.name}: {self.leak}"] if self.leak else [])]
 
 

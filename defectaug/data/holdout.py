@@ -13,7 +13,7 @@ from defectaug.data.near_duplicates import near_duplicate_groups, thumbnail
 from defectaug.data.sample import Sample
 from defectaug.data.splits import split
 from defectaug.errors import ConfigError, DataError
-from defectaug.io.files import real
+from defectaug.io.files import expanded, real
 from defectaug.io.images import NativeImage, pixel_hash, read_image
 
 SEED = 0  # of the draw: models of different seeds keep the same images away, and can be compared
@@ -59,7 +59,7 @@ def hold_out(index: DataIndex, asked: str, read: Read) -> Holdout:
     try:
         share = float(asked.removesuffix("%")) / (100 if asked.endswith("%") else 1)
     except ValueError:
-        held = _near_folder(index, Path(asked), read)
+        held = _near_folder(index, expanded(asked), read)
     else:
         held = _drawn(index, asked, share)
     if not held.keep_away(index).samples:

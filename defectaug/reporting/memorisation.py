@@ -120,8 +120,8 @@ def _warnings(found: Memorisation) -> list[str]:
     warnings = []
     if unknown := sum(one.normal < 0 for one in found.neighbours):
         warnings.append(
-            f"{unknown} of {len(found.images)} images do not tell what they were painted on, nor does a normal image "
-            "show it; they are compared as whole images."
+            f"{unknown} of {len(found.images)} images were painted on none of the normal images here, as far as can be "
+            "told; they are compared as whole images."
         )
     for one in found.kinds:
         if not one.numbers:

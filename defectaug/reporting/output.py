@@ -16,6 +16,7 @@ from defectaug.errors import OutputError
 from defectaug.io.atomic import cause, is_part, part_of
 from defectaug.io.images import write_atomic
 from defectaug.io.lock import Lock
+from defectaug.io.targets import numbers_target, page_target
 from defectaug.reporting.page import MARK, as_html
 from defectaug.reporting.sections import Section, plain
 
@@ -34,23 +35,24 @@ def check_outputs(json: str | Path | None, report: str | Path | None) -> Outputs
     """The files, looked at before anything long is begun.
 
     Raises:
-        OutputError: a file is there that no evaluation has left, a folder has its name, or its folder cannot be made.
+        ConfigError: a name that says another kind of file.
+        OutputError: a file is there that no evaluation has left, a folder or a pipe has its name, or its folder cannot
+            be made.
     """
-    for option, path in (("--json", json), ("--report", report)):
-        if path is None:
+    outputs = Outputs(
+        None if json is None else numbers_target("--json", json),
+        None if report is None else page_target("--report", report),
+    )
+    for option, place in (("--json", outputs.json), ("--report", outputs.report)):
+        if place is None:
             continue
-        place = Path(path)
-        if place.is_dir():
-            raise OutputError(f"{option} {place}: is a folder; name a file")
         if place.exists() and not _is_ours(place):
             raise OutputError(f"{option} {place}: is there already and no evaluation has left it; choose another name")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{option} {place}: its folder cannot be made ({error.strerror or error})") from error
-    if json is not None and report is not None and Path(json).resolve() == Path(report).resolve():
-        raise OutputError(f"--report {report}: is the file of --json, too; give them different names")
-    return Outputs(Path(json) if json else None, Path(report) if report else None)
+    return outputs
 
 
 @contextmanager

@@ -115,7 +115,8 @@ def _svg(draw: Callable[[Axes], None], names: Iterable[str], x_label: str, y_lab
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # letters that matplotlib's own font lacks: the browser has them
         figure = Figure((6.4, 2.9 + 0.2 * math.ceil(len(lengths) / columns)), layout="constrained")
-        axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
+        axes = figure.add_subplot(xlabel=x_label)
+        axes.set_title(y_label, loc="left", fontsize="medium")  # level: beside the axis a long one would be cut off
         draw(axes)
         if len(lengths) > 1:
             figure.legend(loc="outside lower left", ncols=columns)

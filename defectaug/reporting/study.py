@@ -138,7 +138,9 @@ def _warnings(result: StudyResult) -> list[str]:
             "models of one recipe, evaluated together, tell."
         )
     for name, reasons in result.left_out.items():
-        found += [f"{name}: {count:,} synthetic images left out, {why}" for why, count in reasons.items()]
+        found += [
+            f"{name}: {count:,} synthetic image{'s' * (count != 1)} left out, {why}" for why, count in reasons.items()
+        ]
     for one in result.conditions:
         if one.synthetic is not None and one.amount is None and not one.synthetic_images:
             found.append(

@@ -15,6 +15,7 @@ from defectaug.errors import BundleError, OutputError
 from defectaug.io.files import expanded
 from defectaug.io.masks import mask_folder
 from defectaug.io.regions import boxes_and_area
+from defectaug.io.targets import page_target
 from defectaug.methods.base import GenerativeModel
 from defectaug.synthesis.choose import make_plan
 from defectaug.synthesis.control.options import Factors
@@ -177,6 +178,8 @@ def synthesize(
         export=export, report=report, region=region, strength=strength, size=size, max_defects=max_defects, keep=keep,
         seed=seed, shard=shard, batch_size=batch_size, class_map=class_map, normal=normal,
     )  # fmt: skip
+    if report is not None:
+        page_target("--report", report)
     log = log or logger.info
     loaded = as_model(model, device)
     root, plan = make_plan(loaded.info, asked, log)

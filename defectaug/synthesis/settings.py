@@ -50,6 +50,9 @@ class SynthesisSettings:
         for option, value in (("--n", self.n), ("--batch-size", self.batch_size)):
             if value is not None and value < 1:
                 raise ConfigError(f"{option} {value}: must be 1 or more")
+        for name in ("source", "reference"):
+            if (place := getattr(self, name)) is not None:
+                object.__setattr__(self, name, expanded(place))
         object.__setattr__(self, "balance", self.balance or (self.product is None and self.defect is None))
         object.__setattr__(self, "masks", self.masks or bool(self.formats) or self.report is not None)
         object.__setattr__(self, "region", self.control.region)

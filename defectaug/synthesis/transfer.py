@@ -17,7 +17,7 @@ from defectaug.errors import ConfigError, DataError, OutputError
 from defectaug.io import windows
 from defectaug.io.files import expanded, real
 from defectaug.io.images import NativeImage, read_image, write_png
-from defectaug.io.masks import write_mask
+from defectaug.io.masks import VISIBLE, magnitude, write_mask
 from defectaug.methods.base import painting
 from defectaug.methods.native import (
     Change,
@@ -147,9 +147,10 @@ def transfer(
     """
     asked = TransferSettings(defect, n_styles, seed, Control.of(region, strength, size, 1, "all"))
     log = log or logger.info
-    jobs = plan_jobs(Path(src), Path(ref), _path(out), _path(mask), n_styles)
+    src, ref = expanded(src), expanded(ref)
+    jobs = plan_jobs(src, ref, _path(out), _path(mask), n_styles)
     target = jobs[0].images[0].parent
-    if Path(src).is_dir() and real(target).is_relative_to(real(Path(src))):
+    if src.is_dir() and real(target).is_relative_to(real(src)):
         raise OutputError(f"--out {target}: lies in SRC {src}; choose a folder outside")
     journal = UnfinishedTransfer(target) if len(jobs) > 1 else None
     refuse_existing(jobs, overwrite or (journal is not None and journal.found))
@@ -162,7 +163,7 @@ def transfer(
     for job in jobs:
         if reason := unfit(job.source.path, info, product_of(job.source, info)):
             raise DataError(reason)
-    root = Path(src) if Path(src).is_dir() else Path(src).parent
+    root = src if src.is_dir() else src.parent
     regions = choose_regions(asked.control.region, {"": [job.source for job in jobs]}, root, log)
     left: Sequence[Job] = jobs
     if journal is not None:
@@ -213,6 +214,11 @@ def _run(job: Job, model: DefectModel, asked: TransferSettings, regions: Regions
             mask = change.mask(seen, factors[k][1])
             write_mask(job.masks[k], mask if region is None else mask & resized_mask(region, native.size))
         write_png(job.images[k], compose(native, change.values, white))
+        if asked.defect != model.info.normal and float(magnitude(change.values).max(initial=0)) <= VISIBLE:
+            log(
+                f"{job.images[k]}: shows no visible defect: the model sees hardly any in {job.reference.path}, or "
+                "--region or --strength leave nothing of it"
+            )
 
 
 def _changes(

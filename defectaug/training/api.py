@@ -14,7 +14,7 @@ from defectaug.bundle import CONFIG, STORE, WEIGHTS, framings_of, held_out, read
 from defectaug.config.resolve import resolve, resolve_again
 from defectaug.config.schema import Config
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
-from defectaug.io.files import real
+from defectaug.io.files import expanded, real
 from defectaug.io.lock import Lock
 from defectaug.methods.base import check_method
 from defectaug.nn.distributed import from_first, joined, processes, rank
@@ -93,12 +93,12 @@ def train(
     if minutes is not None and not 0 < minutes < float("inf"):
         raise ConfigError(f"--minutes {minutes:g}: must be more than 0, and a number")
     options = DataOptions(
-        Path(data), None if class_map is None else Path(class_map), normal, product, strict,
+        expanded(data), None if class_map is None else Path(class_map), normal, product, strict,
         None if holdout is None else str(holdout),
     )  # fmt: skip
     flags = {"network": {"image_size": image_size}, "run": {"steps": steps, "seed": seed}}
-    folder = Path(out) if out is not None else STORE / (real(options.root).name or "model")
-    settings = _settings(preset, None if config is None else Path(config), flags, folder if resume else None)
+    folder = expanded(out) if out is not None else STORE / (real(options.root).name or "model")
+    settings = _settings(preset, None if config is None else expanded(config), flags, folder if resume else None)
     check_method(settings.method)
     compute = devices.choose(device, precision)
     if resume:

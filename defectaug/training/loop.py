@@ -204,7 +204,8 @@ class Loop:
         self._sample()
         self._save()
         kept = f"; the bundle holds step {self.at.best_step}, the best score" if self.at.best_step else ""
-        self.log(f"trained {self.at.step} steps in {self.at.seconds / 60:.1f} min{kept}")
+        minutes, seconds = f"{self.at.seconds / 60:.1f} min", f"{self.at.seconds:.0f} s"
+        self.log(f"trained {self.at.step} steps in {seconds if self.at.seconds < 60 else minutes}{kept}")
 
 
 def write_grid(path: Path, grid: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from defectaug.bundle import TrainedOn
@@ -40,7 +40,8 @@ class DataOptions:
         """The images that can be used, what was found in them, their white level, and what was held out.
 
         Args:
-            decode: every image is decoded, not its header alone; else the store skips what is damaged inside.
+            decode: every image is decoded, not its header alone, as it is with test images to hold out; else the store
+                skips what is damaged inside.
 
         Raises:
             DataError: nothing there to train on, or images that are too small.
@@ -48,7 +49,8 @@ class DataOptions:
         index = index_folder(self.root, class_map=self.class_map, normal=self.normal, product=self.product).training()
         log(index.describe())
         size = config.network.image_size
-        found = survey(index, decode=self.strict or decode, image_size=size)
+        holds_out = self.resumed is None and self.holdout is not None  # which compares all images by their pixels
+        found = survey(index, decode=self.strict or decode or holds_out, image_size=size)
         index = drop_unreadable(index, found, strict=self.strict)
         held = self._held_out(index, log)
         if held.files:
@@ -66,18 +68,23 @@ class DataOptions:
     def _held_out(self, index: DataIndex, log: Log) -> Holdout:
         if self.resumed is not None or self.holdout is None:
             return self.resumed or Holdout()
-        held = hold_out(index, self.holdout, self._read_tests)
-        tests = held.only(index).counts() if held.folder is None else self._read_tests(held.folder).counts()
+        read_tests = cache(partial(self._read_tests, log=log))
+        held = hold_out(index, self.holdout, read_tests)
+        tests = held.only(index).counts() if held.folder is None else read_tests(held.folder).counts()
         where = "" if held.folder is None else f" as copies of images in {held.folder}"
         log(f"{len(held.files):,} of {len(index):,} images are held out of training{where}")
         if bare := [str(category) for category, count in index.counts().items() if count and not tests.get(category)]:
             log(f"note: no test image of {', '.join(bare)}: how well these are done cannot be tested")
         return held
 
-    def _read_tests(self, folder: Path) -> DataIndex:
-        return index_folder(
+    def _read_tests(self, folder: Path, log: Log) -> DataIndex:
+        index = index_folder(
             folder, class_map=self.class_map, normal=self.normal, product=self.product, require_defects=False
         )
+        found = survey(index, decode=True)
+        for path, reason in found.unreadable:
+            log(f"skipped: {path}: {reason}")
+        return drop_unreadable(index, found, strict=self.strict)
 
 
 @dataclass(frozen=True)

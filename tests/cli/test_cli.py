@@ -291,5 +291,18 @@ def test_progress_in_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "work: 0/30\n"  # the next one is not due yet
 
 
+def test_the_time_left_is_not_told_from_the_first_step(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which reads images, compiles and warms up: here it takes a minute, the others a second."""
+    now = iter([0.0, 60.0, 61.0, 62.0, 162.0])
+    monkeypatch.setattr("defectaug.cli.progress.time.monotonic", lambda: next(now))
+    progress = Progress("work", every=0.0)
+    for done in (0, 1, 2, 3, 103):
+        progress(done, 203)
+    said = [line.partition(", ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["", "", "3 min 21 s left", "3 min 20 s left", "1 min 40 s left"]
+
+
 def test_duration() -> None:
     assert [duration(s) for s in (4.4, 185, 7800)] == ["4 s", "3 min 05 s", "2 h 10 min"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -33,12 +35,23 @@ def test_kept_weights_are_used_if_they_are_what_was_published(kept: Path, no_net
     assert find(kind, None) is None
 
 
-def test_missing_weights_are_said_in_one_line(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("no route\nto host"), r"\(no route to host\)"),
+        (URLError(socket.gaierror(-2, "Name or service not known")), r"\(Name or service not known\)"),
+        (RuntimeError("invalid hash value"), r"\(invalid hash value\)"),
+    ],
+)
+def test_missing_weights_are_said_in_one_line(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
     def refuse(*_: object, **options: object) -> None:
-        raise OSError("no route\nto host")
+        raise error
 
     monkeypatch.setattr("defectaug.nn.weights.download_url_to_file", refuse)
-    with pytest.raises(MissingWeights, match=r"^net's weights \(net-01234567.pth\) cannot be fetched \(no route to"):
+    whole = rf"^net's weights \(net-01234567.pth\) cannot be fetched {said}; --weights"
+    with pytest.raises(MissingWeights, match=whole):
         require(Published("net", "https://example.org/net-01234567.pth", "net"), None)
 
 

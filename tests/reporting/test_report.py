@@ -163,6 +163,16 @@ def test_long_labels_are_turned_and_the_legend_is_below_them() -> None:
     assert "rotate(-35" not in plots.bars(["A", "B"], {"s": [1.0, 2.0]}, y_label="y")
 
 
+def test_a_long_name_of_an_axis_is_not_cut_off() -> None:
+    """It stands level above the axis: beside it there is room for half of it."""
+    label = "Fréchet distance of EfficientNet-Lite1 features"
+    svg = plots.bars(["A"], {"s": [1.0]}, y_label=label)
+    (text,) = (one for one in ElementTree.fromstring(svg).iter(f"{SVG}text") if one.text == label)
+    assert "rotate(-90" not in text.attrib.get("transform", "") + text.attrib.get("style", "")
+    left, top, _ = texts(svg)[label]
+    assert 0 <= left < 50 and top > 0
+
+
 def test_the_legend_names_every_series() -> None:
     series = {f"traditional + synthetic images {number}": [1.0] for number in range(5)}
     svg = plots.bars(["a"], series)

@@ -91,7 +91,7 @@ def export(out: Path, *formats: str) -> list[str]:
 def test_coco_gives_back_every_mask_exactly(finished: tuple[Path, Masks], tmp_path: Path) -> None:
     out, masks = finished
     said = export(out, "coco")
-    assert "1 real images have no mask" in said[0]
+    assert "1 real image has no mask" in said[0]
     coco = COCO(str(tmp_path / "my out.coco/annotations.json"))
     assert [kind["name"] for kind in coco.loadCats(coco.getCatIds())] == ["kratzer fein", "spot"]
     images = {image["file_name"]: image for image in coco.loadImgs(coco.getImgIds())}
@@ -163,6 +163,37 @@ def test_outlines_of_any_mask_are_exact() -> None:
         rings = [np.array(one_ring(part.outline(0.1))) for part in parts]
         assert (np.any([filled(ring, mask.shape) for ring in rings], axis=0) == mask).all()
         assert (np.any([inside(ring, mask.shape, 0.5) for ring in rings], axis=0) == mask).all()
+
+
+def scratch(size: tuple[int, int], width: int, seed: int) -> np.ndarray:
+    """A thin straight line, as an image's height and width allow."""
+    ends = (np.random.default_rng(seed).random((2, 2)) * np.array(size[::-1])).astype(int)
+    canvas = Image.new("1", size[::-1])
+    ImageDraw.Draw(canvas).line([*map(tuple, ends.tolist())], fill=1, width=width)
+    return np.asarray(canvas)
+
+
+def test_coco_polygons_of_thin_scratches_are_exact_where_corners_are_cut_down(tmp_path: Path) -> None:
+    """As many readers do, straight from the file, or from a YOLO label that Ultralytics' converter made of it."""
+    masks = {f"A/scratch/{k}.png": scratch((96, 128), 1 + k % 3, k) for k in range(9)}
+    masks["A/scratch/large.png"] = scratch((2048, 2448), 2, 9)
+    entries = []
+    for index, (file, mask) in enumerate(masks.items()):
+        write_png(tmp_path / "out" / file, NativeImage(np.full(mask.shape, 7, np.uint8)))
+        write_mask(tmp_path / "out.masks" / file, mask)
+        entries.append({"file": file, "product": "A", "defect": "scratch", "synthetic": True, "index": index})
+    manifest.write_lines(tmp_path / "out" / manifest.NAME, entries)
+    Exports(("coco",), None, "normal", ("scratch",), 255, lambda line: None).write(tmp_path / "out")
+    content = json.loads((tmp_path / "out.coco/annotations.json").read_text())
+    for image in content["images"]:
+        mask = masks[image["file_name"]]
+        (found,) = (note["segmentation"] for note in content["annotations"] if note["image_id"] == image["id"])
+        corners = np.array(found[0]).reshape(-1, 2)
+        shares = np.array([float(f"{share:g}") for share in (corners / mask.shape[::-1]).ravel()]).reshape(-1, 2)
+        read = (shares * mask.shape[::-1]).astype(np.float32)
+        assert (read.astype(int) == corners.astype(int)).all()
+        if mask.size < 1e5:  # a large one takes minutes
+            assert iou(filled(read, mask.shape), mask) == iou(inside(corners, mask.shape, 0.5), mask) == 1
 
 
 def test_the_layout_of_mvtec_is_read_as_such(finished: tuple[Path, Masks], tmp_path: Path) -> None:

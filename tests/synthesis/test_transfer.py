@@ -14,6 +14,7 @@ from defectaug.data.framing import Framing
 from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, OutputError
 from defectaug.io.images import NativeImage
+from defectaug.io.masks import write_mask
 from defectaug.synthesis import render
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.sources import product_of
@@ -37,6 +38,20 @@ def test_transfer_puts_the_defect_at_its_place(
     assert (found & truth).sum() / (found | truth).sum() > 0.6
     assert np.abs(image - source)[~found].mean() < 2
     assert (image - source)[20:28, 26:36].min() > 60
+
+
+def test_a_transfer_that_leaves_nothing_to_see_says_so(
+    model: FakeModel, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    transfer(*pair, model=model, out=tmp_path / "seen.png", log=said.append)
+    transfer(*pair, model=model, out=tmp_path / "restored.png", defect="normal", log=said.append)
+    assert not any("no visible defect" in line for line in said)
+    elsewhere = np.zeros((60, 80), bool)
+    elsewhere[50:, 70:] = True
+    write_mask(tmp_path / "region.png", elsewhere)
+    transfer(*pair, model=model, out=tmp_path / "o.png", region=tmp_path / "region.png", log=said.append)
+    assert said[-1].startswith(f"{tmp_path}/o.png: shows no visible defect") and str(pair[1]) in said[-1]
 
 
 @pytest.mark.parametrize(

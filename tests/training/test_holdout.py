@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ from command_line import Run
 from data_helpers import native, save
 from fake_model import FakeModel, info, lines
 from PIL import Image
-from small_networks import SMALL, train_small
+from small_networks import SMALL, small_config, train_small
 
 from defectaug.bundle import held_out, read_config
 from defectaug.data.holdout import hold_out
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.errors import BundleError, ConfigError, DataError
 from defectaug.synthesis.api import synthesize
+from defectaug.training.prepare import DataOptions
 
 COUNTS = {"A/normal": 8, "A/scratch": 6, "B/normal": 6, "B/spot": 1}
 SETTINGS = SMALL | {"run": {"batch_size": 4, "warmup": 1}, "data": {"min_images": 1}}
@@ -55,6 +57,30 @@ def test_a_folder_keeps_copies_of_its_images_away(root: Path, tmp_path: Path) ->
     held = hold_out(index, str(tmp_path / "test"), read)
     assert held.files == ("A/normal/000.png", "A/scratch/000.png")
     assert held.folder == tmp_path / "test"
+
+
+def test_files_that_cannot_be_read_are_skipped_where_images_are_held_out(root: Path, tmp_path: Path) -> None:
+    """Also those that are damaged further down than their header, in the data and among the tests."""
+    shutil.copytree(root, tmp_path / "test")
+    for folder in (root, tmp_path / "test"):
+        content = (folder / "A/normal/001.png").read_bytes()
+        (folder / "A/normal/cut.png").write_bytes(content[:-30])
+        (folder / "A/normal/text.jpg").write_text("no image")
+    for path in (tmp_path / "test").rglob("0*.png"):
+        if path.stem != "000":
+            path.unlink()
+    for asked, strict in product(("0.3", str(tmp_path / "test")), (False, True)):
+        said: list[str] = []
+        options = DataOptions(root, strict=strict, holdout=asked)
+        if strict:
+            with pytest.raises(DataError, match=f"{root}/A/normal/cut.png: cannot be read .*without --strict"):
+                options.read(small_config(), False, said.append)
+            continue
+        index, found, _, held = options.read(small_config(), False, said.append)
+        assert len(index) == sum(COUNTS.values()) - len(held.files) > 0 < len(held.files)
+        assert [path.name for path, _ in found.unreadable] == ["cut.png", "text.jpg"]
+        skipped = [line for line in said if line.startswith(f"skipped: {tmp_path}/test/A/normal/")]
+        assert len(skipped) == (0 if asked == "0.3" else 2)
 
 
 def test_what_cannot_be_held_out(root: Path, tmp_path: Path) -> None:

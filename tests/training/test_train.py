@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def test_train_leaves_a_bundle(root: Path, settings: Path, tmp_path: Path) -> No
         "state/state.safetensors",
     }
     assert lines[0] == "native layout: 2 products, 2 defects, 12 images"
+    assert any(re.match(r"trained 2 steps in \d+ s", line) for line in lines)  # not "in 0.0 min"
     config, data = read_config(out)
     assert (config.recipe, config.run.steps, config.network.channels) == ("layered_tiny", 2, 1)
     assert (data.products, data.defects) == (("A", "B"), ("normal", "scratch", "spot"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defectaug.errors import ConfigError, nearest
+from defectaug.io.files import expanded
 
 LEAST, MOST = 0.05, 20.0  # factors; beyond them a defect is neither seen nor one
 MOST_DEFECTS = 20  # on one image
@@ -102,12 +103,12 @@ class Control:
         place = str(region)
         if place.casefold() in REGION_WORDS:
             region = place.casefold()
-        elif not Path(place).exists():
+        elif not expanded(place).exists():
             advice = nearest(place, REGION_WORDS)
             hint = advice if advice.startswith("did") else "give auto, none, a folder of masks, or one mask"
             raise ConfigError(f"--region {place}: no such folder or file; {hint}")
         else:
-            region = Path(place)
+            region = expanded(place)
         if not 1 <= max_defects <= MOST_DEFECTS:
             raise ConfigError(f"--max-defects {max_defects}: must be from 1 to {MOST_DEFECTS}")
         if keep.casefold() not in KEEP_WORDS:

@@ -15,6 +15,7 @@ from pathlib import Path
 from defectaug.errors import OutputError
 from defectaug.io.atomic import cause, part_of, write_atomic
 from defectaug.io.files import real
+from defectaug.io.targets import file_target
 from defectaug.synthesis.formats import coco, mvtec, yolo
 from defectaug.synthesis.formats.finished import Finished, Log
 from defectaug.synthesis.formats.page import is_page, thumbnails_of, write_page
@@ -98,8 +99,7 @@ class Exports:
 
 
 def _check_report(report: Path, out: Path) -> None:
-    if report.is_dir():
-        raise OutputError(f"--report {report}: is a folder; name a file")
+    file_target("--report", report)
     if real(report).is_relative_to(real(out)):
         raise OutputError(f"--report {report}: lies in --out {out}, among the images; name a file outside")
     if report.exists() and not is_page(report):

@@ -55,7 +55,8 @@ class Finished:
         """The images whose masks are known; says how many are not: to leave their defects out would be wrong."""
         known = tuple(entry for entry in self.entries if entry.mask_file.is_file())
         if missing := len(self.entries) - len(known):
-            log(f"{missing:,} real images have no mask and are left out of the annotations")
+            images = "image has" if missing == 1 else "images have"
+            log(f"{missing:,} real {images} no mask: left out of the annotations")
         return known
 
     def parts(self, entry: Entry, mask: NDArray[np.bool_]) -> list[Region]:
