@@ -81,7 +81,7 @@ def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, lo
     for product in index.products:
         normal = numbers.get(Category(product, index.normal), [])
         defects = [numbers.get(Category(product, defect), []) for defect in index.defects[1:]]
-        framings[product], found = _framing(index, near, far, normal, [some for some in defects if some], side)
+        framings[product], found = _framing(index, near, far, log, normal, [some for some in defects if some], side)
         points |= found
     framed = Framed(framings, points)
     if windows := framed.windows():
@@ -91,7 +91,7 @@ def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, lo
 
 
 def _framing(
-    index: DataIndex, near: _Finder, far: _Finder, normal: list[int], defects: list[list[int]], side: int
+    index: DataIndex, near: _Finder, far: _Finder, log: Log, normal: list[int], defects: list[list[int]], side: int
 ) -> tuple[Framing, Points]:
     """Of one product, from the numbers of its images, looked at from near and from far."""
     sizes = [probe(index.samples[n].path).size for n in (*_some(normal), *(n for some in defects for n in some))]
@@ -111,7 +111,14 @@ def _framing(
         if largest >= SMALL:
             return Framing(None, usual), {}
     window = side << int(math.log2(max(1.0, math.sqrt(largest * usual[0] * usual[1] / FILLED) / side)))
-    if window * LARGE > min(usual) or _clear(index, far, looked_at, defects) > float(np.mean(clear)) + CLEARER:
+    if window * LARGE > min(usual):
+        return Framing(None, usual), {}
+    whole, close = _clear(index, far, looked_at, defects), float(np.mean(clear))
+    if whole > close + CLEARER:
+        log(
+            f"{looked_at[0].product}: defective images stand out more when seen whole (an AUROC of {whole:.2f}) "
+            f"than from near ({close:.2f}): trained on whole (data.framing)"
+        )
         return Framing(None, usual), {}
     rest = {number for some in defects for number in some} - points.keys()
     return Framing(window, usual), points | {n: near.find(index.samples[n], prior).places for n in rest}

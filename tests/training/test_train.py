@@ -261,5 +261,8 @@ def test_what_stands_out_clearly_more_in_whole_images_is_not_cut_into_windows(mo
 
     monkeypatch.setattr("defectaug.training.framing.probe", lambda path: Header((800, 600), "RGB", 8, 3))
     for far, window in ((8, None), (0, 128)):
-        found = _framing(index, Finder(0), Finder(far), [*range(8)], [[*range(8, 16)]], 128)  # type: ignore[arg-type]
+        said: list[str] = []
+        seen = Finder(0), Finder(far)
+        found = _framing(index, *seen, said.append, [*range(8)], [[*range(8, 16)]], 128)  # type: ignore[arg-type]
         assert found[0].window == window and bool(found[1]) == (window is not None)
+        assert [line.split(":")[0] for line in said] == ["A"] * (window is None)
