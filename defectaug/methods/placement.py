@@ -25,12 +25,15 @@ class Placement:
     Attributes:
         region: (N, 1, S, S), 1 where a defect may lie, 0 elsewhere.
         strength, size: (N,), factors on the contrast, and on the sides.
+        varied: (N,), a further one on the sides, for defects that may differ from known ones; those that keep their
+            place keep their size, so that what crosses parts of the product still fits; None: 1.
         edges: (N, 4) booleans, whether the photograph ends at top, left, bottom, right of what is shown; None: at all.
     """
 
     region: Tensor
     strength: Tensor
     size: Tensor
+    varied: Tensor | None = None
     edges: Tensor | None = None
 
     @property
@@ -41,8 +44,9 @@ class Placement:
     @property
     def is_free(self) -> bool:
         """Whether nothing is wished for."""
+        varied = self.varied is not None and bool((self.varied != 1).any())
         inner = self.edges is not None and not bool(self.edges.all())
-        return not bool(inner or self.bounded.any() or (self.strength != 1).any() or (self.size != 1).any())
+        return not bool(varied or inner or self.bounded.any() or (self.strength != 1).any() or (self.size != 1).any())
 
 
 @dataclass(frozen=True)

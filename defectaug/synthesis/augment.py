@@ -147,12 +147,12 @@ class DefectAugment:
         allowed = self._region(native, number) if region is None else np.asarray(region) > 0
         wished = (self._control.strength, self._control.size)
         own = own_factors(variety_of(self._loaded()), seed)
-        strength, size = (factors.draw(derive_seed(seed, at)) * own[at] for at, factors in enumerate(wished))
-        changes = self._changes(native, label, seed, number, allowed, (strength, size))
+        strength, size = (factors.draw(derive_seed(seed, at)) for at, factors in enumerate(wished))
+        changes = self._changes(native, label, seed, number, allowed, (strength * own[0], size, own[1]))
         if not changes:
             return Augmented(image, 0, kind.mask(np.zeros(native.size, bool)))
         seen = seen_size(self._loaded().info, self._name(number), native.size)
-        mask = np.any([change.mask(seen, size) for change in changes], axis=0)
+        mask = np.any([change.mask(seen, size * own[1]) for change in changes], axis=0)
         if allowed is not None:
             mask &= resized_mask(allowed, mask.shape)
         changed = kind.changed(image, native, joined([change.values for change in changes]))
@@ -171,7 +171,7 @@ class DefectAugment:
         seed: int,
         product: int,
         allowed: Bools | None,
-        factors: tuple[float, float],
+        factors: tuple[float, float, float],
     ) -> list[Change]:
         """What each defect adds to the whole image; none where none could be shown."""
         model = self._loaded()
@@ -217,9 +217,9 @@ class DefectAugment:
 
     def _wishes(self, region: Bools, factors: Sequence[float], edges: Sequence[bool]) -> Placement:
         device = self._loaded().device
-        strength, size = torch.tensor([factors], device=device).unbind(1)
+        strength, size, varied = torch.tensor([factors], device=device).unbind(1)
         allowed = torch.from_numpy(region.astype(np.float32)).to(device)[None, None]
-        return Placement(allowed, strength, size, torch.tensor([edges], device=device))
+        return Placement(allowed, strength, size, varied, torch.tensor([edges], device=device))
 
     def _region(self, native: NativeImage, product: int) -> Bools | None:
         """Where on an image a defect may lie; None for anywhere."""

@@ -90,7 +90,7 @@ class _Draft:
     region: Bools | None
     wished: tuple[float, float]  # strength and size
     strength: float  # with the model's own variety
-    size: float
+    varied: float  # the model's own factor on size
 
     @property
     def item(self) -> Item:
@@ -179,10 +179,10 @@ class Renderer:
             self._control.strength.draw(derive_seed(item.seed, "strength")),
             self._control.size.draw(derive_seed(item.seed, "size")),
         )
-        varied = own_factors(variety_of(self._model), item.seed) if item.reference is None else (1.0, 1.0)
+        own = own_factors(variety_of(self._model), item.seed) if item.reference is None else (1.0, 1.0)
         return _Draft(
             task, task.kind(info.defects), source, view_of(native, window, info), reference, shown, close, region,
-            wished, wished[0] * varied[0], wished[1] * varied[1],
+            wished, wished[0] * own[0], own[1],
         )  # fmt: skip
 
     def _paint(self, batch: Sequence[_Draft]) -> list[Part]:
@@ -200,7 +200,7 @@ class Renderer:
             Part(
                 one.delta, native, apart, draft.reference,
                 self._acceptance(Category(draft.item.product, draft.kind), draft.reference is None).judge(
-                    one, sure, draft.strength, draft.size
+                    one, sure, draft.strength, draft.wished[1], draft.varied
                 ),
             )
             for draft, native, apart, one, sure in zip(batch, painted.changes(), free, shown, confidence, strict=True)
@@ -208,17 +208,17 @@ class Renderer:
 
     def _placement(self, batch: Sequence[_Draft], free: Sequence[Bools | None]) -> Placement:
         """The wishes of a batch, at the model's size."""
-        side = self._model.info.image_size
+        side, device = self._model.info.image_size, self._model.device
         regions = np.ones((len(batch), 1, side, side), np.float32)
         for row, (draft, apart) in enumerate(zip(batch, free, strict=True)):
             if draft.region is not None:
                 regions[row, 0] = seen_region(draft.region, draft.view, side)
             if apart is not None:
                 regions[row, 0] *= apart
-        device = self._model.device
-        factors = torch.tensor([[draft.strength, draft.size] for draft in batch], device=device)
+        factors = torch.tensor([[draft.strength, draft.wished[1], draft.varied] for draft in batch], device=device)
         edges = torch.tensor([draft.view.edges for draft in batch], device=device)
-        return Placement(torch.from_numpy(regions).to(device), factors[:, 0], factors[:, 1], edges)
+        region = torch.from_numpy(regions).to(device)
+        return Placement(region, factors[:, 0], factors[:, 1], factors[:, 2], edges)
 
     def _seen(self, image: torch.Tensor, delta: torch.Tensor, defect: torch.Tensor) -> tuple[list[Shown], list[float]]:
         """What the model sees of defects on images, and how sure it is of their classes."""
@@ -297,7 +297,7 @@ class _Finish:
         draft, view, parts = self.draft, self.draft.view, self.task.parts
         changes = [self._change(part) for part in parts]
         size, seen = view.native.size, seen_size(self.info, self.task.item.product, view.native.size)
-        mask = np.any([one.mask(seen, draft.size) for one in changes], axis=0)
+        mask = np.any([one.mask(seen, draft.wished[1] * draft.varied) for one in changes], axis=0)
         return Rendered(
             item=self.task.item,
             image=compose(view.native, joined([one.values for one in changes]), view.white),

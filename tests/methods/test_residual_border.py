@@ -16,7 +16,7 @@ from defectaug.methods.residual.border import attached, contact, exposed
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.follow import window_at_edge
 from defectaug.methods.residual.model import CONTEXT
-from defectaug.methods.residual.warp import draw_warps, place
+from defectaug.methods.residual.warp import candidates, draw_warps, place
 
 ALL = torch.ones(1, 4, dtype=torch.bool)
 STAYS = torch.tensor([[[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]])
@@ -69,7 +69,7 @@ def test_new_defects_begin_at_the_edge_as_known_ones_do(size: float) -> None:
     for seed in range(15):
         warps = draw_warps([torch.Generator().manual_seed(seed)], torch.device("cpu"))
         for edges in (None, torch.tensor([[False, False, False, True]])):
-            wishes = Placement(whole, torch.ones(1), torch.full((1,), size), edges)
+            wishes = Placement(whole, torch.ones(1), torch.full((1,), size), None, edges)
             moved, *_ = place(bar(), target, warps, "", wishes)
             assert max(strips(moved.mask)) >= 4 and int((moved.mask > 0.5).sum()) > 30
             assert edges is None or strips(moved.mask)[3] >= 4
@@ -90,3 +90,17 @@ def test_a_crack_that_leaves_the_image_is_shown_where_it_does() -> None:
     assert window_at_edge(found, Window(76, 88, 32, 32)) is None  # is shown
     found[:, 110:] = 0
     assert window_at_edge(found, Window(76, 20, 32, 32)) is None  # ends before
+
+
+def test_what_stays_keeps_its_size_unless_another_is_wished_for() -> None:
+    """Kinds of candidates come in turn: stays, round, anywhere."""
+    inside = replace(bar(), mask=torch.roll(bar().mask, -20, -1))
+    target, one = torch.zeros(1, 1, CONTEXT, CONTEXT), torch.ones(1)
+    warps = draw_warps([torch.Generator().manual_seed(3)], torch.device("cpu"))
+    varied = Placement(torch.ones(1, 1, SIZE, SIZE), one, one, 0.7 * one)
+    plain, smaller = (candidates(inside, target, warps, "", wishes)[0] for wishes in (None, varied))
+    ratio = (torch.det(smaller[..., :2]) / torch.det(plain[..., :2])).sqrt()[0]
+    assert ratio[0::3].tolist() == pytest.approx([1] * 6) and ratio[1::3].tolist() == pytest.approx([1 / 0.7] * 6)
+    wished = replace(varied, size=0.5 * one, varied=None)
+    halved, known = (place(inside, target, warps, "", wishes)[1][..., :2] for wishes in (wished, None))
+    assert float(torch.det(halved) / torch.det(known)) == pytest.approx(4)

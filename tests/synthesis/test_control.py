@@ -192,7 +192,8 @@ class VaryingModel(FakeModel):
         self.variety, self.factors = variety, list[tuple[float, float]]()
 
     def paint_placed(self, sources: Sequence[SourceFeatures], codes: object, placement: Placement) -> Painted:
-        self.factors += zip(placement.strength.tolist(), placement.size.tolist(), strict=True)
+        size = placement.size if placement.varied is None else placement.size * placement.varied
+        self.factors += zip(placement.strength.tolist(), size.tolist(), strict=True)
         return adjusted(self.paint_on(sources, codes), placement)  # type: ignore[arg-type]
 
 
@@ -200,7 +201,8 @@ def test_new_defects_are_varied_by_the_model_too_and_references_not(root: Path, 
     model = VaryingModel(root, Variety(strength=(0.6, 1.3), size=(0.9, 1.1)))
     found, *_ = made(model, tmp_path / "a", strength="2:2")
     factors = np.array(model.factors[:12])
-    assert len(np.unique(factors)) == 24 and {(line["strength"], line["size"]) for line in found} == {(2.0, 1.0)}
+    assert [len(np.unique(one)) for one in factors.T] == [12, 12]
+    assert {(line["strength"], line["size"]) for line in found} == {(2.0, 1.0)}
     low, high = factors.min(0), factors.max(0)
     assert (low >= (1.2, 0.9)).all() and (high <= (2.6, 1.1)).all()
     assert ((high - low) > 0.5 * np.array([1.4, 0.2])).all()

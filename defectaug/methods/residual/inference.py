@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,6 @@ from defectaug.nn.blocks import dilated
 CLEAR, DOUBTFUL = 0.5, 0.1  # probabilities from which a pixel is defect, and may be
 LEAST = 4  # pixels that are a defect
 NORMAL = 0
-SHAPES = 3  # of which the one is painted that fits a source best
 # A classifier learns more from defects that are fainter, stronger, smaller and larger than known ones (docs/trials.md).
 VARIETY = Variety(strength=(0.6, 1.3), size=(0.7, 1.3))
 RETIRED = ("painter.", "discriminator.")  # weights of bundles made before the game was left out
@@ -39,13 +38,12 @@ RETIRED = ("painter.", "discriminator.")  # weights of bundles made before the g
 class Codes:
     """Defects to be painted: as they are where a reference gives them, warped to a place of the source (``warps``)
     where they are drawn. ``cutouts``: None for those that have none. ``alike``: whether they come from the
-    source's product. ``others``: what may be painted instead, where it fits a source better."""
+    source's product."""
 
     shape: Defect
     warps: Warps | None
     cutouts: tuple[Cutout | None, ...]
     alike: tuple[bool, ...]
-    others: tuple[Codes, ...] = ()
 
     @property
     def defect(self) -> Tensor:
@@ -60,16 +58,7 @@ class Codes:
         warps = None if self.warps is None else self.warps[rows]
         cutouts = tuple(self.cutouts[row] for row in kept)
         alike = tuple(self.alike[row] for row in kept)
-        return Codes(self.shape[rows], warps, cutouts, alike, tuple(one[rows] for one in self.others))
-
-    def picked(self, which: Sequence[int], bend: Tensor) -> Codes:
-        """Of each row these codes, for 0, or the so many-th of the others, bent as given (N, 2, K, K)."""
-        rows = [(self, *self.others)[number][row : row + 1] for row, number in enumerate(which)]
-        shape = Defect(*(torch.cat([getattr(one.shape, part.name) for one in rows]) for part in fields(Defect)))
-        warps = [one.warps for one in rows if one.warps is not None]
-        joined = Warps(*(torch.cat([getattr(one, part.name) for one in warps]) for part in fields(Warps)))
-        cutouts, alike = (sum((getattr(one, name) for one in rows), ()) for name in ("cutouts", "alike"))
-        return Codes(shape, replace(joined, bend=bend), cutouts, alike)
+        return Codes(self.shape[rows], warps, cutouts, alike)
 
 
 @dataclass(frozen=True)
@@ -118,11 +107,8 @@ class InferenceModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         label = defect.to(self.device)
         owner = torch.full_like(label, -1) if product is None else product.to(self.device)
-        several = []
-        for _ in range(SHAPES):
-            shape, cutouts, alike = self.model.drawn(label, owner, generators)
-            several.append(Codes(shape, draw_warps(generators, self.device), cutouts, alike))
-        return replace(several[0], others=tuple(several[1:]))
+        shape, cutouts, alike = self.model.drawn(label, owner, generators)
+        return Codes(shape, draw_warps(generators, self.device), cutouts, alike)
 
     @torch.inference_mode()
     def seen_in(self, defect: int, seed: int, product: int) -> Box | None:
@@ -164,8 +150,7 @@ class InferenceModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         bank, own = self.model.bank, codes.shape.style
         style = bank.draw_styles(codes.defect, bank.nearest_product(codes.defect, own), generators, own)
-        others = tuple(self.with_style(one, seeds) for one in codes.others)
-        return replace(codes, shape=codes.shape.with_style(style), others=others)
+        return replace(codes, shape=codes.shape.with_style(style))
 
     @torch.inference_mode()
     def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
@@ -186,16 +171,12 @@ class InferenceModel:
     @torch.inference_mode()
     def _painted(self, sources: Sequence[SourceFeatures], codes: Codes, placement: Placement | None) -> Painted:
         x, clean = (torch.cat(rows) for rows in zip(*(s.parts for s in sources), strict=True))
-        maps: Tensor | None = None
-        kept = torch.ones_like(codes.shape.mask)
-        several = [(one.shape, one.warps) for one in (codes, *codes.others) if one.warps is not None]
-        if several:
+        shape, maps, bend = codes.shape, None, None
+        kept = torch.ones_like(shape.mask)
+        if codes.warps is not None:
             around = F.adaptive_avg_pool2d(clean, CONTEXT)
-            which, maps, bend = fitting(several, around, self.flips, placement)
-            codes = codes.picked(which.tolist(), bend)
-        shape = codes.shape
-        if codes.warps is not None and maps is not None:
-            shape, maps, dropped = put(shape, around, maps, codes.warps.bend, placement)
+            maps, bend = fitting(shape, around, codes.warps, self.flips, placement)
+            shape, maps, dropped = put(shape, around, maps, bend, placement)
             kept = 1 - dilated(dropped.to(kept.dtype), 1)
         elif placement is not None:
             shape, maps = enlarge(shape, placement.size)
@@ -218,7 +199,7 @@ class InferenceModel:
                 style[row].float().cpu(), level[row].float().cpu(),
                 HUE if codes.warps is None or codes.alike[row] else 1.0,  # a style of another product is in its colours
                 None if maps is None else maps[row].cpu(),
-                None if codes.warps is None else BEND * codes.warps.bend[row].cpu(),
+                None if bend is None else BEND * bend[row].cpu(),
                 1.0 if strength is None else strength[row],
             ) if cutout is not None and there[row] else None
             for row, cutout in enumerate(codes.cutouts)

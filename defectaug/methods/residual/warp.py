@@ -18,7 +18,7 @@ from defectaug.nn.blocks import dilated
 CANDIDATES = 18
 NUMBERS = 8  # normal random numbers that a candidate is made of
 TURN, SIZE, STRETCH, BEND, KNOTS = math.radians(12), 0.18, 0.1, 0.035, 5
-# Turns of those that stay, and their share of the bend: bars and edges of the product that come along stay in line.
+# Turns of those that stay, and their share of the rest: bars and edges of the product that come along stay in line.
 UPRIGHT, STIFF = math.radians(3), 0.3
 SHIFT = 0.45  # standard deviation of free shifts, in half sides
 GUESSED = 0.7  # less is what was filled in within a mask weighed than what is seen around it
@@ -64,7 +64,9 @@ def matrices(z: Tensor, kind: Tensor, flips: str) -> Tensor:
     """Affine maps (N, K, 2, 3) from places in the new image to places in the old one, of kinds (K,)."""
     kind = kind.to(z.device)
     turn = torch.where(kind == STAY, UPRIGHT, TURN) * z[..., 0] + (kind == ROUND) * math.pi * torch.erf(z[..., 1])
-    size, stretch = torch.exp(SIZE * z[..., 2].clamp(-2, 1.5)), torch.exp(STRETCH * z[..., 3].clamp(-2, 2))
+    free = torch.where(kind == STAY, STIFF, 1.0)
+    size = torch.exp(SIZE * free * z[..., 2].clamp(-2, 1.5))
+    stretch = torch.exp(STRETCH * free * z[..., 3].clamp(-2, 2))
     mirror = [torch.where(z[..., 4 + n] < 0, -1.0, 1.0) if way in flips else torch.ones_like(turn)
               for n, way in enumerate("hv")]  # fmt: skip
     reach = torch.where(kind == ANYWHERE, SHIFT, 0.04)
@@ -95,11 +97,10 @@ def aimed(maps: Tensor, kind: Tensor, z: Tensor, mask: Tensor, region: Tensor) -
 
 
 def resized(maps: Tensor, mask: Tensor, size: Tensor) -> Tensor:
-    """The maps (N, ..., 2, 3), what they move larger by ``size`` (N,) about the middle of its mask (N, 1, S, S), and
+    """The maps (N, K, 2, 3), what they move larger by ``size`` (N, K) about the middle of its mask (N, 1, S, S), and
     moved inwards by as much as it would grow out of the image."""
-    several = (-1, *[1] * (maps.ndim - 3))
-    centre, reach = (x.reshape(*several, 2, 1) for x in middle(mask))
-    factor = size.reshape(*several, 1, 1)
+    centre, reach = (x[:, None, :, None] for x in middle(mask))
+    factor = size[..., None, None]
     linear = maps[..., :2] / factor
     back = torch.linalg.inv(linear)
     goal, extent = back @ (centre - maps[..., 2:]) / factor, back.abs() @ reach
@@ -121,6 +122,9 @@ def candidates(
     maps = matrices(warps.z, kind, flips)
     if placement is not None:
         maps = aimed(maps, kind, warps.z, defect.mask, placement.region)
+        if placement.varied is not None:
+            free = (kind != STAY).to(maps.device)
+            maps = resized(maps, defect.mask, torch.where(free, placement.varied[:, None], 1.0))
     met = contact(defect, None if placement is None else placement.edges)
     maps = attached(maps, met)
     count, h = maps.shape[1], target.shape[-1]
@@ -134,12 +138,11 @@ def candidates(
     weight = moved[:, :, -1:]
     total = weight.sum((2, 3, 4)).clamp(min=1e-3)
     cost = unlike((moved[:, :, :-1] - target[:, None] * weight).abs(), weight)
-    own = unlike(((seen - defect.context) * near).abs()[:, None], near[:, None])  # else the faintest would fit best
-    cost = cost - own
     area = near.sum((1, 2, 3))[:, None] / torch.det(maps[..., :2]).abs()
     cost = cost + LOST * (1 - total / area.clamp(min=1e-3)).clamp(min=0) + EXPOSED * exposed(maps, met)
     if placement is not None and bool(placement.bounded.any()):
-        lost = outside(defect.mask, resized(maps, defect.mask, placement.size), placement.region)
+        wished = placement.size[:, None].expand(-1, count)
+        lost = outside(defect.mask, resized(maps, defect.mask, wished), placement.region)
         cost = cost + LOST * lost * placement.bounded[:, None]
     return maps, cost
 
@@ -167,23 +170,15 @@ def picked(cost: Tensor, pick: Tensor) -> Tensor:
 
 
 def fitting(
-    several: Sequence[tuple[Defect, Warps]], target: Tensor, flips: str, placement: Placement | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Which (N,) of several defects for each target fits best at any of its places, its candidate (N, 2, 3) that does,
-    and how it is bent (N, 2, KNOTS, KNOTS), less where it stays; among equally good ones the seed decides. Arguments as
-    of :func:`candidates`."""
-    tried = [candidates(defect, target, warps, flips, placement) for defect, warps in several]
-    # Not below 0: else shapes that hold bars or edges of the product would be preferred to those that hold none.
-    least = torch.stack([cost.amin(1).clamp(min=0) for _, cost in tried], dim=1)
-    which = picked(least, several[0][1].pick)
-    rows = torch.arange(len(which), device=which.device)
-    chosen, bends = [], []
-    for (maps, cost), (_, warps) in zip(tried, several, strict=True):
-        best = picked(cost, warps.pick)
-        stays = (mixed(maps.shape[1]).to(best.device)[best] == STAY).to(maps.dtype)
-        chosen.append(maps[rows, best])
-        bends.append(warps.bend * (1 - (1 - STIFF) * stays)[:, None, None, None])
-    return which, torch.stack(chosen)[which, rows], torch.stack(bends)[which, rows]
+    defect: Defect, target: Tensor, warps: Warps, flips: str, placement: Placement | None = None
+) -> tuple[Tensor, Tensor]:
+    """The candidates (N, 2, 3) that fit the targets best, and how the defects are bent (N, 2, KNOTS, KNOTS), less where
+    they stay; among equally good ones the seed decides. Arguments as of :func:`candidates`."""
+    maps, cost = candidates(defect, target, warps, flips, placement)
+    best = picked(cost, warps.pick)
+    stays = (mixed(maps.shape[1]).to(best.device)[best] == STAY).to(maps.dtype)
+    bend = warps.bend * (1 - (1 - STIFF) * stays)[:, None, None, None]
+    return maps[torch.arange(len(best), device=best.device), best], bend
 
 
 def outside(mask: Tensor, maps: Tensor, region: Tensor) -> Tensor:
@@ -231,8 +226,9 @@ def without_foreign_parts(defect: Defect, target: Tensor) -> Defect:
 def place(
     defect: Defect, target: Tensor, warps: Warps, flips: str, placement: Placement | None = None
 ) -> tuple[Defect, Tensor, Tensor]:
-    """As :func:`put`, at places of the targets (N, C, h, h) that resemble those that the defects come from."""
-    _, maps, bend = fitting([(defect, warps)], target, flips, placement)
+    """Defects at places of the targets (N, C, h, h) that resemble those that they come from; the maps (N, 2, 3) that
+    bring them there; and (N, 1, S, S) where parts of them were left out."""
+    maps, bend = fitting(defect, target, warps, flips, placement)
     return put(defect, target, maps, bend, placement)
 
 
@@ -243,7 +239,8 @@ def put(
     end; and (N, 1, S, S) where parts of them were left out."""
     moved = warp(defect, maps, bend)
     if placement is not None:
-        maps = attached(resized(maps, defect.mask, placement.size)[:, None], contact(defect, placement.edges))[:, 0]
+        larger = resized(maps[:, None], defect.mask, placement.size[:, None])
+        maps = attached(larger, contact(defect, placement.edges))[:, 0]
         moved = replace(warp(defect, maps, bend), context=moved.context)
     kept = without_foreign_parts(moved, target)
     return kept, maps, (moved.mask > 0.5) & (kept.mask == 0)

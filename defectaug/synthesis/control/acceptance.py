@@ -125,26 +125,31 @@ class Acceptance:
         self._names = list(real.names) if copies else []
         self._images = np.stack([one.image for one in real.shown]) if self._names else np.empty(0, np.float32)
 
-    def judge(self, shown: Shown, confidence: float, strength: float = 1.0, size: float = 1.0) -> Verdict:
+    def judge(
+        self, shown: Shown, confidence: float, strength: float = 1.0, size: float = 1.0, varied: float = 1.0
+    ) -> Verdict:
         """The verdict on one defect.
 
         Args:
             shown: the defect.
             confidence: of the model that it is of its class, at least 0.5 where it is.
             strength, size: factors that were asked for; real ones would be so much stronger and larger.
+            varied: a further one on the sides, which it may have or not.
         """
         peak = float(np.abs(shown.delta).max(initial=0)) / 2
         checks = [(min(1.0, LIMIT * peak / FAINTEST), INVISIBLE)]
         if checks[0][0] >= LIMIT:
             checks.append((confidence, "taken for another defect, or for none"))
-            checks += self._in_range(shown, strength, size)
-            checks += self._near_real(shown, math.sqrt(max(strength, 1 / strength) * max(size, 1 / size)))
+            checks += self._in_range(shown, strength, size, varied)
+            sides = size * varied
+            checks += self._near_real(shown, math.sqrt(max(strength, 1 / strength) * max(sides, 1 / sides)))
             checks += self._no_copy(shown)
         score, reason = min(checks, key=lambda check: check[0])
         return Verdict(round(score, 3), None if score >= LIMIT else reason)
 
-    def _in_range(self, shown: Shown, strength: float, size: float) -> list[tuple[float, str]]:
-        values = shown.measures()
+    def _in_range(self, shown: Shown, strength: float, size: float, varied: float) -> list[tuple[float, str]]:
+        values, own = shown.measures(), 2 * math.log(varied)
+        room = {"area": (min(own, 0), max(own, 0))}
         as_found = {
             "area": values["area"] - 2 * math.log(size),
             "contrast": values["contrast"] - math.log(strength),
@@ -152,8 +157,9 @@ class Acceptance:
         }
         words = {"area": ("smaller", "larger"), "contrast": ("fainter", "stronger"), "tone": ("darker", "brighter")}
         return [
-            (_within(as_found[name], low, high), f"{words[name][as_found[name] > high]} than real ones")
+            (_within(as_found[name], low + less, high + more), f"{words[name][as_found[name] > high]} than real ones")
             for name, (low, high) in self._ranges.items()
+            for less, more in [room.get(name, (0.0, 0.0))]
         ]
 
     def _near_real(self, shown: Shown, wished: float) -> list[tuple[float, str]]:
