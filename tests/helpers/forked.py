@@ -6,6 +6,7 @@ has used a GPU or computed gradients, whose threads a fork does not take along. 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -83,6 +84,7 @@ def _ask(request: tuple[object, ...]) -> Any:
 def _serve(requests: Connection) -> None:
     """The server, until pytest's process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()  # else each child's first collection copies all memory
     try:
         while True:
             what, *rest = requests.recv()
@@ -107,7 +109,9 @@ def _fork(
         os.environ.update(environment)
         for number, ending in ((1, ".out"), (2, ".err")):
             os.dup2(os.open(said.with_suffix(ending), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)
+        # A child that forks again may put others in their place, which must not close what has the same numbers.
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         function(*arguments)
         code = 0
     except SystemExit as left:

@@ -29,9 +29,9 @@ from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.log import MetricLog
 
 
-def kill(place: Path, count: int, seed: int) -> None:
+def kill(place: Path, count: int, seed: int, *commands: str) -> None:
     """Lets `kills.py` do it, in a process of its own."""
-    child = forked.start(place, kills_of, count, seed)
+    child = forked.start(place, kills_of, count, seed, *commands)
     printed, said = child.communicate()
     assert child.returncode == 0, said[-3000:]
     found = json.loads(printed.splitlines()[-1])
@@ -39,14 +39,15 @@ def kill(place: Path, count: int, seed: int) -> None:
     assert found["kills"] >= count
 
 
-def kills_of(count: int, seed: int) -> None:
+def kills_of(count: int, seed: int, *commands: str) -> None:
     import kills  # changes the package, in that process alone
 
-    kills.report(count, seed)
+    kills.report(count, seed, *commands)
 
 
 def test_runs_stopped_at_random_moments(tmp_path: Path) -> None:
-    kill(tmp_path, 4, 0)
+    """Evaluations, the dearest, are of `test_evaluation_stopped.py`."""
+    kill(tmp_path, 5, 0, "train", "synthesize", "transfer")
 
 
 @pytest.mark.slow
