@@ -1,8 +1,8 @@
 """Tiny data in a process of its own; trains by FOLDER/settings.yaml.
 
-`python guest.py FOLDER` calls the four public functions and prints, as JSON, what of the process they have changed:
-environment, hooks, signal handlers, and calls of libc's `mallopt`. `as_on_windows` runs the four commands where, as
-there, are no `resource` and `fcntl`, and folders cannot be opened.
+`python guest.py FOLDER`, or `as_a_guest`, calls the four public functions and prints, as JSON, what of the process they
+have changed: environment, hooks, signal handlers, and calls of libc's `mallopt`. `as_on_windows` runs the four commands
+where, as there, are no `resource` and `fcntl`, and folders cannot be opened.
 """
 
 from __future__ import annotations
@@ -111,9 +111,11 @@ def as_on_windows(place: Path) -> None:
     run_commands(root, place)
 
 
-def main() -> None:
-    place = Path(sys.argv[1])
+def as_a_guest(place: Path) -> None:
+    """The four functions."""
     root = data(place / "data")
+    for name in [name for name in sys.modules if name.partition(".")[0] in IMPORTERS]:
+        del sys.modules[name]
     calls, before = count_mallopt(), state()
     call_functions(root, place)
     after = state()
@@ -121,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_a_guest(Path(sys.argv[1]))

@@ -33,6 +33,15 @@ def check_left(place: Path) -> None:
 
 
 def test_the_functions_leave_the_process_as_it_was(place: Path) -> None:
+    child = forked.start(place, guest.as_a_guest, place, HOME=str(place / "home"))
+    printed, said = child.communicate()
+    assert child.returncode == 0, said[-3000:]
+    check_left(place)
+    assert json.loads(printed.splitlines()[-1]) == []
+
+
+@pytest.mark.slow
+def test_nor_do_they_change_a_new_one_with_all_that_they_import(place: Path) -> None:
     path = os.pathsep.join([str(HERE.parent / "helpers"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(HERE / "guest.py"), str(place)],
