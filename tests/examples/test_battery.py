@@ -70,7 +70,7 @@ def test_from_folders_to_a_table_and_nothing_new_when_run_again(
 
 def test_a_training_tells_how_it_has_ended_and_its_memory() -> None:
     code, peak = make.run([sys.executable, "-c", "raise SystemExit(3)"])
-    assert code == 3 and 1e6 < peak < 1e9
+    assert code == 3 and peak > 1e6
 
 
 def test_a_set_that_is_not_there_is_one_line(tmp_path: Path) -> None:
