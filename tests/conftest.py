@@ -12,6 +12,7 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from command_line import Run, run_here
+from forked import server
 from quick_lite import build_once
 
 
@@ -26,7 +27,14 @@ def heeded_interrupts() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_frozen_network() -> None:
+def children(heeded_interrupts: None) -> Iterator[None]:
+    """Tests may call functions in processes of their own, by `forked.start`."""
+    with server():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_frozen_network(children: None) -> None:
     """A test that trains ten classifiers builds no ten networks."""
     build_once()
 

@@ -13,7 +13,7 @@ import pytest
 from data_helpers import save
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from study_helpers import folder, noise, surface
+from study_helpers import folder, noise, not_taught, surface
 
 from defectaug.benchmark import runs
 from defectaug.benchmark.api import run_study
@@ -41,6 +41,12 @@ MORE = {"A/scratch": 5, "A/spot": 5, "B/scratch": 5, "B/spot": 5}
 @pytest.fixture
 def real(tmp_path: Path) -> Path:
     return folder(tmp_path / "real", REAL)
+
+
+@pytest.fixture
+def untaught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No classifier is trained."""
+    monkeypatch.setattr(runs, "train", not_taught)
 
 
 @pytest.fixture
@@ -111,6 +117,7 @@ def test_a_set_too_small_for_a_sweep_is_said_and_drawn_where_it_lies(real: Path,
     assert not any("per real)" in line for line in section.lines)
 
 
+@pytest.mark.usefixtures("untaught")
 def test_a_set_that_is_full_already_takes_no_synthetic_image(test: Path, made: Path, tmp_path: Path) -> None:
     full = folder(tmp_path / "full", dict.fromkeys(REAL, 8))
     result = run_study(full, [made], QUICK, test=test)
@@ -155,6 +162,7 @@ def test_finished_trainings_are_not_done_again(
     assert len(calls) == 7  # other settings are another study
 
 
+@pytest.mark.usefixtures("untaught")
 def test_splits_keep_near_duplicates_together(real: Path) -> None:
     for number in range(6):
         pixels = surface("A", "scratch", number, 0).astype(int)
@@ -178,6 +186,7 @@ def test_split_can_be_repeated(real: Path, tmp_path: Path) -> None:
     assert run_study(real, (), QUICK).split != first.split
 
 
+@pytest.mark.usefixtures("untaught")
 def test_near_duplicates_of_the_test_folder_are_not_trained_on(real: Path, test: Path) -> None:
     shutil.copy(real / "A/spot/000.png", test / "A/spot/copy.png")
     shutil.copy(real / "A/spot/001.png", test / "A/scratch/mislabelled.png")
@@ -187,6 +196,7 @@ def test_near_duplicates_of_the_test_folder_are_not_trained_on(real: Path, test:
     assert any("2 real images are near-duplicates" in note for note in result.notes)
 
 
+@pytest.mark.usefixtures("untaught")
 @pytest.mark.parametrize("field", ["source", "reference"])
 def test_images_made_from_test_images_are_left_out(real: Path, made: Path, field: str) -> None:
     held = run_study(real, (), QUICK).split["test"]
@@ -195,6 +205,7 @@ def test_images_made_from_test_images_are_left_out(real: Path, made: Path, field
         run_study(real, [made], QUICK)
 
 
+@pytest.mark.usefixtures("untaught")
 def test_sources_are_known_again_in_a_copy_of_the_data(real: Path, made: Path, tmp_path: Path) -> None:
     held = next(file for file in run_study(real, (), QUICK).split["test"] if "normal" in file)
     twin = shutil.copytree(real, tmp_path / "elsewhere")
@@ -206,6 +217,7 @@ def test_sources_are_known_again_in_a_copy_of_the_data(real: Path, made: Path, t
         run_study(real, [made], QUICK)
 
 
+@pytest.mark.usefixtures("untaught")
 def test_copies_of_test_images_are_left_out(real: Path, test: Path, made: Path) -> None:
     shutil.copy(test / "A/spot/000.png", made / "A/spot/copy.png")
     result = run_study(real, [made], replace(QUICK, amount=9.0), test=test)
@@ -220,6 +232,7 @@ def bundle(root: Path, data: Path, count: int) -> Path:
     return root
 
 
+@pytest.mark.usefixtures("untaught")
 def test_a_bundle_trained_on_the_test_images_is_said(real: Path, test: Path, made: Path, tmp_path: Path) -> None:
     guilty, said = bundle(tmp_path / "guilty", real, sum(REAL.values())), []
     result = run_study(real, [made], QUICK, models=[guilty], log=said.append)
@@ -237,6 +250,7 @@ def test_a_bundle_trained_on_the_test_images_is_said(real: Path, test: Path, mad
     assert "defectaug train" in run_study(real, [made], QUICK).warnings[0]
 
 
+@pytest.mark.usefixtures("untaught")
 def test_a_relative_data_root_starts_at_the_bundle(
     real: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +263,7 @@ def test_a_relative_data_root_starts_at_the_bundle(
     assert "which flatters them" in run_study(tmp_path / "data", [made], QUICK, models=[model]).warnings[0]
 
 
+@pytest.mark.usefixtures("untaught")
 def test_classes_that_one_folder_lacks(real: Path, test: Path, tmp_path: Path) -> None:
     made, said = folder(tmp_path / "made", {"A/spot": 3, "C/spot": 4, "A/scratch": 2}, stream=3), []
     shutil.rmtree(test / "B/spot")
@@ -261,12 +276,14 @@ def test_classes_that_one_folder_lacks(real: Path, test: Path, tmp_path: Path) -
         run_study(real, [folder(tmp_path / "other", {"C/spot": 2})], QUICK, test=test)
 
 
+@pytest.mark.usefixtures("untaught")
 def test_normal_class_under_another_name(real: Path, test: Path) -> None:
     for product in ("A", "B"):
         (test / product / "normal").rename(test / product / "good")
     assert run_study(real, (), QUICK, test=test).conditions[0].runs[0].wrong["A/normal"][1] == 10
 
 
+@pytest.mark.usefixtures("untaught")
 def test_bad_folders(real: Path, test: Path, made: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="same folder"):
         run_study(real, [made], QUICK, test=real)
@@ -283,6 +300,7 @@ def test_bad_folders(real: Path, test: Path, made: Path, tmp_path: Path) -> None
     assert any("A/normal/000.png" in line for line in said)
 
 
+@pytest.mark.usefixtures("untaught")
 def test_colour_images_and_the_data_sets_own_split(tmp_path: Path) -> None:
     root = tmp_path / "sdi"
     for number in range(12):

@@ -97,9 +97,9 @@ class _NoModules:
         pass
 
 
-def ceiling(compute: Compute, repeats: int = 5) -> float:
-    """FLOP/s that a large square matrix product reaches on the device in the given precision."""
-    size = 8192 if compute.device.type == "cuda" else 2048
+def ceiling(compute: Compute, repeats: int = 5, small: bool = False) -> float:
+    """FLOP/s that a large square matrix product reaches on the device in the given precision; a small one is a try."""
+    size = 256 if small else 8192 if compute.device.type == "cuda" else 2048
     kind = torch.bfloat16 if compute.bf16 else torch.float32
     a, b = (torch.randn(size, size, device=compute.device).to(kind) for _ in range(2))
     best = in_turns({"product": lambda: a @ b}, compute.device, repeats)["product"].least

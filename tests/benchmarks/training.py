@@ -108,6 +108,6 @@ def benchmark(
         seconds=mean(times),
         plain=mean(times, "plain "),
         flops=mean({kind: flops(step) for kind, step in steps.items()}),
-        ceiling=ceiling(compute),
+        ceiling=ceiling(compute, small=small),
         memory=peak_memory(compute.device),
     )

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from command_line import run_example
@@ -13,9 +14,12 @@ from data_helpers import save
 
 sys.path[:0] = [str(Path(__file__).parents[2] / "examples" / name) for name in ("demo", "battery")]
 
+import make  # noqa: E402
 import make_data  # noqa: E402
 import measures  # noqa: E402
 import pages  # noqa: E402
+
+from defectaug.cli.main import main  # noqa: E402
 
 CATEGORY = "A/spot"
 
@@ -36,7 +40,15 @@ def states(root: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
 
 
-def test_from_folders_to_a_table_and_nothing_new_when_run_again(tmp_path: Path) -> None:
+def test_from_folders_to_a_table_and_nothing_new_when_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(command: list[str]) -> tuple[int, float]:
+        assert command[:3] == [sys.executable, "-m", "defectaug"]
+        child = forked.start(tmp_path, main, command[3:])
+        return (child.communicate(), child.returncode)[1], 1.0
+
+    monkeypatch.setattr(make, "run", run)
     small_set(tmp_path / "sets" / "tiny")
     out = tmp_path / "out"
     arguments = [tmp_path / "sets", "--out", out, "--quick", "--steps", 2, "--n", 4]
@@ -54,6 +66,11 @@ def test_from_folders_to_a_table_and_nothing_new_when_run_again(tmp_path: Path) 
 
     other = run_example("battery/run.py", *arguments[:-1], 5)
     assert other.returncode == 2 and "other settings" in other.stderr
+
+
+def test_a_training_tells_how_it_has_ended_and_its_memory() -> None:
+    code, peak = make.run([sys.executable, "-c", "raise SystemExit(3)"])
+    assert code == 3 and peak > 1e6
 
 
 def test_a_set_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -150,13 +150,13 @@ def test_figure_3_from_folders_to_files(tmp_path: Path) -> None:
         assert picture.size == (3 * 132 - 4, 5 * 132 - 4)
 
 
-def mvtec(root: Path, *, bare: bool = False) -> Path:
+def mvtec(root: Path, *, bare: bool = False, side: int = 32) -> Path:
     """One category in MVTec's layout: two types of six images, normal ones for training and testing."""
     for number in range(6):
-        save(root / f"train/good/{number:03d}.png", surface("A", "normal", number, 0))
-        save(root / f"test/good/{number:03d}.png", surface("A", "normal", number, 1))
+        save(root / f"train/good/{number:03d}.png", surface("A", "normal", number, 0, side))
+        save(root / f"test/good/{number:03d}.png", surface("A", "normal", number, 1, side))
         for kind in ("scratch", "spot"):
-            image = surface("A", kind, number, 2)
+            image = surface("A", kind, number, 2, side)
             save(root / f"test/{kind}/{number:03d}.png", image)
             strange = (np.abs(image.astype(float) - 120) > 60).astype(np.uint8) * 255
             if not bare:
@@ -204,7 +204,7 @@ def test_a_small_u_net_learns_masks() -> None:
 
 @pytest.mark.slow
 def test_the_protocol_from_folder_to_table(tmp_path: Path) -> None:
-    arguments = [mvtec(tmp_path / "part"), "--out", tmp_path / "out", "--slim", "--steps", 2, "--per-cell", 3]
+    arguments = [mvtec(tmp_path / "part", side=64), "--out", tmp_path / "out", "--slim", "--steps", 2, "--per-cell", 3]
     done = run_example("studies/protocol.py", *arguments, "--training-steps", 4, "--image-size", 32, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out/protocol.json").read_text())

@@ -27,7 +27,7 @@ def rows(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
 
 
 def test_wishes_come_to_about_what_was_wished_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wishes.main([str(MODEL), str(DATA), "--out", str(tmp_path / "out"), "--n", "4"])
+    wishes.main([str(MODEL), str(DATA), "--out", str(tmp_path / "out"), "--n", "2"])
     found = rows(capsys)
     assert [row[0] for row in found] == ["A/scratch", "A/spot", "B/scratch", "B/spot", "C/scratch", "C/spot"]
     medians = np.median([[float(cell.split()[0]) for cell in row[2:7]] for row in found], axis=0)

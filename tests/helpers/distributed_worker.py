@@ -1,9 +1,7 @@
-"""One process of several that take training steps together: `python distributed_worker.py OUT CASE...`, started with a
-launcher's environment, or alone. Each writes what came of a case to OUT/CASE.RANK.pt."""
+"""What one process does of several that take training steps together, in a launcher's environment, or alone."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -73,12 +71,8 @@ def gradients_of(method: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-def main() -> None:
-    out, *cases = sys.argv[1:]
+def work(out: Path, *cases: str) -> None:
+    """Writes what comes of each case to OUT/CASE.RANK.pt."""
     with joined(torch.device("cpu")):
         for case in cases:
-            torch.save({"first": take_steps(case, 1), "all": take_steps(case)}, Path(out) / f"{case}.{rank()}.pt")
-
-
-if __name__ == "__main__":
-    main()
+            torch.save({"first": take_steps(case, 1), "all": take_steps(case)}, out / f"{case}.{rank()}.pt")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 
 import torch
 from fake_model import info
@@ -47,7 +49,12 @@ def batch(channels: int = 1, size: int = SIZE) -> Batch:
 
 
 def trained(channels: int = 3, mapping: str = "memory") -> ResidualMethod:
-    """A method that has read some defects."""
+    """A method that has read some defects; each caller has its own."""
+    return deepcopy(_trained(channels, mapping))
+
+
+@cache
+def _trained(channels: int, mapping: str) -> ResidualMethod:
     method = small(channels, mapping=mapping)
     for step in range(6):
         method.step(batch(channels), step, 0.35)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from data_helpers import save
+
+from defectaug.benchmark import runs
 
 SIDE = 32
 CLASSES = ("normal", "scratch", "spot")
@@ -44,3 +47,9 @@ def noise(root: Path, counts: dict[str, int]) -> Path:
             pixels = np.random.default_rng([9, place, number]).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
             save(root / category / f"{number:03d}.png", pixels)
     return root
+
+
+def not_taught(trial: runs.Trial, progress: Callable[[int], object]) -> runs.Outcome:
+    """In place of `runs.train`, where classifiers are not what is tested: they call all images normal."""
+    progress(trial.settings.steps)
+    return runs.Outcome((0,) * len(trial.real.test), (), 0.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from small_networks import stopped_at, train_small
 
 from defectaug.config.resolve import resolve
 from defectaug.methods.base import MethodSpec, method_spec
+from defectaug.methods.biggan.generator import settle
 
 NOISE = {
     "image_size": 32, "generator_widths": [8, 16], "discriminator_widths": [8, 16],
@@ -41,6 +44,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """What makes each recipe small."""
 pytestmark = pytest.mark.xdist_group("comparisons")
 RUN = {"batch_size": 4, "warmup": 1, "save_every": 10, "sample_every": 10, "validate_every": 10}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def settled_quickly() -> Iterator[None]:
+    """BigGAN's standing statistics of few images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("defectaug.methods.biggan.method.settle", partial(settle, passes=2, batch=8))
+        yield
 
 
 @pytest.fixture(scope="module")

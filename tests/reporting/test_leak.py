@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from study_helpers import folder
+from study_helpers import folder, not_taught
 
+from defectaug.benchmark import runs
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import TrainedOn, write_config
 from defectaug.config.schema import Config
@@ -20,6 +21,12 @@ QUICK = StudySettings(
 )
 REAL = {"A/normal": 12, "A/scratch": 8, "A/spot": 8}
 HELD = tuple(f"{category}/{number:03d}.png" for category in REAL for number in range(3))
+
+
+@pytest.fixture(autouse=True)
+def untaught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No classifier is trained."""
+    monkeypatch.setattr(runs, "train", not_taught)
 
 
 @pytest.fixture

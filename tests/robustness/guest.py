@@ -1,8 +1,8 @@
-"""Tiny data in a process of its own: `python guest.py FOLDER functions|commands`; trains by FOLDER/settings.yaml.
+"""Tiny data in a process of its own; trains by FOLDER/settings.yaml.
 
-`functions` calls the four public functions and prints, as JSON, what of the process they have changed: environment,
-hooks, signal handlers, and calls of libc's `mallopt`. `commands` runs the four commands where, as on Windows, there are
-no `resource` and `fcntl`, and folders cannot be opened.
+`python guest.py FOLDER`, or `as_a_guest`, calls the four public functions and prints, as JSON, what of the process they
+have changed: environment, hooks, signal handlers, and calls of libc's `mallopt`. `as_on_windows` runs the four commands
+where, as there, are no `resource` and `fcntl`, and folders cannot be opened.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any
 from fake_model import data
 
 MISSING = ("resource", "fcntl")
+IMPORTERS = ("defectaug", "filelock")
+"""What must find them missing."""
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -34,9 +36,9 @@ class Blocked(importlib.abc.MetaPathFinder):
 
 
 def become_windows() -> None:
-    """Takes away what Windows lacks."""
-    for name in MISSING:
-        sys.modules.pop(name, None)
+    """Takes away what Windows lacks, also from where it was imported before."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in (*MISSING, *IMPORTERS)]:
+        del sys.modules[name]
     sys.meta_path.insert(0, Blocked())
     real = os.open
 
@@ -102,13 +104,18 @@ def run_commands(root: Path, out: Path) -> None:
                 raise
 
 
-def main() -> None:
-    place, what = Path(sys.argv[1]), sys.argv[2]
+def as_on_windows(place: Path) -> None:
+    """The four commands."""
     root = data(place / "data")
-    if what == "commands":
-        become_windows()
-        run_commands(root, place)
-        return
+    become_windows()
+    run_commands(root, place)
+
+
+def as_a_guest(place: Path) -> None:
+    """The four functions."""
+    root = data(place / "data")
+    for name in [name for name in sys.modules if name.partition(".")[0] in IMPORTERS]:
+        del sys.modules[name]
     calls, before = count_mallopt(), state()
     call_functions(root, place)
     after = state()
@@ -116,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_a_guest(Path(sys.argv[1]))

@@ -321,6 +321,10 @@ def disturb_many(count: int, seed: int, names: Sequence[str]) -> dict[str, Any]:
     return {"kills": sum(kills.values()), **kills, "seconds": round(time.time() - started), "faults": faults}
 
 
+def report(count: int, seed: int, *names: str) -> None:
+    """Prints what came of the kills, as JSON; without names of all commands."""
+    print(json.dumps(disturb_many(count, seed, names or list(NEEDS))))
+
+
 if __name__ == "__main__":
-    chosen = sys.argv[3:] or list(NEEDS)
-    print(json.dumps(disturb_many(int(sys.argv[1]), int(sys.argv[2]), chosen)))
+    report(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

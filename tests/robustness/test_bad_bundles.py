@@ -132,7 +132,7 @@ def test_a_header_that_claims_the_world(bundle: Path) -> None:
         lambda n: n.update(mapping="network", mapping_layers=64, mapping_width=16_000),
         lambda n: n.update(memory=16_000, image_size=1024),
         lambda n: n.update(encoder_widths=[10**12] * 2),
-        lambda n: n.update(encoder_widths=[8] * 10**5),
+        lambda n: n.update(encoder_widths=[8] * 10**4),
         lambda n: n.update(encoder_blocks=10**9),
         lambda n: n.update(fold=10**9),
         lambda n: n.update(image_size=2**40),

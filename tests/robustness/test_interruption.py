@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forked
 import pytest
 import torch
 from fake_model import FakeModel, contents, data, defective, info, save, surface
@@ -27,31 +28,32 @@ from defectaug.synthesis.transfer import transfer
 from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.log import MetricLog
 
-HERE = Path(__file__).parent
 
-
-def kill(count: int, seed: int, *commands: str) -> None:
+def kill(place: Path, count: int, seed: int, *commands: str) -> None:
     """Lets `kills.py` do it, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, str(HERE / "kills.py"), str(count), str(seed), *commands],
-        capture_output=True,
-        text=True,
-        timeout=7200,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    child = forked.start(place, kills_of, count, seed, *commands)
+    printed, said = child.communicate()
+    assert child.returncode == 0, said[-3000:]
+    found = json.loads(printed.splitlines()[-1])
     assert found["faults"] == []
     assert found["kills"] >= count
 
 
-def test_runs_stopped_at_random_moments() -> None:
-    kill(4, 0)
+def kills_of(count: int, seed: int, *commands: str) -> None:
+    import kills  # changes the package, in that process alone
+
+    kills.report(count, seed, *commands)
+
+
+def test_runs_stopped_at_random_moments(tmp_path: Path) -> None:
+    """Evaluations, the dearest, are of `test_evaluation_stopped.py`."""
+    kill(tmp_path, 5, 0, "train", "synthesize", "transfer")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 5))
-def test_many_runs_stopped_at_random_moments(seed: int) -> None:
-    kill(60, seed)
+def test_many_runs_stopped_at_random_moments(tmp_path: Path, seed: int) -> None:
+    kill(tmp_path, 60, seed)
 
 
 # Every step of a save, one after the other

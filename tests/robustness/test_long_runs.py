@@ -49,7 +49,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def train_long(root: Path, place: Path, steps: int) -> None:
-    run = {"batch_size": 4, "warmup": 1, "save_every": 10, "sample_every": 10, "validate_every": 10, "log_every": 1}
+    run = {"batch_size": 4, "warmup": 1, "save_every": 6, "sample_every": 6, "validate_every": 6, "log_every": 1}
     watch = Watch(max(1, steps // 60))
     train_small(root, place / "m", {**SMALL, "run": run}, steps=steps, progress=watch)
     watch.check(megabytes=30)
@@ -66,7 +66,7 @@ def synthesize_long(root: Path, place: Path, count: int) -> None:
 
 
 def test_training_stays_flat(root: Path, tmp_path: Path) -> None:
-    train_long(root, tmp_path, 60)
+    train_long(root, tmp_path, 36)
 
 
 def test_synthesis_stays_flat(root: Path, tmp_path: Path) -> None:

@@ -4,42 +4,39 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import fake_model
+import forked
 import pytest
 import torch
 import yaml
 from data_helpers import native
-from distributed_worker import CASES, EXACT, take_steps
+from distributed_worker import CASES, EXACT, take_steps, work
 from safetensors.torch import load_file
 from small_networks import SMALL
 
 import defectaug
+from defectaug.cli.main import main
 from defectaug.errors import ConfigError
 from defectaug.methods import adversarial
 from defectaug.methods.layered import method
 from defectaug.nn import distributed
 
-HERE = Path(__file__).parents[1] / "helpers"
 pytestmark = [
     pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch without torch.distributed"),
     pytest.mark.xdist_group("distributed"),
 ]
-
-
-def environment(**more: str) -> dict[str, str]:
-    root = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    return os.environ | {"PYTHONPATH": root} | more
 
 
 def free_port() -> str:
@@ -48,19 +45,30 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def launch(script: list[str], processes: int = 2) -> list[subprocess.Popen[str]]:
-    """Starts `python SCRIPT` so many times, as a launcher does."""
-    shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    return [
-        subprocess.Popen(
-            [sys.executable, *script],
-            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **shared),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
+@dataclass
+class Together:
+    """Processes of one run."""
+
+    members: Sequence[forked.Child | subprocess.Popen[str]]
+
+    def ended(self) -> bool:
+        return all(member.poll() is not None for member in self.members)
+
+    def interrupt(self) -> None:
+        for member in self.members:
+            member.send_signal(signal.SIGINT)
+
+    def end(self) -> tuple[list[int | None], str, str]:
+        """Waits for it: exit codes, and what all have printed and said."""
+        printed, said = zip(*(member.communicate() for member in self.members), strict=True)
+        return [member.returncode for member in self.members], "".join(printed), "".join(said)
+
+
+def launch(place: Path, function: Callable[..., object], *arguments: object) -> Together:
+    """Calls a function in two processes, in the environment that a launcher gives them."""
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    return Together([forked.start(place, function, *arguments, **shared, **rank) for rank in ranks])
 
 
 # One step
@@ -70,9 +78,8 @@ def launch(script: list[str], processes: int = 2) -> list[subprocess.Popen[str]]
 def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes have computed together, a file a case and process."""
     out = tmp_path_factory.mktemp("two")
-    workers = launch([str(HERE / "distributed_worker.py"), str(out), *CASES])
-    printed = [worker.communicate(timeout=15000)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], printed
+    codes, _, said = launch(out, work, out, *CASES).end()
+    assert codes == [0, 0], said
     return out
 
 
@@ -190,13 +197,21 @@ def test_shards_that_open_a_folder_together(tmp_path: Path) -> None:
     assert len(listed) == 24 and all((tmp_path / "out" / line["file"]).is_file() for line in listed)
 
 
-# Whole runs, as `torchrun` starts them
+# Whole runs
 
 
-def torchrun(arguments: list[str]) -> subprocess.Popen[str]:
+def children(place: Path, arguments: list[str]) -> Together:
+    return launch(place, main, arguments)
+
+
+def torchrun(place: Path, arguments: list[str]) -> Together:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "defectaug", *arguments]
-    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Together([subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)])
+
+
+launchers = pytest.mark.parametrize("launcher", [children, pytest.param(torchrun, marks=pytest.mark.slow)])
+Launcher = Callable[[Path, list[str]], Together]
 
 
 def rows_of(folder: Path) -> list[dict[str, float]]:
@@ -205,24 +220,25 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if k != "images_per_second"} for row in kept]
 
 
-def wait_for_steps(folder: Path, count: int, run: subprocess.Popen[str]) -> None:
+def wait_for_steps(folder: Path, count: int, run: Together) -> None:
     end = time.monotonic() + 1500
     while not (folder / "metrics.csv").is_file() or len(rows_of(folder)) < count:
-        assert run.poll() is None and time.monotonic() < end, run.communicate()
+        assert not run.ended() and time.monotonic() < end, run.end()
         time.sleep(0.02)
 
 
-def test_interrupted_on_two_processes_and_finished_by_one(tmp_path: Path) -> None:
+@launchers
+def test_interrupted_on_two_processes_and_finished_by_one(tmp_path: Path, launcher: Launcher) -> None:
     data = native(tmp_path / "parts", {"A/normal": 4, "A/scratch": 3, "B/normal": 3, "B/spot": 2})
     settings = tmp_path / "small.yaml"
     run = {"batch_size": 6, "latent_share": 0.5, "warmup": 2, "log_every": 1, "augment": False}
     settings.write_text(yaml.safe_dump(SMALL | {"run": run}))
     common = {"preset": "layered_tiny", "config": settings, "device": "cpu", "precision": "fp32"}
     flags = ["--steps", "10000"] + [part for name, value in common.items() for part in (f"--{name}", str(value))]
-    running = torchrun(["train", str(data), "--out", str(tmp_path / "two"), *flags])
+    running = launcher(tmp_path, ["train", str(data), "--out", str(tmp_path / "two"), *flags])
     wait_for_steps(tmp_path / "two", 2, running)
-    running.send_signal(signal.SIGINT)  # torchrun hands it on
-    out, said = running.communicate(timeout=1500)
+    running.interrupt()  # torchrun hands it on
+    _, out, said = running.end()
     assert "in 2 processes" in said and said.count("interrupted at step") == 1, said
     assert out == ""
     numbers = json.loads((tmp_path / "two" / "state" / "state.json").read_text())
@@ -240,10 +256,10 @@ def test_interrupted_on_two_processes_and_finished_by_one(tmp_path: Path) -> Non
     assert kept.keys() == load_file(tmp_path / "one" / "state" / "state.safetensors").keys()
 
 
-def test_a_mistake_ends_all_processes_with_one_message(tmp_path: Path) -> None:
-    run = torchrun(["train", str(tmp_path / "nowhere"), "--out", str(tmp_path / "model")])
-    out, said = run.communicate(timeout=1500)
-    assert run.returncode != 0 and out == ""
+@launchers
+def test_a_mistake_ends_all_processes_with_one_message(tmp_path: Path, launcher: Launcher) -> None:
+    codes, out, said = launcher(tmp_path, ["train", str(tmp_path / "nowhere"), "--out", str(tmp_path / "model")]).end()
+    assert all(codes) and out == ""
     assert said.count("nowhere: no such folder") == 1
     assert said.count("error: stopped because") <= 1 and "defect of defectaug" not in said
     assert not (tmp_path / "model").exists()
