@@ -365,6 +365,5 @@ def test_a_small_model_overfits_a_few_images() -> None:
     batch = training_batch()
     batch.image[:, :, 10:18, 12:16] = torch.where(batch.defect > 0, 1.0, 0.0)[:, None, None, None]
     first = method.step(batch, 0, 0.0)["direct"]
-    for step in range(1, 200):
-        last = method.step(batch, step, 0.0)["direct"]
-    assert last < first / 2
+    later = [method.step(batch, step, 0.0)["direct"] for step in range(1, 200)]
+    assert min(later) < first / 10  # single steps jump, at this rate
