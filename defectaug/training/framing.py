@@ -99,6 +99,7 @@ def _framing(
     if min(usual) < LARGE * side or len(normal) < 2 or not defects:
         return Framing(None, usual), {}
     looked_at = [index.samples[n] for n in _some(normal)]
+    log(f"{looked_at[0].product}: looking how large defects are beside its images (data.framing)")
     prior, usually = near.normal(looked_at)
     usual_share = float(np.median([one.share for one in usually]))
     points: Points = {}
