@@ -177,7 +177,7 @@ class DefectAugment:
         model = self._loaded()
         info, side = model.info, model.info.image_size
         cut = info.window(self._name(product), native.size)
-        known = seen_in(model, label, derive_seed(derive_seed(seed, 0), 0), product)
+        known = seen_in(model, label, derive_seed(derive_seed(seed, 0), 0), product)  # of the first defect's first try
         window = drawn_window(native.size, cut, allowed, derive_seed(seed, "window"), known)
         view = view_of(native, window, info)
         limits = np.ones((side, side), bool) if allowed is None else seen_region(allowed, view, side)

@@ -21,6 +21,7 @@ from defectaug.io.images import as_channels, probe, read_image, resize_float
 from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
 from defectaug.methods.prior import FeaturePrior, evened
 from defectaug.training.log import Log
+from defectaug.training.unlike import auroc
 
 Points = dict[int, NDArray[np.float64]]
 
@@ -134,8 +135,7 @@ def _clear(index: DataIndex, finder: _Finder, normal: list[Sample], defects: lis
 
 def _parted(found: Sequence[_Found], usually: Sequence[_Found]) -> float:
     """Area under the curve: the share of pairs of which the defective image has the clearer place."""
-    these, those = (np.array([one.clearest for one in some]) for some in (found, usually))
-    return float((these[:, None] > those[None]).mean() + (these[:, None] == those[None]).mean() / 2)
+    return auroc([one.clearest for one in found], [one.clearest for one in usually])
 
 
 def _some(numbers: list[int]) -> list[int]:

@@ -25,7 +25,6 @@ OLD = ("material", "pictures", "boxes", "ends", "crops")  # of older bundles
 UNSIZED = tuple(f"bank.{name}" for name in (*CUTOUTS, *OLD))
 OTHERS = 1  # defects of its own that a product's have the weight of, all others together
 LEAST_AREA, MOST_AREA = 4, 0.6  # pixels; share of the image
-EDGE = 1e-4  # of a photograph: what was shown ends where that does
 DECODED = 64 << 20  # bytes of cut-outs that are kept decoded
 
 
@@ -146,7 +145,7 @@ class DefectBank(nn.Module):
         slots = slots.clamp(min=0)
         mask = self.masks[slots].float() / 255 * there
         structure = (self.structures[slots].float() / 127.5 - 1) * CLIP * (mask > 0)
-        edges = (self.seen_in[slots] - self.seen_in.new_tensor([0.0, 0.0, 1.0, 1.0])).abs() < EDGE
+        edges = self.seen_in[slots] == self.seen_in.new_tensor([0.0, 0.0, 1.0, 1.0])
         return Defect(mask, structure, self.styles[slots], self.contexts[slots].float() / 127.5 - 1, label, edges)
 
     def draw(

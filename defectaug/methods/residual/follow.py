@@ -106,19 +106,10 @@ def window_at_edge(found: Floats, shown: Window) -> Window | None:
     """The square, as large as ``shown``, about the place at which a mask (H, W) meets an edge of its image that
     ``shown`` does not show; None where it meets none."""
     size = (found.shape[0], found.shape[1])
-    ends = [found[:EDGE], found[:, :EDGE], found[-EDGE:], found[:, -EDGE:]]
-    at = shown.within(size)
-    for strip, corner, hidden in zip(
-        ends,
-        ((0, 0), (0, 0), (size[0] - EDGE, 0), (0, size[1] - EDGE)),
-        (at[0] > 0, at[1] > 0, at[2] < 1, at[3] < 1),
-        strict=True,
-    ):
-        places = np.argwhere(strip > 0.5)
-        if hidden and len(places):
-            row, column = (places.mean(0) + corner).tolist()
-            return square(size, shown.height, (row, column))
-    return None
+    top, left, bottom, right = shown.within(size)
+    hidden = (top > 0, bottom < 1, left > 0, right < 1)
+    at = [place for place, away in zip(meets(found), hidden, strict=True) if place and away]
+    return square(size, shown.height, at[0]) if at else None
 
 
 def followed(size: tuple[int, int], start: Window, read: Callable[[Window], Floats]) -> Floats:
@@ -155,20 +146,24 @@ def connected(found: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.
 def ends(mask: Floats, window: Window, size: tuple[int, int]) -> list[tuple[float, float]]:
     """Places (row, column) of the image at which a mask leaves its window, one an edge at most; the image's own edges
     are none."""
-    bottom, right = window.top + window.height, window.left + window.width
-    strips = (
-        (window.top > 0, slice(0, EDGE), slice(None)),
-        (bottom < size[0], slice(-EDGE, None), slice(None)),
-        (window.left > 0, slice(None), slice(0, EDGE)),
-        (right < size[1], slice(None), slice(-EDGE, None)),
-    )
-    found = []
-    for inside, down, across in strips:
-        strip = np.zeros(mask.shape, bool)
-        strip[down, across] = mask[down, across] > 0.5
-        if inside and strip.any():
-            row, column = np.argwhere(strip).mean(0).tolist()
-            found.append((window.top + row, window.left + column))
+    top, left, bottom, right = window.within(size)
+    inside = (top > 0, bottom < 1, left > 0, right < 1)
+    return [
+        (window.top + place[0], window.left + place[1])
+        for place, goes_on in zip(meets(mask), inside, strict=True)
+        if place and goes_on
+    ]
+
+
+def meets(mask: Floats) -> list[tuple[float, float] | None]:
+    """The middles (row, column) of where a mask meets its top, bottom, left and right edge; None where it does not."""
+    strips = ((slice(0, EDGE), slice(None)), (slice(-EDGE, None), slice(None)),
+              (slice(None), slice(0, EDGE)), (slice(None), slice(-EDGE, None)))  # fmt: skip
+    found: list[tuple[float, float] | None] = []
+    for strip in strips:
+        there = np.zeros(mask.shape, bool)
+        there[strip] = mask[strip] > 0.5
+        found.append(tuple(np.argwhere(there).mean(0).tolist()) if there.any() else None)
     return found
 
 

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -232,7 +233,9 @@ class ResidualMethod:
         bank = self.average.bank
         product, label = bank.products[slot : slot + 1], torch.full((1,), 1 + slot // bank.share)
         label = label.to(product.device)
+        size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
 
+        @cache  # windows are asked for again, to find where the defect ends and to cut it out
         def masked(window: Window) -> tuple[Tensor, Tensor]:
             x = self._shown(photograph, window)
             with self.compute.autocast():
@@ -247,7 +250,6 @@ class ResidualMethod:
         shown = best_window(photograph, mask_of)
         x, mask = masked(shown)
         if photograph.side is not None:
-            size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
             end = window_at_edge(whole_mask(size, shown, mask, mask_of), shown)
             if end is not None and bool((mask_of(end) > 0.5).any()):  # it begins there, and is to begin there again
                 shown, (x, mask) = end, masked(end)
@@ -255,7 +257,7 @@ class ResidualMethod:
             defect, _ = self.average.take(x, mask, label)
         if not bank.remember(defect, product, bank.keys[slot : slot + 1]):
             return None
-        bank.seen_in[slot] = torch.tensor(shown.within((photograph.pixels.shape[0], photograph.pixels.shape[1])))
+        bank.seen_in[slot] = torch.tensor(shown.within(size))
         return cut_out(replace(photograph, window=shown), defect.style[0], mask, mask_of)
 
     @torch.no_grad()
