@@ -17,6 +17,9 @@ DIMENSIONS = sum(CHANNELS)
 PATCH, AROUND = 8, 9  # pixels; patches a side of what counts as the surroundings of a place
 CONTRAST, LEAST_CONTRAST = 0.35, 0.05  # in units of [-1, 1]
 LEVEL = 1  # stride 4
+ALONE = 0.4  # what counts of a place that stands out, but is unlike the defects of its class
+SHARPNESS = 4.0  # with which it turns from one into the other
+ANYTHING = 9.0  # score of all places where nothing is known of a class
 
 
 def evened(x: Tensor) -> Tensor:
@@ -65,6 +68,8 @@ class FeaturePrior(nn.Module):
 
     Args:
         products: number of products.
+        classes: number of defect classes, the normal one included, whose separators (see
+            :mod:`defectaug.methods.instances`) are kept.
     """
 
     bank: Tensor
@@ -72,14 +77,17 @@ class FeaturePrior(nn.Module):
     seen: Tensor
     scale: Tensor
     levels: Tensor
+    separators: Tensor
 
-    def __init__(self, products: int) -> None:
+    def __init__(self, products: int, classes: int = 1) -> None:
         super().__init__()
         self.register_buffer("bank", torch.zeros(products, PLACES, DIMENSIONS))
         self.register_buffer("apart", torch.zeros(products, APART, DIMENSIONS))  # of images that are not in the bank
         self.register_buffer("seen", torch.zeros(products, 2, dtype=torch.long))
         self.register_buffer("scale", torch.ones(products, DIMENSIONS))
         self.register_buffer("levels", torch.tensor([[0.0, 1.0]]).repeat(products, 1))
+        self.register_buffer("separators", torch.zeros(products, classes, DIMENSIONS + 1))
+        self.separators[..., -1] = ANYTHING
 
     @torch.no_grad()
     def observe(
@@ -127,13 +135,15 @@ class FeaturePrior(nn.Module):
         return (nearest[:, skip:] + places.square().sum(1, keepdim=True)).clamp(min=0).sqrt().mean(1)
 
     @torch.no_grad()
-    def forward(self, levels: list[Tensor], product: Tensor, size: int) -> Tensor:
-        """Features of images of the products (N,) to maps (N, 1, size, size)."""
-        return F.interpolate(self.heat(levels, product), size=(size, size), mode="bilinear", align_corners=False)
+    def forward(self, levels: list[Tensor], product: Tensor, size: int, label: Tensor | None = None) -> Tensor:
+        """As :meth:`heat`, (N, 1, size, size)."""
+        maps = self.heat(levels, product, label)
+        return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
 
     @torch.no_grad()
-    def heat(self, levels: list[Tensor], product: Tensor) -> Tensor:
-        """The same at stride 4, (N, 1, h, w); zeros where a product has no normal images."""
+    def heat(self, levels: list[Tensor], product: Tensor, label: Tensor | None = None) -> Tensor:
+        """Features of images of the products (N,) to maps at stride 4, (N, 1, h, w); zeros where a product has no
+        normal images. With classes ``label`` (N,), what is unlike the defects of these counts for less."""
         embedded = embed(levels)
         maps = torch.zeros(len(product), 1, *embedded.shape[-2:], device=embedded.device)
         for number in product.unique().tolist():
@@ -141,7 +151,16 @@ class FeaturePrior(nn.Module):
             if len(self._known(number)) < LEAST:
                 continue
             low, high = self.levels[number]
-            places = embedded[rows].permute(0, 2, 3, 1).flatten(0, 2)
-            distance = (self._distance(places, number) - low) / (high - low).clamp(min=1e-6)
-            maps[rows] = distance.view(len(rows), 1, *embedded.shape[-2:])
+            places = embedded[rows].permute(0, 2, 3, 1).flatten(1, 2)
+            distance = (self._distance(places.flatten(0, 1), number) - low) / (high - low).clamp(min=1e-6)
+            found = distance.view(len(rows), -1)
+            if label is not None:
+                found = found * self._alike(places / self.scale[number], self.separators[number, label[rows]])
+            maps[rows] = found.view(len(rows), 1, *embedded.shape[-2:])
         return maps
+
+    @staticmethod
+    def _alike(places: Tensor, separators: Tensor) -> Tensor:
+        """What counts (N, P) of places (N, P, D), by separators (N, D + 1)."""
+        score = (places @ separators[:, :-1, None])[..., 0] + separators[:, -1:]
+        return ALONE + (1 - ALONE) * torch.sigmoid(SHARPNESS * (score - 1)).float()

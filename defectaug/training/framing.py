@@ -19,6 +19,7 @@ from defectaug.data.stores import white_of
 from defectaug.device import Compute
 from defectaug.io.images import as_channels, probe, read_image, resize_float
 from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
+from defectaug.methods.instances import Instances
 from defectaug.methods.prior import FeaturePrior, evened
 from defectaug.training.log import Log
 from defectaug.training.unlike import auroc
@@ -101,15 +102,13 @@ def _framing(
         return Framing(None, usual), {}
     looked_at = [index.samples[n] for n in _some(normal)]
     log(f"{looked_at[0].product}: looking how large defects are beside its images (data.framing)")
-    prior, usually = near.normal(looked_at)
+    instances, usually = near.normal(looked_at, 1 + len(defects))
     usual_share = float(np.median([one.share for one in usually]))
-    points: Points = {}
     largest, clear = 0.0, []
-    for some in defects:
-        found = {number: near.find(index.samples[number], prior) for number in _some(some)}
-        largest = max(largest, float(np.median([one.share for one in found.values()])) - usual_share)
-        clear.append(_parted(list(found.values()), usually))
-        points |= {number: one.places for number, one in found.items()}
+    for label, some in enumerate(defects, start=1):
+        found = [near.find(index.samples[number], instances, label) for number in _some(some)]
+        largest = max(largest, float(np.median([one.share for one in found])) - usual_share)
+        clear.append(_parted(found, usually))
         if largest >= SMALL:
             return Framing(None, usual), {}
     window = side << int(math.log2(max(1.0, math.sqrt(largest * usual[0] * usual[1] / FILLED) / side)))
@@ -122,14 +121,16 @@ def _framing(
             f"than from near ({close:.2f}): trained on whole (data.framing)"
         )
         return Framing(None, usual), {}
-    rest = {number for some in defects for number in some} - points.keys()
-    return Framing(window, usual), points | {n: near.find(index.samples[n], prior).places for n in rest}
+    instances.learn()
+    labels = {number: label for label, some in enumerate(defects, start=1) for number in some}
+    points = {number: near.places(index.samples[number], instances.prior, label) for number, label in labels.items()}
+    return Framing(window, usual), points
 
 
 def _clear(index: DataIndex, finder: _Finder, normal: list[Sample], defects: list[list[int]]) -> float:
     """How well defective images of all kinds, on average, are told from normal ones by what stands out in them."""
-    prior, usually = finder.normal(normal)
-    return float(np.mean([_parted([finder.find(index.samples[n], prior) for n in _some(some)], usually)
+    instances, usually = finder.normal(normal)
+    return float(np.mean([_parted([finder.find(index.samples[n], instances) for n in _some(some)], usually)
                           for some in defects]))  # fmt: skip
 
 
@@ -144,10 +145,8 @@ def _some(numbers: list[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class _Found:
-    """What stands out in an image: places (N, 2) as shares of height and width, the share of the image that the
-    clearest take, and how clear the clearest is."""
+    """What stands out in an image: the share of it that the clearest places take, and how clear the clearest is."""
 
-    places: NDArray[np.float64]
     share: float
     clearest: float
 
@@ -174,24 +173,38 @@ class _Finder:
         with self.compute.autocast():
             return self.features(evened(x).contiguous(memory_format=torch.channels_last)), (shape[0], shape[1])
 
-    def learn(self, normal: list[Sample]) -> FeaturePrior:
-        prior = FeaturePrior(1).to(self.compute.device)
+    def learn(self, normal: list[Sample], classes: int) -> FeaturePrior:
+        prior = FeaturePrior(1, classes).to(self.compute.device)
         zero, generator = torch.zeros(1, dtype=torch.long), torch.Generator().manual_seed(0)
         for number, sample in enumerate(normal):
             prior.observe(self.levels(sample)[0], zero, torch.tensor([number]), generator, places=256)
         prior.calibrate()
         return prior
 
-    def normal(self, samples: list[Sample]) -> tuple[FeaturePrior, list[_Found]]:
-        """What most of the normal images have taught, and what stands out in the others."""
-        prior = self.learn([sample for place, sample in enumerate(samples) if place % EVERY])
-        return prior, [self.find(sample, prior) for sample in samples[::EVERY]]
+    def normal(self, samples: list[Sample], classes: int = 1) -> tuple[Instances, list[_Found]]:
+        """What most of the normal images have taught, and what stands out in the others, of which instances are
+        kept."""
+        instances = Instances(self.learn([sample for place, sample in enumerate(samples) if place % EVERY], classes))
+        return instances, [self.find(sample, instances) for sample in samples[::EVERY]]
 
-    def find(self, sample: Sample, prior: FeaturePrior) -> _Found:
-        levels, (height, width) = self.levels(sample)
-        heat = prior.heat(levels, torch.zeros(1, dtype=torch.long))[0, 0, : -(-height // 4), : -(-width // 4)].float()
+    def find(self, sample: Sample, instances: Instances, label: int = 0) -> _Found:
+        """What stands out in an image of a class; instances of it are kept."""
+        levels, size = self.levels(sample)
+        heat = instances.observe(levels, torch.zeros(1, dtype=torch.long), torch.tensor([label]))[0, 0]
+        heat = _within(heat, size)
         level = float(heat.max()) / 2
-        hot = torch.nonzero(heat >= level).cpu().numpy()
+        return _Found(float((heat > max(1.0, level)).float().mean()), 2 * level)
+
+    def places(self, sample: Sample, prior: FeaturePrior, label: int) -> NDArray[np.float64]:
+        """Where in an image what stands out is like that of the others of its class: (N, 2) shares of height and
+        width."""
+        levels, size = self.levels(sample)
+        heat = _within(prior.heat(levels, torch.zeros(1, dtype=torch.long), torch.tensor([label]))[0, 0], size)
+        hot = torch.nonzero(heat >= heat.max() / 2).cpu().numpy()
         kept = hot[np.linspace(0, len(hot) - 1, min(len(hot), POINTS)).round().astype(int)]
-        share = float((heat > max(1.0, level)).float().mean())
-        return _Found((kept + 0.5) / heat.shape, share, 2 * level)
+        return np.asarray((kept + 0.5) / heat.shape)
+
+
+def _within(heat: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map at stride 4 without the padding of an image (height, width)."""
+    return heat[: -(-size[0] // 4), : -(-size[1] // 4)].float()

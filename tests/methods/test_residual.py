@@ -302,7 +302,7 @@ def test_every_part_learns_and_weights_stay_finite(channels: int, size: int) -> 
     before = {name: value.clone() for name, value in method.model.named_parameters()}
     method.step(batch(channels, size), 0, 0.0)
     method.step(batch(channels, size), 1, 0.1)
-    method.begin_validation()
+    method.begin_validation([batch(channels, size)] * 2)
     for step in range(2, 8):
         values = method.step(batch(channels, size), step, 0.9 if step > 3 else 0.2)
         assert all(value == value for value in values.values())

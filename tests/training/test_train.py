@@ -12,6 +12,7 @@ import torch
 import yaml
 from command_line import Run
 from data_helpers import COUNTS, native, save, save_many
+from numpy.typing import NDArray
 from small_networks import SMALL, images, train_small
 
 import defectaug
@@ -23,6 +24,8 @@ from defectaug.device import choose
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.images import Header
 from defectaug.methods.features import find_weights
+from defectaug.methods.instances import Instances
+from defectaug.methods.prior import FeaturePrior
 from defectaug.training.framing import _Found, _framing, choose_framing
 
 
@@ -252,12 +255,15 @@ def test_what_stands_out_clearly_more_in_whole_images_is_not_cut_into_windows(mo
         def __init__(self, lead: float) -> None:
             self.lead = lead
 
-        def find(self, sample: Sample, prior: None) -> _Found:
-            clear = self.lead * (sample.defect == "gap") + samples.index(sample) % 8
-            return _Found(np.full((1, 2), 0.5), 0.001, clear)
+        def find(self, sample: Sample, instances: Instances, label: int = 0) -> _Found:
+            return _Found(0.001, self.lead * (sample.defect == "gap") + samples.index(sample) % 8)
 
-        def normal(self, some: list[Sample]) -> tuple[None, list[_Found]]:
-            return None, [self.find(sample, None) for sample in some]
+        def normal(self, some: list[Sample], classes: int = 1) -> tuple[Instances, list[_Found]]:
+            instances = Instances(FeaturePrior(1, classes))
+            return instances, [self.find(sample, instances) for sample in some]
+
+        def places(self, sample: Sample, prior: FeaturePrior, label: int) -> NDArray[np.float64]:
+            return np.full((1, 2), 0.5)
 
     monkeypatch.setattr("defectaug.training.framing.probe", lambda path: Header((800, 600), "RGB", 8, 3))
     for far, window in ((8, None), (0, 128)):

@@ -1,0 +1,80 @@
+"""What the defects of a class share, and normal images lack."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_networks import images
+
+from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
+from defectaug.methods.instances import INSTANCES, Instances, likeliest, separator, spread
+from defectaug.methods.prior import ANYTHING, FeaturePrior
+
+SIZE, IMAGES = 64, 8
+DIRT, DEFECT = 5.0, 3.0
+
+
+def bags() -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor]:
+    """Defective images in which dirt (feature 0), which normal ones have, too, takes more places than defects (1)."""
+    generator = torch.Generator().manual_seed(0)
+    inside, heats = [], []
+    for _ in range(IMAGES):
+        places = 0.3 * torch.randn(20, 6, generator=generator)
+        places[:8, 0] += DIRT
+        places[8:12, 1] += DEFECT
+        inside.append(places)
+        heats.append(torch.cat([torch.full((12,), 2.0), torch.full((8,), 1.2)]))
+    normal = 0.3 * torch.randn(400, 6, generator=generator)
+    normal[:60, 0] += DIRT
+    return inside, heats, normal
+
+
+def test_what_normal_images_have_too_is_told_from_what_the_defective_ones_share() -> None:
+    inside, heats, normal = bags()
+    weights = separator(inside, heats, normal)
+    scores = torch.stack([one @ weights[:-1] + weights[-1] for one in inside])
+    usual = normal @ weights[:-1] + weights[-1]
+    assert abs(float(usual.median())) < 1e-3 and abs(float(torch.quantile(usual, 0.99)) - 1) < 1e-3
+    assert float(scores[:, 8:12].mean()) > 1.1 > 1 > float(scores[:, :8].mean())
+
+
+def test_every_image_weighs_alike_however_few_of_its_places_are_likely() -> None:
+    assert likeliest(torch.tensor([0.1, 4.0, 0.2])).tolist() == [1] * INSTANCES
+    assert sorted(set(likeliest(torch.arange(100) / 100.0 + 3).tolist())) == list(range(92, 100))
+    assert spread(torch.tensor([0.1, 2.0, 1.5, 0.9])).tolist() == [1, 2]
+
+
+def test_the_prior_of_a_class_is_lower_where_normal_images_are_as_odd() -> None:
+    """Bright spots on all images, of which the prior has seen none; dark bars on the defective ones alone."""
+    weights = find_weights()
+    if weights is None:
+        pytest.skip("the ImageNet weights are not installed")
+    features, prior = ImageNetFeatures(), FeaturePrior(1, 2)
+    load_weights(features, weights)
+    zeros = torch.zeros(IMAGES, dtype=torch.long)
+    plain = 0.05 * images(IMAGES, 3, SIZE, 3)
+    prior.observe(features(plain), zeros, torch.arange(IMAGES), torch.Generator().manual_seed(0))
+    prior.calibrate()
+    dirty = plain.clone()
+    dirty[:, :, 40:52, 8:20] = 0.9
+    defective = dirty.clone()
+    defective[:, :, 8:20, 30:60] = -0.9
+    whole = features(defective[:1])
+    before = prior.heat(whole, zeros[:1], torch.ones(1, dtype=torch.long))
+    assert torch.allclose(before, prior.heat(whole, zeros[:1]), atol=1e-4)  # nothing is known of the class
+    instances = Instances(prior)
+    instances.observe(features(dirty), zeros, zeros)
+    instances.observe(features(defective), zeros, zeros + 1)
+    instances.learn()
+    after = prior.heat(whole, zeros[:1], torch.ones(1, dtype=torch.long))
+    kept = (after / before)[0, 0]
+    assert float(kept[11:13, 2:5].mean()) < 0.7 < 0.9 < float(kept[2:5, 8:14].mean())
+    assert float(prior.separators[0, 0, -1]) == ANYTHING
+
+
+def test_a_product_without_normal_images_learns_nothing() -> None:
+    prior = FeaturePrior(2, 2)
+    instances = Instances(prior)
+    instances.observe(ImageNetFeatures()(images(2, 1, SIZE, 3)), torch.tensor([1, 1]), torch.tensor([1, 1]))
+    instances.learn()
+    assert float(prior.separators[..., :-1].abs().max()) == 0
