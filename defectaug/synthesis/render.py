@@ -32,11 +32,11 @@ from defectaug.methods.native import (
     stack,
     to_numpy,
     view_of,
-)
+)  # fmt: skip
 from defectaug.methods.placement import Placement, paint_placed, variety_of
 from defectaug.synthesis.control.acceptance import Acceptance, Real, Shown, Verdict, visible
 from defectaug.synthesis.control.options import Control
-from defectaug.synthesis.control.parts import Part, Task, box_seen, joined, own_factors
+from defectaug.synthesis.control.parts import Part, Task, box_seen, box_shown, joined, own_factors
 from defectaug.synthesis.control.regions import Anywhere, Regions, drawn_window, resized_mask, seen_region
 from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
@@ -166,15 +166,16 @@ class Renderer:
         info, item = self._model.info, task.item
         source, native = self._read(item.given, self._plan.normals[item.product])
         region = self._regions.of(source, native)
-        side = info.window(item.product, native.size)
-        window = drawn_window(native.size, side, region, derive_seed(item.seed, "window"), box_seen(item, self._model))
-        reference, shown, close = None, None, None
+        reference, shown, close, box = None, None, None, box_seen(item, self._model)
         if item.reference is not None:
             others = self._plan.references[item.defect]
-            first = others[task.code_seed() % len(others)] if task.attempt or task.parts else item.reference
-            reference, image = self._read(first, others)
-            view = reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
+            reference, view = self._shown(item.reference, others, item)
+            box = box_shown(view)  # the first one's for all tries: what is painted already lies in that window
+            if task.attempt or task.parts:
+                reference, view = self._shown(others[task.code_seed() % len(others)], others, item)
             shown, close = view.pixels, view.photograph(CLOSE)
+        side = info.window(item.product, native.size)
+        window = drawn_window(native.size, side, region, derive_seed(item.seed, "window"), box)
         wished = (
             self._control.strength.draw(derive_seed(item.seed, "strength")),
             self._control.size.draw(derive_seed(item.seed, "size")),
@@ -272,6 +273,10 @@ class Renderer:
             if draft.reference is not None
         ]
         return self._model.reference_codes(stack(shown, self._model), defect, close, alike)
+
+    def _shown(self, first: Sample, others: Sequence[Sample], item: Item) -> tuple[Sample, View]:
+        reference, image = self._read(first, others)
+        return reference, reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
 
     def _read(self, first: Sample, others: Sequence[Sample]) -> tuple[Sample, NativeImage]:
         """An image of the list, or the next one after it that can be read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -291,3 +292,21 @@ def test_defects_are_painted_where_they_were_seen_on_the_product(tmp_path: Path)
     synthesize(model=model, product="A", defect="spot", n=6, out=tmp_path / "out", keep="all")
     middles = {(line["window"][0] + 16, line["window"][1] + 16) for line in lines(tmp_path / "out")}
     assert len(middles) > 1 and all(abs(y - 150) <= 9 and abs(x - 40) <= 9 for y, x in middles)
+
+
+@pytest.mark.parametrize("keep", ["all", "good"])
+def test_defects_of_references_are_painted_about_their_places(tmp_path: Path, keep: str) -> None:
+    """Of the first one's, where further ones are tried."""
+    for number in range(3):
+        save(tmp_path / "data" / "A" / "normal" / f"{number}.png", surface(number, (200, 160)))
+        save(tmp_path / "shown" / "A" / "spot" / f"{number}.png", surface(number, (200, 160)))
+        mask = np.zeros((200, 160), np.uint8)
+        mask[30 + 50 * number : 34 + 50 * number, 118:122] = 255
+        save(tmp_path / "shown.masks" / "A" / "spot" / f"{number}.png", mask)
+    model = FakeModel(info(tmp_path / "data", framings={"A": Framing(32)}), doubts=lambda number: keep == "good")
+    wish: dict[str, Any] = {"model": model, "product": "A", "defect": "spot", "n": 6, "keep": keep}
+    synthesize(**wish, reference=tmp_path / "shown", out=tmp_path / "out")
+    rows = {line["window"][0] + 16 for line in lines(tmp_path / "out")}
+    assert {min((32, 82, 132), key=lambda row: abs(row - found)) for found in rows} == {32, 82, 132}
+    assert all(min(abs(row - found) for row in (32, 82, 132)) <= 26 for found in rows)
+    assert all(abs(line["window"][1] + 16 - 120) <= 26 for line in lines(tmp_path / "out"))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from defectaug.data.sample import Sample
 from defectaug.io.windows import Box
 from defectaug.methods.base import DefectModel, NativeChange
+from defectaug.methods.native import View
 from defectaug.methods.placement import Variety, seen_in
 from defectaug.synthesis.control.acceptance import Verdict
 from defectaug.synthesis.control.options import Control, Range
@@ -137,3 +138,8 @@ def box_seen(item: Item, model: DefectModel) -> Box | None:
     info = model.info
     product = info.products.index(item.product) if item.product in info.products else -1
     return seen_in(model, info.defects.index(item.defect), Task(item).code_seed(), product)
+
+
+def box_shown(reference: View) -> Box | None:
+    """The part of its photograph that a reference shows; None where that is all of it."""
+    return None if reference.window.size == reference.native.size else reference.window.within(reference.native.size)
