@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from defectaug.data.framing import Photograph
 from defectaug.io import windows
@@ -214,3 +215,15 @@ def restoration_change(
             for delta, view in zip(deltas, chunk, strict=True)
         ]
     return windows.join(changes, parts, size) if len(changes) > 1 else parts[0].spread(changes[0], size)
+
+
+def square_on_defect(native: NativeImage, model: DefectModel, product: str, side: int) -> Window:
+    """The square of that side about the largest part of what the model takes for a defect; in the middle where there is
+    none."""
+    strength = magnitude(restoration_change(native, model, product))
+    parts, count = ndimage.label(strength >= max(float(strength.max()), 1e-6) / 2, structure=np.ones((3, 3)))
+    if not count:
+        return windows.square(native.size, side, (native.size[0] / 2, native.size[1] / 2))
+    largest = 1 + int(np.argmax(ndimage.sum(strength, parts, np.arange(1, count + 1))))
+    row, column = np.argwhere(parts == largest).mean(0).tolist()
+    return windows.square(native.size, side, (row, column))

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from defectaug.data.framing import Photograph
 from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
 from defectaug.io import windows
 from defectaug.io.images import NativeImage, quantise, read_image, resize_float
-from defectaug.io.masks import magnitude, read_mask
+from defectaug.io.masks import read_mask
 from defectaug.io.windows import Window
 from defectaug.methods.assessment import assess
 from defectaug.methods.native import (
@@ -27,8 +26,8 @@ from defectaug.methods.native import (
     Floats,
     View,
     compose,
-    restoration_change,
     seen_size,
+    square_on_defect,
     stack,
     to_numpy,
     view_of,
@@ -349,19 +348,7 @@ def reference_view(native: NativeImage, sample: Sample, model: DefectModel, seed
         mask = read_mask(sample.mask)
         if mask.shape == size and mask.any():
             return view_of(native, windows.square_on(mask, side, seed), info)
-    return view_of(native, _square_on_defect(native, model, product, side), info)
-
-
-def _square_on_defect(native: NativeImage, model: DefectModel, product: str, side: int) -> Window:
-    change = restoration_change(native, model, product)
-    strength = magnitude(change)
-    height, width = native.size
-    parts, count = ndimage.label(strength >= max(float(strength.max()), 1e-6) / 2, structure=np.ones((3, 3)))
-    if not count:
-        return windows.square(native.size, side, (height / 2, width / 2))
-    largest = 1 + int(np.argmax(ndimage.sum(strength, parts, np.arange(1, count + 1))))
-    row, column = np.argwhere(parts == largest).mean(0).tolist()
-    return windows.square(native.size, side, (row, column))
+    return view_of(native, square_on_defect(native, model, product, side), info)
 
 
 class WholeImages:

@@ -15,6 +15,7 @@ from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError, OutputError
 from defectaug.io.images import NativeImage
 from defectaug.io.masks import write_mask
+from defectaug.methods import native
 from defectaug.synthesis import render
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.sources import product_of
@@ -186,7 +187,7 @@ def test_a_reference_seen_in_windows_is_shown_about_its_largest_part(monkeypatch
     """Not about the middle of all its parts, where there may be nothing."""
     change = np.zeros((100, 200), np.float32)
     change[20:30, 20:40] = change[70:76, 180:186] = -0.5
-    monkeypatch.setattr(render, "restoration_change", lambda *args: change)
+    monkeypatch.setattr(native, "restoration_change", lambda *args: change)
     windowed = FakeModel(info(framings={"A": Framing(32)}))
     sample = Sample(Path("A/spot/x.png"), "A", "spot")
     view = render.reference_view(NativeImage(np.zeros((100, 200), np.uint8)), sample, windowed, seed=0)
