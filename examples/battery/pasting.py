@@ -55,7 +55,9 @@ def by(kind: type[Pasting], alike: bool = True, hue: float = HUE) -> Paste:
 
     def paste(defective: Floats, normal: Floats, mask: Floats) -> Floats:
         style, size = torch.zeros(4), mask.shape
-        cutout = Cutout.of(defective, mask, style, 1)
+        there = mask > 0.5
+        level = filled(defective, mask)[there].mean(0) if there.any() else np.zeros(3, np.float32)
+        cutout = Cutout.of(defective, mask, style, torch.from_numpy(level), 1)
         if cutout is None:
             return normal
         nothing = torch.zeros(3, SIDE, SIDE)

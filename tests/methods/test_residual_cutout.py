@@ -49,7 +49,7 @@ def style_of(view: np.ndarray, mask: Tensor) -> Tensor:
 def pasting(view: np.ndarray, mask: Tensor, kind: type[Pasting] = Pasting, matrix: Tensor | None = None) -> Pasting:
     """The defect of a photograph, in its own style."""
     style = style_of(view, mask)
-    made = Cutout.of(view, enlarged(mask[0], view.shape[:2]), style, SCALE)
+    made = Cutout.of(view, enlarged(mask[0], view.shape[:2]), style, torch.zeros(3), SCALE)
     assert made is not None
     nothing = torch.zeros(3, SIZE, SIZE)
     return kind(made, True, torch.ones_like(mask[0]), nothing, style, nothing[:, 0, 0], HUE, matrix, None)
@@ -166,7 +166,7 @@ def test_a_coarse_surface_is_not_outlined_around_a_defect(monkeypatch: pytest.Mo
         for seed in range(6):
             view, target = coarse(seed), coarse(seed + 10)
             view[mask > 0] -= 0.5
-            made = Cutout.of(view, mask, torch.tensor([-0.5, -0.5, -0.5, -3.0]), 1)
+            made = Cutout.of(view, mask, torch.tensor([-0.5, -0.5, -0.5, -3.0]), torch.zeros(3), 1)
             assert made is not None
             nothing = torch.zeros(3, 128, 128)
             one = Pasting(made, True, nothing[:1] + 1, nothing, made.style, made.level, HUE, None, None)
@@ -216,7 +216,7 @@ def test_a_change_at_native_scale_has_the_channels_of_its_image(channels: int, m
     seen, mask = torch.from_numpy(shown.pixels)[None], square(count=1)
     _, style = decompose(seen, torch.zeros_like(seen), mask)
     view = shown.photograph(1024).pixels
-    made = Cutout.of(view, enlarged(mask[0], image.size), style[0], SCALE)
+    made = Cutout.of(view, enlarged(mask[0], image.size), style[0], torch.zeros(model_channels), SCALE)
     assert made is not None and made.values.shape[2] == model_channels
     nothing = torch.zeros(model_channels, SIZE, SIZE)
     bright = torch.cat([torch.full((model_channels,), 0.5), style[0, -1:]])
@@ -236,7 +236,7 @@ def test_a_mask_tells_the_defect_from_what_came_with_it() -> None:
 
 
 def test_an_empty_mask_has_no_cutout() -> None:
-    assert Cutout.of(photograph(), np.zeros((256, 192), np.float32), torch.zeros(4), SCALE) is None
+    assert Cutout.of(photograph(), np.zeros((256, 192), np.float32), torch.zeros(4), torch.zeros(3), SCALE) is None
 
 
 @pytest.mark.parametrize("windows", [False, True])

@@ -81,7 +81,7 @@ def test_a_cutout_reaches_beyond_the_window_that_was_shown() -> None:
     truth, shown = crack(), Window(30, 80, SIDE, SIDE)
     pixels = np.where(truth, -0.5, 0.2).astype(np.float32)
     style = torch.tensor([-0.5, -3.0])
-    cutout = cut_out(Photograph(pixels, SIDE, shown), style, masks_of(truth)(shown), masks_of(truth))
+    cutout = cut_out(Photograph(pixels, SIDE, shown), style, torch.zeros(1), masks_of(truth)(shown), masks_of(truth))
     assert cutout is not None
     left, right = cutout.box[1] * SIDE + shown.left, cutout.box[3] * SIDE + shown.left
     assert 5 <= left <= 20 and 180 <= right <= 195

@@ -20,7 +20,7 @@ class PlainPasting(Pasting):
         """That of the defect's own image."""
         return np.ones(brought.shape[2], np.float32)
 
-    def restyled(self, share: Floats) -> Floats:
+    def restyled(self, share: Floats, there: Floats) -> Floats:
         """In its own style."""
         return self.strength * share
 

@@ -51,10 +51,10 @@ class Cutout:
     """A defect and what surrounds it.
 
     Attributes:
-        values: (h, w, C), shares of the light that is left from the level around the defect, by :func:`coded`.
+        values: (h, w, C), shares of the light that is left from the level, by :func:`coded`.
         alpha: (h, w), 255 where the defect is.
         box: top, left, bottom, right, as shares of what the model was shown; beyond 0 and 1 where it goes on.
-        level: (C,) of the surface around it, in [-1, 1].
+        level: (C,) of the surface without it, in [-1, 1], which shares and style are relative to.
         style: (C + 1,), tone and logarithm of the contrast that the defect has.
     """
 
@@ -87,13 +87,16 @@ class Cutout:
         return Cutout(values, pixels[..., 3], (top, left, bottom, right), level, style)
 
     @staticmethod
-    def of(view: Floats, mask: Floats, style: Tensor, scale: float, shown: Window | None = None) -> Cutout | None:
+    def of(
+        view: Floats, mask: Floats, style: Tensor, level: Tensor, scale: float, shown: Window | None = None
+    ) -> Cutout | None:
         """What a view shows under a mask, and around it.
 
         Args:
             view: (H, W) or (H, W, 3) in [-1, 1].
             mask: (H, W) in [0, 1]; None is returned where it is empty.
             style: (C + 1,), by :func:`defectaug.methods.residual.defect.decompose`.
+            level: (C,) that the style is relative to: of what the surface is like without the defect.
             scale: pixels of the view a pixel of the model's.
             shown: the part of the view that the model was shown; None: all.
         """
@@ -103,18 +106,14 @@ class Cutout:
         if part is None:
             return None
         pixels = as_channels(part.cut(view), len(style) - 1).astype(np.float32)
-        away = _distance(part.cut(mask))
-        around = pixels[away > reach / 2]
-        seen = around if len(around) >= LEAST else pixels.reshape(-1, pixels.shape[2])
-        level = np.asarray(np.median(seen, axis=0), np.float32)
         shrunk = min(1.0, SIDE / max(part.size))
         smaller = (max(1, round(part.height * shrunk)), max(1, round(part.width * shrunk)))
-        share = resize_float(shares(pixels, level), smaller)
+        share = resize_float(shares(pixels, level.float().cpu().numpy()), smaller)
         alpha = np.rint(255 * resize_float(part.cut(mask).astype(np.float32), smaller).clip(0, 1)).astype(np.uint8)
         of = shown or Window(0, 0, height, width)
         top, left = (part.top - of.top) / of.height, (part.left - of.left) / of.width
         box = (top, left, top + part.height / of.height, left + part.width / of.width)
-        return Cutout(coded(share.reshape(*smaller, -1)), alpha, box, torch.from_numpy(level), style.float().cpu())
+        return Cutout(coded(share.reshape(*smaller, -1)), alpha, box, level.float().cpu(), style.float().cpu())
 
 
 def coded(share: Floats) -> NDArray[np.uint8]:
@@ -242,7 +241,7 @@ class Pasting:
         painted = (lit(share, own) + 1) * light - 1
         reach = min(max(scale, SLOPE * coarseness(surface, painted, around)), WIDEST * (REACH + scale))
         cover = known * self.cover(there, away / reach if self.alike else 0.5 + away / scale)
-        painted += there[..., None] * (self._defect(self.restyled(share), light) - painted)
+        painted += there[..., None] * (self._defect(self.restyled(share, there), light) - painted)
         return np.asarray(cover[..., None] * (painted.clip(-1, 1) - surface) + cleaning, np.float32), there
 
     def _defect(self, share: Floats, light: Floats) -> Floats:
@@ -271,11 +270,15 @@ class Pasting:
         ratios = (surface[around] + 1 + DARKEST) / (brought[around] + 1 + DARKEST)
         return np.asarray(np.median(ratios, axis=0), np.float32)
 
-    def restyled(self, share: Floats) -> Floats:
-        """AdaIN: the defect's own tone and contrast taken out, the style's put in; less so where a mask holds some of
-        the surface, which would come out as an outline or a halo in the defect's new tone."""
+    def restyled(self, share: Floats, there: Floats) -> Floats:
+        """AdaIN of shares (h, w, C) where the defect is (h, w): its own tone and contrast taken out, the style's put
+        in; less so where a mask holds some of the surface, which would come out as an outline or a halo in the defect's
+        new tone. Contrast is about the mean of these shares: where a defect covers most of its surface, they are
+        relative to another level than the style's tone is."""
         own, new = self.cutout.style.numpy(), self.style.numpy()
-        styled = (share - own[:-1]) * np.exp(new[-1] - own[-1]) + new[:-1]
+        weight = there[..., None]
+        mean = (share * weight).sum((0, 1)) / weight.sum() if weight.sum() > LEAST else own[:-1]
+        styled = (share - mean) * np.exp(new[-1] - own[-1]) + mean + new[:-1] - own[:-1]
         usual = np.sqrt(np.square(own[:-1]).mean() + np.exp(2 * own[-1]))
         unlike = (np.abs(share).max(axis=2, keepdims=True) / usual).clip(max=1)
         return np.asarray(self.strength * (share + unlike * (styled - share)), np.float32)

@@ -79,11 +79,11 @@ def best_window(photograph: Photograph, read: Read) -> Window:
     return square(size, photograph.side, (windows[best].top + row, windows[best].left + column))
 
 
-def cut_out(photograph: Photograph, style: Tensor, mask: Tensor, read: Read) -> Cutout | None:
+def cut_out(photograph: Photograph, style: Tensor, level: Tensor, mask: Tensor, read: Read) -> Cutout | None:
     """A defect cut out of its photograph, of which a model was shown the window or all.
 
     Args:
-        style: (C + 1,) of it.
+        style, level: (C + 1,), (C,) of it.
         mask: (1, 1, S, S) of what was shown.
         read: of other windows.
     """
@@ -91,8 +91,8 @@ def cut_out(photograph: Photograph, style: Tensor, mask: Tensor, read: Read) -> 
     shown = photograph.window or whole(size)
     scale = (shown.height * shown.width) ** 0.5 / mask.shape[-1]
     if photograph.side is None:
-        return Cutout.of(photograph.pixels, enlarged(mask[0], size), style, scale)
-    return Cutout.of(photograph.pixels, whole_mask(size, shown, mask, read), style, scale, shown)
+        return Cutout.of(photograph.pixels, enlarged(mask[0], size), style, level, scale)
+    return Cutout.of(photograph.pixels, whole_mask(size, shown, mask, read), style, level, scale, shown)
 
 
 def whole_mask(size: tuple[int, int], shown: Window, mask: Tensor, read: Read) -> Floats:

@@ -126,22 +126,25 @@ class InferenceModel:
     ) -> Codes:
         """Codes of the defects (N,) that the images (N, C, S, S) show; ``photographs``: the images at a larger scale;
         ``alike``: whether they show the product that the defects are meant for."""
-        shape = self._read(image, defect)
-        cutouts = tuple(self._cut_out(one, shape[row : row + 1]) for row, one in enumerate(photographs or ()))
+        shape, clean = self._read(image, defect)
+        levels = masked_mean(clean.float(), shape.mask).flatten(1)
+        cutouts = tuple(
+            self._cut_out(one, shape[row : row + 1], levels[row]) for row, one in enumerate(photographs or ())
+        )
         return Codes(shape, None, cutouts or (None,) * len(shape), tuple(alike or (True,) * len(shape)))
 
-    def _read(self, image: Tensor, defect: Tensor) -> Defect:
+    def _read(self, image: Tensor, defect: Tensor) -> tuple[Defect, Tensor]:
         with self.compute.autocast():
-            return self.model.read(self._ready(image), defect.to(self.device))[0]
+            return self.model.read(self._ready(image), defect.to(self.device))
 
-    def _cut_out(self, photograph: Photograph, shape: Defect) -> Cutout | None:
-        """A defect (1,) cut out of its photograph."""
+    def _cut_out(self, photograph: Photograph, shape: Defect, level: Tensor) -> Cutout | None:
+        """A defect (1,), of the level (C,), cut out of its photograph."""
 
         def mask(window: Window) -> Tensor:
             pixels = to_model(window.cut(photograph.pixels) + 1, self.info.image_size, self.info.channels, 2)
-            return self._read(torch.from_numpy(pixels)[None], shape.label).mask
+            return self._read(torch.from_numpy(pixels)[None], shape.label)[0].mask
 
-        return cut_out(photograph, shape.style[0], shape.mask, mask)
+        return cut_out(photograph, shape.style[0], level, shape.mask, mask)
 
     @torch.inference_mode()
     def with_style(self, codes: Codes, seeds: Sequence[int]) -> Codes:

@@ -27,7 +27,7 @@ from defectaug.methods.instances import Instances
 from defectaug.methods.prior import FeaturePrior, evened, is_apart
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.cutout import Cutout, enlarged
-from defectaug.methods.residual.defect import Defect
+from defectaug.methods.residual.defect import Defect, masked_mean
 from defectaug.methods.residual.encoder import own_logits
 from defectaug.methods.residual.follow import best_window, cut_out, look_over, whole_mask, window_at_edge
 from defectaug.methods.residual.mapping.mapped import NETWORKS
@@ -265,11 +265,12 @@ class ResidualMethod:
             if end is not None and bool((mask_of(end) > 0.5).any()):  # it begins there, and is to begin there again
                 shown, (x, mask) = end, masked(end)
         with self.compute.autocast():
-            defect, _ = self.average.take(x, mask, label)
+            defect, clean = self.average.take(x, mask, label)
+            level = masked_mean(clean, mask)[0].flatten()
         if not bank.remember(defect, product, bank.keys[slot : slot + 1]):
             return None
         bank.seen_in[slot] = torch.tensor(shown.within(size))
-        return cut_out(replace(photograph, window=shown), defect.style[0], mask, mask_of)
+        return cut_out(replace(photograph, window=shown), defect.style[0], level, mask, mask_of)
 
     @torch.no_grad()
     def unusual(self, photograph: Photograph, product: int) -> float:
