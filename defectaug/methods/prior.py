@@ -135,15 +135,19 @@ class FeaturePrior(nn.Module):
         return (nearest[:, skip:] + places.square().sum(1, keepdim=True)).clamp(min=0).sqrt().mean(1)
 
     @torch.no_grad()
-    def forward(self, levels: list[Tensor], product: Tensor, size: int, label: Tensor | None = None) -> Tensor:
-        """As :meth:`heat`, (N, 1, size, size)."""
-        maps = self.heat(levels, product, label)
-        return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
+    def forward(self, levels: list[Tensor], product: Tensor, label: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """As :meth:`heat` and :meth:`evidence`, (N, 1, size, size)."""
+        heat = self.heat(levels, product)
+        prior, evidence = F.interpolate(
+            torch.cat([heat, heat * self.alike(levels, product, label)], dim=1), (size, size), mode="bilinear",
+            align_corners=False,
+        ).split(1, dim=1)  # fmt: skip
+        return prior, evidence
 
     @torch.no_grad()
-    def heat(self, levels: list[Tensor], product: Tensor, label: Tensor | None = None) -> Tensor:
+    def heat(self, levels: list[Tensor], product: Tensor) -> Tensor:
         """Features of images of the products (N,) to maps at stride 4, (N, 1, h, w); zeros where a product has no
-        normal images. With classes ``label`` (N,), what is unlike the defects of these counts for less."""
+        normal images."""
         embedded = embed(levels)
         maps = torch.zeros(len(product), 1, *embedded.shape[-2:], device=embedded.device)
         for number in product.unique().tolist():
@@ -151,16 +155,19 @@ class FeaturePrior(nn.Module):
             if len(self._known(number)) < LEAST:
                 continue
             low, high = self.levels[number]
-            places = embedded[rows].permute(0, 2, 3, 1).flatten(1, 2)
-            distance = (self._distance(places.flatten(0, 1), number) - low) / (high - low).clamp(min=1e-6)
-            found = distance.view(len(rows), -1)
-            if label is not None:
-                found = found * self._alike(places / self.scale[number], self.separators[number, label[rows]])
-            maps[rows] = found.view(len(rows), 1, *embedded.shape[-2:])
+            places = embedded[rows].permute(0, 2, 3, 1).flatten(0, 2)
+            distance = (self._distance(places, number) - low) / (high - low).clamp(min=1e-6)
+            maps[rows] = distance.view(len(rows), 1, *embedded.shape[-2:])
         return maps
 
-    @staticmethod
-    def _alike(places: Tensor, separators: Tensor) -> Tensor:
-        """What counts (N, P) of places (N, P, D), by separators (N, D + 1)."""
-        score = (places @ separators[:, :-1, None])[..., 0] + separators[:, -1:]
-        return ALONE + (1 - ALONE) * torch.sigmoid(SHARPNESS * (score - 1)).float()
+    def evidence(self, levels: list[Tensor], product: Tensor, label: Tensor) -> Tensor:
+        """:meth:`heat`, where what is unlike the defects of the classes (N,) counts for less."""
+        return self.heat(levels, product) * self.alike(levels, product, label)
+
+    @torch.no_grad()
+    def alike(self, levels: list[Tensor], product: Tensor, label: Tensor) -> Tensor:
+        """What counts of places of images, by the separators of their products and classes (N,): (N, 1, h, w)."""
+        weights = self.separators[product, label]
+        score = torch.einsum("ndhw,nd->nhw", embed(levels), weights[:, :-1] / self.scale[product])
+        likely = torch.sigmoid(SHARPNESS * (score + weights[:, -1, None, None] - 1))
+        return ALONE + (1 - ALONE) * likely[:, None].float()

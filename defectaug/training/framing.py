@@ -199,7 +199,7 @@ class _Finder:
         """Where in an image what stands out is like that of the others of its class: (N, 2) shares of height and
         width."""
         levels, size = self.levels(sample)
-        heat = _within(prior.heat(levels, torch.zeros(1, dtype=torch.long), torch.tensor([label]))[0, 0], size)
+        heat = _within(prior.evidence(levels, torch.zeros(1, dtype=torch.long), torch.tensor([label]))[0, 0], size)
         hot = torch.nonzero(heat >= heat.max() / 2).cpu().numpy()
         kept = hot[np.linspace(0, len(hot) - 1, min(len(hot), POINTS)).round().astype(int)]
         return np.asarray((kept + 0.5) / heat.shape)

@@ -60,13 +60,13 @@ def test_the_prior_of_a_class_is_lower_where_normal_images_are_as_odd() -> None:
     defective = dirty.clone()
     defective[:, :, 8:20, 30:60] = -0.9
     whole = features(defective[:1])
-    before = prior.heat(whole, zeros[:1], torch.ones(1, dtype=torch.long))
+    before = prior.evidence(whole, zeros[:1], torch.ones(1, dtype=torch.long))
     assert torch.allclose(before, prior.heat(whole, zeros[:1]), atol=1e-4)  # nothing is known of the class
     instances = Instances(prior)
     instances.observe(features(dirty), zeros, zeros)
     instances.observe(features(defective), zeros, zeros + 1)
     instances.learn()
-    after = prior.heat(whole, zeros[:1], torch.ones(1, dtype=torch.long))
+    after = prior.evidence(whole, zeros[:1], torch.ones(1, dtype=torch.long))
     kept = (after / before)[0, 0]
     assert float(kept[11:13, 2:5].mean()) < 0.7 < 0.9 < float(kept[2:5, 8:14].mean())
     assert float(prior.separators[0, 0, -1]) == ANYTHING

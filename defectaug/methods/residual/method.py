@@ -161,10 +161,10 @@ class ResidualMethod:
                 levels = self.model.encoder.features(evened(self._image(batch.image[rows])))
             self.prior.observe(levels, batch.product[rows], batch.index[rows], generator)
 
-    def _levels(self, x: Tensor, product: Tensor, label: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Features of images, and their prior maps."""
+    def _levels(self, x: Tensor, product: Tensor, label: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Features of images, their prior maps, and those of what there is for their classes."""
         features = self.model.encoder.features
-        return features(x), self.prior(features(evened(x)), product, x.shape[-1], label)
+        return features(x), *self.prior(features(evened(x)), product, label, x.shape[-1])
 
     def _scene(self, batch: Batch) -> Scene | None:
         """The batch's references, each with a normal image, of its product where the batch has one; None without
@@ -178,10 +178,10 @@ class ResidualMethod:
         device, reference = self.compute.device, self._image(batch.reference[rows])
         product, label = batch.reference_product[rows].to(device), batch.target[rows].to(device)
         with self.compute.autocast(), torch.no_grad():
-            levels, prior = self._levels(reference, product, label)
+            levels, prior, evidence = self._levels(reference, product, label)
         return Scene(
             self._image(batch.image[sources]), reference, label, product,
-            batch.reference_index[rows].to(device), levels, prior,
+            batch.reference_index[rows].to(device), levels, prior, evidence,
         )  # fmt: skip
 
     # --- what the loop saves and shows -----------------------------------------------------------------------
@@ -250,8 +250,8 @@ class ResidualMethod:
         def masked(window: Window) -> tuple[Tensor, Tensor]:
             x = self._shown(photograph, window)
             with self.compute.autocast():
-                levels, prior = self._levels(x, product, label)
-                scene = Scene(x, x, label, product, bank.keys[slot : slot + 1], levels, prior)
+                found = self._levels(x, product, label)
+                scene = Scene(x, x, label, product, bank.keys[slot : slot + 1], *found)
                 mask = objective.mask_of(self.average, scene, 1.0)
                 return x, self.average.tightened(x, mask)
 
