@@ -6,7 +6,7 @@ The terms and their weights are each method's own (:class:`Objective`).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -216,7 +216,7 @@ class AdversarialMethod(Generic[N, P]):
     def finish(self, image: object) -> None:
         """Nothing is left to be done."""
 
-    def begin_validation(self, warmed: Iterable[Batch]) -> None:
+    def begin_validation(self) -> None:
         """Keeps D's features as the warm-up left them: scores stay comparable through the run."""
         self.validation_features.load_state_dict(self.model.discriminator.trunk.state_dict())
 

@@ -6,7 +6,7 @@ A method is a folder beside this file with a module that exposes ``SPEC``, a :cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -59,12 +59,8 @@ class Method(Protocol):
         """What the bundle keeps: the averaged weights."""
         ...
 
-    def begin_validation(self, warmed: Iterable[Batch]) -> None:
-        """Called once when warm-up ends: fixes what scores are measured with, and what else is learnt at once.
-
-        Args:
-            warmed: the batches of the warm-up.
-        """
+    def begin_validation(self) -> None:
+        """Called once when warm-up ends: fixes what scores are measured with."""
         ...
 
     def places(self, photograph: Photograph, defect: int) -> NDArray[np.float64] | None:

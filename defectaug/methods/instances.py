@@ -18,59 +18,69 @@ from torch import Tensor
 from defectaug.methods.prior import FeaturePrior, embed
 
 KEPT = 64  # places of an image
-BAGS = 64  # images of a category
 SHARED, INSTANCES = 0.75, 8  # what of the clearest place's score makes a place defect; so many an image at most
 TURNS = 4
 DECAY = 0.01  # of the weights, by their squares
 SPREAD = 4.0  # of features, all together: what the decay is relative to
+ALONE = 0.4  # what counts of a place that stands out, but is unlike the defects of its class
+SHARPNESS = 4.0  # with which it turns from one into the other
 
 
 @dataclass(frozen=True)
 class Instances:
-    """Collects places of images, then teaches the prior.
+    """Collects places of a product's images, one image at a time, and learns which of them are its defects.
 
     Attributes:
-        prior: calibrated; whose maps say what stands out, and whose separators are set.
-        found: of every (product, defect), places of one image each: features (n, D) and how far they stand out (n,).
-        normal: of every product, the same of normal images, some chosen at random among them.
+        prior: of this one product, calibrated; whose maps say what stands out.
+        found: of every class, places of each defective image: features (n, D) and how far they stand out (n,).
+        normal: features of places of normal images, some of which stand out and some chosen evenly.
+        separators: of every class, what is learnt: (D + 1,), by :func:`separator`.
     """
 
     prior: FeaturePrior
-    found: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
-    normal: dict[int, list[Tensor]] = field(default_factory=dict)
+    found: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    normal: list[Tensor] = field(default_factory=list)
+    separators: dict[int, Tensor] = field(default_factory=dict)
 
-    def observe(self, levels: list[Tensor], product: Tensor, defect: Tensor) -> Tensor:
-        """Keeps instances of images.
+    def observe(self, levels: list[Tensor], label: int) -> Tensor:
+        """Keeps places of an image.
 
         Args:
-            levels: features of the images, at all strides.
-            product, defect: their products and classes (N,), 0 for normal ones.
+            levels: features of the image, at all strides.
+            label: its class, 0 being normal.
 
         Returns:
-            what stands out, as :meth:`FeaturePrior.heat`.
+            what stands out at stride 4, (h, w).
         """
-        maps = self.prior.heat(levels, product)
-        heats = maps.flatten(1)
-        for row, (owner, label) in enumerate(zip(product.tolist(), defect.tolist(), strict=True)):
-            bags = self.normal.setdefault(owner, []) if label == 0 else self.found.setdefault((owner, label), [])
-            if len(bags) >= BAGS:
-                continue
-            places = embed([level[row : row + 1] for level in levels])[0].flatten(1).T / self.prior.scale[owner]
-            heat = heats[row]
-            top = heat.topk(min(KEPT, len(heat))).indices
-            if label == 0:
-                self.normal[owner].append(torch.cat([places[top], places[:: max(1, len(places) // KEPT)]]))
-            else:
-                top = spread(heat)
-                self.found[owner, label].append((places[top], heat[top]))
-        return maps
+        heat = self._heat(levels)
+        places, ranked = self._places(levels), heat.flatten()
+        if label == 0:
+            top = ranked.topk(min(KEPT, len(ranked))).indices
+            self.normal.append(torch.cat([places[top], places[:: max(1, len(places) // KEPT)]]))
+        else:
+            top = spread(ranked)
+            self.found.setdefault(label, []).append((places[top], ranked[top]))
+        return heat
 
     def learn(self) -> None:
-        """Sets the separators of the prior, for every category that has been seen."""
-        for (product, defect), bags in self.found.items():
-            if product in self.normal:
-                places, heats = [one for one, _ in bags], [heat for _, heat in bags]
-                self.prior.separators[product, defect] = separator(places, heats, torch.cat(self.normal[product]))
+        """Finds what the defects of each class share, and normal images lack."""
+        for label, bags in self.found.items():
+            places, heats = [one for one, _ in bags], [heat for _, heat in bags]
+            self.separators[label] = separator(places, heats, torch.cat(self.normal))
+
+    def evidence(self, levels: list[Tensor], label: int) -> Tensor:
+        """What stands out in an image at stride 4, (h, w), where places unlike the defects of the class count for
+        less."""
+        heat, weights = self._heat(levels), self.separators[label]
+        score = self._places(levels) @ weights[:-1] + weights[-1]
+        return heat * (ALONE + (1 - ALONE) * torch.sigmoid(SHARPNESS * (score - 1))).view_as(heat)
+
+    def _heat(self, levels: list[Tensor]) -> Tensor:
+        return self.prior.heat(levels, torch.zeros(1, dtype=torch.long))[0, 0]
+
+    def _places(self, levels: list[Tensor]) -> Tensor:
+        """Features (P, D) of all places."""
+        return embed(levels)[0].flatten(1).T / self.prior.scale[0]
 
 
 def spread(heat: Tensor) -> Tensor:

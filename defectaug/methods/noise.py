@@ -5,7 +5,7 @@ A step learns from the sources and the references of its batch alike: to these m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -124,7 +124,7 @@ class NoiseMethod(Generic[N]):
         """Averaged weights of G and D."""
         return self.average.shadow.state_dict()
 
-    def begin_validation(self, warmed: Iterable[Batch]) -> None:
+    def begin_validation(self) -> None:
         """There is no warm-up."""
 
     def places(self, photograph: Photograph, defect: int) -> None:

@@ -17,9 +17,6 @@ DIMENSIONS = sum(CHANNELS)
 PATCH, AROUND = 8, 9  # pixels; patches a side of what counts as the surroundings of a place
 CONTRAST, LEAST_CONTRAST = 0.35, 0.05  # in units of [-1, 1]
 LEVEL = 1  # stride 4
-ALONE = 0.4  # what counts of a place that stands out, but is unlike the defects of its class
-SHARPNESS = 4.0  # with which it turns from one into the other
-ANYTHING = 9.0  # score of all places where nothing is known of a class
 
 
 def evened(x: Tensor) -> Tensor:
@@ -68,8 +65,6 @@ class FeaturePrior(nn.Module):
 
     Args:
         products: number of products.
-        classes: number of defect classes, the normal one included, whose separators (see
-            :mod:`defectaug.methods.instances`) are kept.
     """
 
     bank: Tensor
@@ -77,17 +72,14 @@ class FeaturePrior(nn.Module):
     seen: Tensor
     scale: Tensor
     levels: Tensor
-    separators: Tensor
 
-    def __init__(self, products: int, classes: int = 1) -> None:
+    def __init__(self, products: int) -> None:
         super().__init__()
         self.register_buffer("bank", torch.zeros(products, PLACES, DIMENSIONS))
         self.register_buffer("apart", torch.zeros(products, APART, DIMENSIONS))  # of images that are not in the bank
         self.register_buffer("seen", torch.zeros(products, 2, dtype=torch.long))
         self.register_buffer("scale", torch.ones(products, DIMENSIONS))
         self.register_buffer("levels", torch.tensor([[0.0, 1.0]]).repeat(products, 1))
-        self.register_buffer("separators", torch.zeros(products, classes, DIMENSIONS + 1))
-        self.separators[..., -1] = ANYTHING
 
     @torch.no_grad()
     def observe(
@@ -135,19 +127,13 @@ class FeaturePrior(nn.Module):
         return (nearest[:, skip:] + places.square().sum(1, keepdim=True)).clamp(min=0).sqrt().mean(1)
 
     @torch.no_grad()
-    def forward(self, levels: list[Tensor], product: Tensor, label: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """As :meth:`heat` and :meth:`evidence`, (N, 1, size, size)."""
-        heat = self.heat(levels, product)
-        prior, evidence = F.interpolate(
-            torch.cat([heat, heat * self.alike(levels, product, label)], dim=1), (size, size), mode="bilinear",
-            align_corners=False,
-        ).split(1, dim=1)  # fmt: skip
-        return prior, evidence
+    def forward(self, levels: list[Tensor], product: Tensor, size: int) -> Tensor:
+        """Features of images of the products (N,) to maps (N, 1, size, size)."""
+        return F.interpolate(self.heat(levels, product), size=(size, size), mode="bilinear", align_corners=False)
 
     @torch.no_grad()
     def heat(self, levels: list[Tensor], product: Tensor) -> Tensor:
-        """Features of images of the products (N,) to maps at stride 4, (N, 1, h, w); zeros where a product has no
-        normal images."""
+        """The same at stride 4, (N, 1, h, w); zeros where a product has no normal images."""
         embedded = embed(levels)
         maps = torch.zeros(len(product), 1, *embedded.shape[-2:], device=embedded.device)
         for number in product.unique().tolist():
@@ -159,15 +145,3 @@ class FeaturePrior(nn.Module):
             distance = (self._distance(places, number) - low) / (high - low).clamp(min=1e-6)
             maps[rows] = distance.view(len(rows), 1, *embedded.shape[-2:])
         return maps
-
-    def evidence(self, levels: list[Tensor], product: Tensor, label: Tensor) -> Tensor:
-        """:meth:`heat`, where what is unlike the defects of the classes (N,) counts for less."""
-        return self.heat(levels, product) * self.alike(levels, product, label)
-
-    @torch.no_grad()
-    def alike(self, levels: list[Tensor], product: Tensor, label: Tensor) -> Tensor:
-        """What counts of places of images, by the separators of their products and classes (N,): (N, 1, h, w)."""
-        weights = self.separators[product, label]
-        score = torch.einsum("ndhw,nd->nhw", embed(levels), weights[:, :-1] / self.scale[product])
-        likely = torch.sigmoid(SHARPNESS * (score + weights[:, -1, None, None] - 1))
-        return ALONE + (1 - ALONE) * likely[:, None].float()

@@ -102,7 +102,7 @@ def _framing(
         return Framing(None, usual), {}
     looked_at = [index.samples[n] for n in _some(normal)]
     log(f"{looked_at[0].product}: looking how large defects are beside its images (data.framing)")
-    instances, usually = near.normal(looked_at, 1 + len(defects))
+    instances, usually = near.normal(looked_at)
     usual_share = float(np.median([one.share for one in usually]))
     largest, clear = 0.0, []
     for label, some in enumerate(defects, start=1):
@@ -123,7 +123,7 @@ def _framing(
         return Framing(None, usual), {}
     instances.learn()
     labels = {number: label for label, some in enumerate(defects, start=1) for number in some}
-    points = {number: near.places(index.samples[number], instances.prior, label) for number, label in labels.items()}
+    points = {number: near.places(index.samples[number], instances, label) for number, label in labels.items()}
     return Framing(window, usual), points
 
 
@@ -173,33 +173,32 @@ class _Finder:
         with self.compute.autocast():
             return self.features(evened(x).contiguous(memory_format=torch.channels_last)), (shape[0], shape[1])
 
-    def learn(self, normal: list[Sample], classes: int) -> FeaturePrior:
-        prior = FeaturePrior(1, classes).to(self.compute.device)
+    def learn(self, normal: list[Sample]) -> FeaturePrior:
+        prior = FeaturePrior(1).to(self.compute.device)
         zero, generator = torch.zeros(1, dtype=torch.long), torch.Generator().manual_seed(0)
         for number, sample in enumerate(normal):
             prior.observe(self.levels(sample)[0], zero, torch.tensor([number]), generator, places=256)
         prior.calibrate()
         return prior
 
-    def normal(self, samples: list[Sample], classes: int = 1) -> tuple[Instances, list[_Found]]:
+    def normal(self, samples: list[Sample]) -> tuple[Instances, list[_Found]]:
         """What most of the normal images have taught, and what stands out in the others, of which instances are
         kept."""
-        instances = Instances(self.learn([sample for place, sample in enumerate(samples) if place % EVERY], classes))
+        instances = Instances(self.learn([sample for place, sample in enumerate(samples) if place % EVERY]))
         return instances, [self.find(sample, instances) for sample in samples[::EVERY]]
 
     def find(self, sample: Sample, instances: Instances, label: int = 0) -> _Found:
         """What stands out in an image of a class; instances of it are kept."""
         levels, size = self.levels(sample)
-        heat = instances.observe(levels, torch.zeros(1, dtype=torch.long), torch.tensor([label]))[0, 0]
-        heat = _within(heat, size)
+        heat = _within(instances.observe(levels, label), size)
         level = float(heat.max()) / 2
         return _Found(float((heat > max(1.0, level)).float().mean()), 2 * level)
 
-    def places(self, sample: Sample, prior: FeaturePrior, label: int) -> NDArray[np.float64]:
+    def places(self, sample: Sample, instances: Instances, label: int) -> NDArray[np.float64]:
         """Where in an image what stands out is like that of the others of its class: (N, 2) shares of height and
         width."""
         levels, size = self.levels(sample)
-        heat = _within(prior.evidence(levels, torch.zeros(1, dtype=torch.long), torch.tensor([label]))[0, 0], size)
+        heat = _within(instances.evidence(levels, label), size)
         hot = torch.nonzero(heat >= heat.max() / 2).cpu().numpy()
         kept = hot[np.linspace(0, len(hot) - 1, min(len(hot), POINTS)).round().astype(int)]
         return np.asarray((kept + 0.5) / heat.shape)

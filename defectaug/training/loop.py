@@ -120,7 +120,7 @@ class Loop:
         self._look_again()  # here, where all processes know the same time
         at, start = self.at, time.monotonic()
         if at.step == self.run.warmup:
-            self.method.begin_validation(map(self.batches.batch, range(at.step)))
+            self.method.begin_validation()
         values = self.method.step(self._batch(), at.step, self.fraction())
         at.step += 1
         took = time.monotonic() - start

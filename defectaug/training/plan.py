@@ -44,10 +44,9 @@ def describe_plan(ready: Prepared, minutes: float | None) -> Iterator[str]:
 def _seconds_a_step(ready: Prepared, warmup: int = 4, tries: int = 7) -> float:
     """Mean of some steps in the middle of a run, after some of the warm-up and a first one, which is slow."""
     method, batches, run = ready.method(), ready.batches(), ready.config.run
-    warmed = [batches.batch(number) for number in range(min(warmup, run.warmup))]
-    for number, batch in enumerate(warmed):
-        method.step(batch, number, 0.0)
-    method.begin_validation(warmed)
+    for number in range(min(warmup, run.warmup)):
+        method.step(batches.batch(number), number, 0.0)
+    method.begin_validation()
     times = []
     for number in range(tries):
         batch = batches.batch(number)

@@ -59,7 +59,7 @@ def _trained(channels: int, mapping: str) -> ResidualMethod:
     for step in range(6):
         method.step(batch(channels), step, 0.35)
         if step == 1:
-            method.begin_validation([batch(channels)] * 2)
+            method.begin_validation()
     for bank in (method.model.bank, method.average.bank):
         defect = replace(a_defect(channels, 4), label=torch.tensor([1, 2, 1, 2]))
         bank.remember(defect, torch.tensor([0, 0, 1, 1]), torch.arange(4))

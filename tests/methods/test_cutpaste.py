@@ -18,7 +18,7 @@ def test_cut_and_paste_learns_to_find_and_nothing_else() -> None:
     config = resolve("cutpaste", flags=FLAGS)
     method = CutPasteMethod(config, 3, 2, CPU, seed=0)
     method.step(training_batch(), 0, 0.0)
-    method.begin_validation([training_batch()])
+    method.begin_validation()
     assert isinstance(method.average, CutPaste) and method.average.pasting is PlainPasting
     values = method.step(training_batch(), 1, 1.0)
     assert set(values) == {"area", "pasted", "normal", "weak", "fill"}
@@ -29,7 +29,7 @@ def test_what_it_learns_is_what_small_learns() -> None:
     for preset, kind in (("cutpaste", CutPasteMethod), ("small", ResidualMethod)):
         method = kind(resolve(preset, flags=FLAGS), 3, 2, CPU, seed=0)
         method.step(training_batch(), 0, 0.0)
-        method.begin_validation([training_batch()])
+        method.begin_validation()
         method.step(training_batch(), 1, 1.0)
         weights.append(method.weights())
     assert weights[0].keys() == weights[1].keys()

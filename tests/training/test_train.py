@@ -258,11 +258,11 @@ def test_what_stands_out_clearly_more_in_whole_images_is_not_cut_into_windows(mo
         def find(self, sample: Sample, instances: Instances, label: int = 0) -> _Found:
             return _Found(0.001, self.lead * (sample.defect == "gap") + samples.index(sample) % 8)
 
-        def normal(self, some: list[Sample], classes: int = 1) -> tuple[Instances, list[_Found]]:
-            instances = Instances(FeaturePrior(1, classes))
+        def normal(self, some: list[Sample]) -> tuple[Instances, list[_Found]]:
+            instances = Instances(FeaturePrior(1))
             return instances, [self.find(sample, instances) for sample in some]
 
-        def places(self, sample: Sample, prior: FeaturePrior, label: int) -> NDArray[np.float64]:
+        def places(self, sample: Sample, instances: Instances, label: int) -> NDArray[np.float64]:
             return np.full((1, 2), 0.5)
 
     monkeypatch.setattr("defectaug.training.framing.probe", lambda path: Header((800, 600), "RGB", 8, 3))

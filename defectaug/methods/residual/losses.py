@@ -24,12 +24,12 @@ def nothing(logits: Tensor) -> Tensor:
     return 4 * F.softplus(logits).mean()
 
 
-def weak_segmentation(logits: Tensor, prior: Tensor, evidence: Tensor) -> Tensor:
+def weak_segmentation(logits: Tensor, prior: Tensor) -> Tensor:
     """What the label alone says of a defective image's logits (N, 1, S, S): where the prior is quiet there is none, and
-    the clearest places, by logits and the evidence for the class together, are defect."""
+    the clearest places, by logits and prior together, are defect."""
     quiet = (prior < QUIET).to(logits.dtype)
     absent = (F.softplus(logits) * quiet).sum() / quiet.sum().clamp(min=1)
-    clear = evidence.clamp(max=3) / 2 + 2 * torch.sigmoid(logits.detach())
+    clear = prior.clamp(max=3) / 2 + 2 * torch.sigmoid(logits.detach())
     top = clear.flatten(1).topk(max(1, int(TOP * clear[0].numel())), dim=1).indices
     return absent + 0.3 * F.softplus(-logits.flatten(1).gather(1, top)).mean()
 

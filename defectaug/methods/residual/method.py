@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -23,7 +23,6 @@ from defectaug.errors import DataError, TrainingError
 from defectaug.io.images import to_model
 from defectaug.io.windows import Window, tiles, whole
 from defectaug.methods.features import PACKAGE, find_weights, load_weights
-from defectaug.methods.instances import Instances
 from defectaug.methods.prior import FeaturePrior, evened, is_apart
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.cutout import Cutout, enlarged
@@ -79,7 +78,7 @@ class ResidualMethod:
             logger.warning(MISSING)
         self.model = model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.prior = FeaturePrior(products, defects).to(compute.device)
+        self.prior = FeaturePrior(products).to(compute.device)
         self.modules: Mapping[str, nn.Module] = {"model": self.model, "average": self.average, "prior": self.prior}
         o = config.optimizer
         learning = [p for m in (model.encoder, model.inpainter) for p in m.parameters() if p.requires_grad]
@@ -161,10 +160,10 @@ class ResidualMethod:
                 levels = self.model.encoder.features(evened(self._image(batch.image[rows])))
             self.prior.observe(levels, batch.product[rows], batch.index[rows], generator)
 
-    def _levels(self, x: Tensor, product: Tensor, label: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Features of images, their prior maps, and those of what there is for their classes."""
+    def _levels(self, x: Tensor, product: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Features of images, and their prior maps."""
         features = self.model.encoder.features
-        return features(x), *self.prior(features(evened(x)), product, label, x.shape[-1])
+        return features(x), self.prior(features(evened(x)), product, x.shape[-1])
 
     def _scene(self, batch: Batch) -> Scene | None:
         """The batch's references, each with a normal image, of its product where the batch has one; None without
@@ -176,12 +175,12 @@ class ResidualMethod:
         partner = pair_up(batch.product[normal].tolist(), batch.reference_product[rows].tolist())
         sources = normal[torch.tensor(partner)]
         device, reference = self.compute.device, self._image(batch.reference[rows])
-        product, label = batch.reference_product[rows].to(device), batch.target[rows].to(device)
+        product = batch.reference_product[rows].to(device)
         with self.compute.autocast(), torch.no_grad():
-            levels, prior, evidence = self._levels(reference, product, label)
+            levels, prior = self._levels(reference, product)
         return Scene(
-            self._image(batch.image[sources]), reference, label, product,
-            batch.reference_index[rows].to(device), levels, prior, evidence,
+            self._image(batch.image[sources]), reference, batch.target[rows].to(device), product,
+            batch.reference_index[rows].to(device), levels, prior,
         )  # fmt: skip
 
     # --- what the loop saves and shows -----------------------------------------------------------------------
@@ -190,19 +189,9 @@ class ResidualMethod:
         """Averaged weights, and the bank or what may be told of it."""
         return self.average.kept()
 
-    @torch.no_grad()
-    def begin_validation(self, warmed: Iterable[Batch]) -> None:
-        """The warm-up is over: the prior has seen enough, and learns what the defects of a class have in common."""
+    def begin_validation(self) -> None:
+        """The warm-up is over: the prior has seen enough."""
         self.prior.calibrate()
-        instances = Instances(self.prior)
-        for batch in warmed:
-            for image, product, defect in (
-                (batch.image, batch.product, batch.defect), (batch.reference, batch.reference_product, batch.target),
-            ):  # fmt: skip
-                with self.compute.autocast():
-                    levels = self.model.encoder.features(evened(self._image(image)))
-                instances.observe(levels, product.to(self.compute.device), defect)
-        instances.learn()
 
     @torch.no_grad()
     def places(self, photograph: Photograph, defect: int) -> NDArray[np.float64] | None:
@@ -250,8 +239,8 @@ class ResidualMethod:
         def masked(window: Window) -> tuple[Tensor, Tensor]:
             x = self._shown(photograph, window)
             with self.compute.autocast():
-                found = self._levels(x, product, label)
-                scene = Scene(x, x, label, product, bank.keys[slot : slot + 1], *found)
+                levels, prior = self._levels(x, product)
+                scene = Scene(x, x, label, product, bank.keys[slot : slot + 1], levels, prior)
                 mask = objective.mask_of(self.average, scene, 1.0)
                 return x, self.average.tightened(x, mask)
 

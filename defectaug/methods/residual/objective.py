@@ -25,8 +25,7 @@ BRIGHTNESS, GAIN, TINT = 0.1, 0.12, 0.02  # standard deviations of what E sees i
 @dataclass(frozen=True)
 class Scene:
     """What a step works on: ``normal`` images (N, C, S, S), and defective ``reference`` images with their classes,
-    products and training images (N,), features, prior maps (N, 1, S, S), and these again with what is unlike the
-    defects of the class counting for less."""
+    products and training images (N,), features and prior maps (N, 1, S, S)."""
 
     normal: Tensor
     reference: Tensor
@@ -35,7 +34,6 @@ class Scene:
     key: Tensor
     levels: list[Tensor]
     prior: Tensor
-    evidence: Tensor
 
 
 def altered(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -53,10 +51,10 @@ def mask_of(model: Residual, scene: Scene, trust: float) -> Tensor:
     where the prior is quiet all around."""
     with torch.no_grad():
         found = torch.sigmoid(own_logits(model.encoder.from_features(scene.reference, scene.levels), scene.label))
-    level = (0.5 * scene.evidence.amax((2, 3), keepdim=True)).clamp(min=losses.SURE)
-    guess = torch.sigmoid(4 * (scene.evidence - level))
+    level = (0.5 * scene.prior.amax((2, 3), keepdim=True)).clamp(min=losses.SURE)
+    guess = torch.sigmoid(4 * (scene.prior - level))
     near = dilated((scene.prior > 0.8 * losses.SURE).to(found.dtype), 6)
-    mask = without_faint_parts(confident((trust * found + (1 - trust) * guess) * near), scene.evidence)
+    mask = without_faint_parts(confident((trust * found + (1 - trust) * guess) * near), scene.prior)
     return continued(mask, found) if trust == 1 else mask
 
 
@@ -112,7 +110,7 @@ def finding_terms(
     return {
         "pasted": losses.segmentation(seen, target),
         "normal": losses.nothing(quiet),
-        "weak": losses.weak_segmentation(own, scene.prior, scene.evidence),
+        "weak": losses.weak_segmentation(own, scene.prior),
     }
 
 
