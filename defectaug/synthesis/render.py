@@ -31,7 +31,7 @@ from defectaug.methods.native import (
     stack,
     to_numpy,
     view_of,
-)  # fmt: skip
+)
 from defectaug.methods.placement import Placement, paint_placed, variety_of
 from defectaug.synthesis.control.acceptance import Acceptance, Real, Shown, Verdict, visible
 from defectaug.synthesis.control.options import Control
