@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +22,7 @@ from defectaug.cli.options import (
     given,
     option,
 )
-from defectaug.cli.progress import Progress
+from defectaug.cli.progress import Stages
 
 if TYPE_CHECKING:
     from defectaug.benchmark.settings import StudySettings
@@ -96,36 +95,11 @@ def evaluate(
     options |= {"synthetic": tuple(synthetic or ()), "only": _listed(only), "skip": _listed(skip)}
     from defectaug.reporting.api import evaluate as run
 
-    with _Stages() as stages:
+    with Stages() as stages:
         study = _study_settings(classifier, sweep, device)
         result = run(**options, study=study, command=sys.argv, stages=stages, log=stages.log)
     tty = sys.stdout.isatty()
     print(result.describe(colour=tty, **({"width": shutil.get_terminal_size().columns} if tty else {})))
-
-
-class _Stages:
-    """Progress of one stage after another."""
-
-    def __init__(self) -> None:
-        self._now: Progress | None = None
-
-    def __enter__(self) -> _Stages:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def __call__(self, stage: str) -> Callable[[int, int], None]:
-        self._close()
-        self._now = Progress(stage, unit="")
-        return self._now
-
-    def log(self, line: str) -> None:
-        (self._now or Progress("")).log(line)
-
-    def _close(self) -> None:
-        if self._now is not None:
-            self._now.__exit__(None, None, None)
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from defectaug.benchmark.api import default_settings, run_study
 from defectaug.benchmark.leakage import bundles_of
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import CONFIG, as_model
+from defectaug.data.survey import Stages, silent
 from defectaug.errors import BundleError, ConfigError, DataError
 from defectaug.io.files import expanded
 from defectaug.methods.base import GenerativeModel
@@ -28,7 +29,7 @@ from defectaug.metrics.changes import (
     score,
     source_changes,
 )
-from defectaug.metrics.context import ArrayCache, EvaluationContext, Stages, silent
+from defectaug.metrics.context import ArrayCache, EvaluationContext
 from defectaug.metrics.fidelity import fidelity, find_measures
 from defectaug.metrics.folders import refuse_overlap
 from defectaug.metrics.images import Log, white_level_of

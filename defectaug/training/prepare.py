@@ -14,7 +14,7 @@ from defectaug.data.framing import Framing
 from defectaug.data.holdout import Holdout, hold_out
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.stores import CropStore, FramedStore, ImageStore, Store
-from defectaug.data.survey import Survey, drop_unreadable, survey, white_level
+from defectaug.data.survey import Stages, Survey, drop_unreadable, silent, survey, white_level
 from defectaug.device import Compute
 from defectaug.errors import DataError
 from defectaug.io.files import real
@@ -36,12 +36,15 @@ class DataOptions:
     holdout: str | None = None
     resumed: Holdout | None = None
 
-    def read(self, config: Config, decode: bool, log: Log) -> tuple[DataIndex, Survey, int, Holdout]:
+    def read(
+        self, config: Config, decode: bool, log: Log, stages: Stages = silent
+    ) -> tuple[DataIndex, Survey, int, Holdout]:
         """The images that can be used, what was found in them, their white level, and what was held out.
 
         Args:
             decode: every image is decoded, not its header alone, as it is with test images to hold out; else the store
                 skips what is damaged inside.
+            log, stages: lines and progress for the user.
 
         Raises:
             DataError: nothing there to train on, or images that are too small.
@@ -50,9 +53,10 @@ class DataOptions:
         log(index.describe())
         size = config.network.image_size
         holds_out = self.resumed is None and self.holdout is not None  # which compares all images by their pixels
-        found = survey(index, decode=self.strict or decode or holds_out, image_size=size)
+        decode = self.strict or decode or holds_out
+        found = survey(index, decode=decode, image_size=size, progress=stages("reading images"))
         index = drop_unreadable(index, found, strict=self.strict)
-        held = self._held_out(index, log)
+        held = self._held_out(index, log, stages)
         if held.files:
             index = held.keep_away(index)
             found = replace(found, counts=index.counts())
@@ -65,11 +69,11 @@ class DataOptions:
             )
         return index, found, white_level(index.samples), held
 
-    def _held_out(self, index: DataIndex, log: Log) -> Holdout:
+    def _held_out(self, index: DataIndex, log: Log, stages: Stages) -> Holdout:
         if self.resumed is not None or self.holdout is None:
             return self.resumed or Holdout()
-        read_tests = cache(partial(self._read_tests, log=log))
-        held = hold_out(index, self.holdout, read_tests)
+        read_tests = cache(partial(self._read_tests, log=log, stages=stages))
+        held = hold_out(index, self.holdout, read_tests, stages)
         tests = held.only(index).counts() if held.folder is None else read_tests(held.folder).counts()
         where = "" if held.folder is None else f" as copies of images in {held.folder}"
         log(f"{len(held.files):,} of {len(index):,} images are held out of training{where}")
@@ -77,11 +81,11 @@ class DataOptions:
             log(f"note: no test image of {', '.join(bare)}: how well these are done cannot be tested")
         return held
 
-    def _read_tests(self, folder: Path, log: Log) -> DataIndex:
+    def _read_tests(self, folder: Path, log: Log, stages: Stages) -> DataIndex:
         index = index_folder(
             folder, class_map=self.class_map, normal=self.normal, product=self.product, require_defects=False
         )
-        found = survey(index, decode=True)
+        found = survey(index, decode=True, progress=stages("reading test images"))
         for path, reason in found.unreadable:
             log(f"skipped: {path}: {reason}")
         return drop_unreadable(index, found, strict=self.strict)
@@ -123,14 +127,14 @@ class Prepared:
 
 
 def prepare(
-    options: DataOptions, folder: Path, settings: Config, compute: Compute, decode: bool, log: Log
+    options: DataOptions, folder: Path, settings: Config, compute: Compute, decode: bool, log: Log, stages: Stages
 ) -> Prepared:
     """Reads the data folder, once for all processes: a million headers need not be read by every one.
 
     Raises:
         DataError: as :meth:`DataOptions.read`.
     """
-    index, found, white, held = from_first(lambda: options.read(settings, decode, log))
+    index, found, white, held = from_first(lambda: options.read(settings, decode, log, stages))
     config = replace(settings, network=replace(settings.network, channels=found.channels))
     framed = from_first(lambda: _framed(index, config, white, compute, log))
     trained_on = TrainedOn(
