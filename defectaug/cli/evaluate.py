@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -118,7 +119,9 @@ def _study_settings(classifier: str | None, sweep: str | None, device: str | Non
 
     try:
         amounts = tuple(float(amount) for amount in _listed(sweep))
-    except ValueError as error:
-        raise ConfigError(f"--sweep {sweep}: must be numbers with commas between them, such as 0.5,1,2") from error
+    except ValueError:
+        amounts = (math.nan,)
+    if not all(0 < amount < math.inf for amount in amounts):
+        raise ConfigError(f"--sweep {sweep}: must be numbers above 0 with commas between them, such as 0.5,1,2")
     settings = replace(default_settings(device or "auto"), sweep=amounts)
     return settings if classifier is None else replace(settings, classifier=classifier)

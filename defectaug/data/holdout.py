@@ -58,20 +58,37 @@ def hold_out(index: DataIndex, asked: str, read: Read, stages: Stages = silent) 
         ConfigError: neither a share nor a folder.
         DataError: nothing is held out, or nothing is left to train on.
     """
-    try:
-        share = float(asked.removesuffix("%")) / (100 if asked.endswith("%") else 1)
-    except ValueError:
-        held = _near_folder(index, expanded(asked), read, stages)
+    asked_for = check_asked(asked, index.root)
+    if isinstance(asked_for, Path):
+        held = _near_folder(index, asked_for, read, stages)
     else:
-        held = _drawn(index, asked, share, stages)
+        held = _drawn(index, asked, asked_for, stages)
     if not held.keep_away(index).samples:
         raise DataError(f"--holdout {asked}: leaves no image of {index.root} to train on; hold out fewer")
     return held
 
 
-def _drawn(index: DataIndex, asked: str, share: float, stages: Stages) -> Holdout:
+def check_asked(asked: str, root: Path) -> float | Path:
+    """The share, or the folder; can be told before anything is read.
+
+    Raises:
+        ConfigError: neither of them, or the folder to train on itself.
+    """
+    try:
+        share = float(asked.removesuffix("%")) / (100 if asked.endswith("%") else 1)
+    except ValueError:
+        folder = expanded(asked)
+        if not folder.is_dir():
+            raise ConfigError(f"--holdout {folder}: neither a share, such as 0.2, nor a folder") from None
+        if real(folder) == real(root):
+            raise ConfigError(f"--holdout {folder}: is the folder to train on; name another one, or a share") from None
+        return folder
     if not 0 < share < 1:
         raise ConfigError(f"--holdout {asked}: must lie between 0 and 1, such as 0.2, or be a folder")
+    return share
+
+
+def _drawn(index: DataIndex, asked: str, share: float, stages: Stages) -> Holdout:
     groups = joint_groups(index, stages)
     drawn = split(index, {"train": 1 - share, "test": share}, SEED, groups=groups).samples
     held = {group for sample, group in zip(drawn, groups, strict=True) if sample.split == "test"}
@@ -84,10 +101,6 @@ def _drawn(index: DataIndex, asked: str, share: float, stages: Stages) -> Holdou
 
 
 def _near_folder(index: DataIndex, folder: Path, read: Read, stages: Stages) -> Holdout:
-    if not folder.is_dir():
-        raise ConfigError(f"--holdout {folder}: neither a share, such as 0.2, nor a folder")
-    if real(folder) == real(index.root):
-        raise ConfigError(f"--holdout {folder}: is the folder to train on; name another one, or a share")
     tests = [replace(one, split="test") for one in read(folder).samples if one.split in (None, "test")]
     if not tests:
         raise DataError(f"--holdout {folder}: no test image in it")

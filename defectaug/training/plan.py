@@ -35,7 +35,8 @@ def describe_plan(ready: Prepared, minutes: float | None) -> Iterator[str]:
     size = f"{net.image_size} x {net.image_size}, {'grey' if net.channels == 1 else 'colour'}"
     yield f"recipe {ready.config.recipe}: method {ready.config.method}, {size}"
     yield f"device {ready.compute.describe()}"
-    yield f"{steps:,} steps of {run.batch_size} images, {run.batch_size / seconds:.1f} images a second here"
+    counted = f"{steps:,} step{'s' * (steps != 1)}"
+    yield f"{counted} of {run.batch_size} images, {run.batch_size / seconds:.1f} images a second here"
     memory = _memory_mb(ready)
     used = "not known on this system" if memory is None else f"{memory:,.0f} MB"
     yield f"expected time {_clock(steps * seconds)}, memory {used}"

@@ -11,7 +11,7 @@ from defectaug.bundle import TrainedOn
 from defectaug.config.schema import Config
 from defectaug.data.batches import BalancedBatches
 from defectaug.data.framing import Framing
-from defectaug.data.holdout import Holdout, hold_out
+from defectaug.data.holdout import Holdout, check_asked, hold_out
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.stores import CropStore, FramedStore, ImageStore, Store
 from defectaug.data.survey import Stages, Survey, drop_unreadable, silent, survey, white_level
@@ -22,6 +22,8 @@ from defectaug.methods.base import Method, method_spec
 from defectaug.nn.distributed import from_first, local_rows
 from defectaug.training.framing import Framed, choose_framing
 from defectaug.training.log import Log
+
+LEAST_SIDE = 16  # pixels of an image; a model of the smallest size, 32, takes no smaller ones
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class DataOptions:
         log(index.describe())
         size = config.network.image_size
         holds_out = self.resumed is None and self.holdout is not None  # which compares all images by their pixels
+        if self.resumed is None and self.holdout is not None:
+            check_asked(self.holdout, self.root)
         decode = self.strict or decode or holds_out
         found = survey(index, decode=decode, image_size=size, progress=stages("reading images"))
         index = drop_unreadable(index, found, strict=self.strict)
@@ -62,10 +66,10 @@ class DataOptions:
             found = replace(found, counts=index.counts())
         if min(found.smallest) * 2 < size and config.data.framing != "crop":
             width, height = found.smallest
+            other = f"use --image-size {max(32, min(found.smallest) // 32 * 32)}, or take small images out."
             raise DataError(
                 f"{self.root}: the smallest image is {width} x {height} pixels, less than half of the model's "
-                f"{size} x {size}; use --image-size {max(32, min(found.smallest) // 32 * 32)}, "
-                "or take small images out."
+                f"{size} x {size}; {other if min(width, height) >= LEAST_SIDE else 'take such images out.'}"
             )
         return index, found, white_level(index.samples), held
 
