@@ -30,7 +30,8 @@ class Compute:
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         elif self.device.type == "cpu":
-            name = f"cpu ({torch.get_num_threads()} threads)"
+            threads = torch.get_num_threads()
+            name = f"cpu ({threads} thread{'s' * (threads > 1)})"
         else:
             name = self.device.type
         return f"{name}, {'bf16' if self.bf16 else 'fp32'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,7 +79,7 @@ class StudySettings:
             _require(bool(chosen) and set(chosen) <= set(AUGMENTATIONS), name, chosen, f"some of {known}")
         _require(self.flips in ("none", "h", "v", "hv"), "flips", self.flips, "none, h, v or hv")
         amounts = (*self.sweep, *(() if self.amount is None else (self.amount,)))
-        _require(all(amount > 0 for amount in amounts), "amount and sweep", amounts, "above 0")
+        _require(all(0 < amount < math.inf for amount in amounts), "amount and sweep", amounts, "numbers above 0")
         _require(0 <= self.real_share < 1, "real_share", self.real_share, "at least 0 and below 1")
         _require(self.reversal >= 0, "reversal", self.reversal, "0 or more")
         _require(self.rate is None or self.rate > 0, "rate", self.rate, "above 0")

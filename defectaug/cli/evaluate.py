@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +23,7 @@ from defectaug.cli.options import (
     given,
     option,
 )
-from defectaug.cli.progress import Progress
+from defectaug.cli.progress import Stages
 
 if TYPE_CHECKING:
     from defectaug.benchmark.settings import StudySettings
@@ -96,36 +96,11 @@ def evaluate(
     options |= {"synthetic": tuple(synthetic or ()), "only": _listed(only), "skip": _listed(skip)}
     from defectaug.reporting.api import evaluate as run
 
-    with _Stages() as stages:
+    with Stages() as stages:
         study = _study_settings(classifier, sweep, device)
         result = run(**options, study=study, command=sys.argv, stages=stages, log=stages.log)
     tty = sys.stdout.isatty()
     print(result.describe(colour=tty, **({"width": shutil.get_terminal_size().columns} if tty else {})))
-
-
-class _Stages:
-    """Progress of one stage after another."""
-
-    def __init__(self) -> None:
-        self._now: Progress | None = None
-
-    def __enter__(self) -> _Stages:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
-
-    def __call__(self, stage: str) -> Callable[[int, int], None]:
-        self._close()
-        self._now = Progress(stage, unit="")
-        return self._now
-
-    def log(self, line: str) -> None:
-        (self._now or Progress("")).log(line)
-
-    def _close(self) -> None:
-        if self._now is not None:
-            self._now.__exit__(None, None, None)
 
 
 def _listed(text: str | None) -> tuple[str, ...]:
@@ -144,7 +119,9 @@ def _study_settings(classifier: str | None, sweep: str | None, device: str | Non
 
     try:
         amounts = tuple(float(amount) for amount in _listed(sweep))
-    except ValueError as error:
-        raise ConfigError(f"--sweep {sweep}: must be numbers with commas between them, such as 0.5,1,2") from error
+    except ValueError:
+        amounts = (math.nan,)
+    if not all(0 < amount < math.inf for amount in amounts):
+        raise ConfigError(f"--sweep {sweep}: must be numbers above 0 with commas between them, such as 0.5,1,2")
     settings = replace(default_settings(device or "auto"), sweep=amounts)
     return settings if classifier is None else replace(settings, classifier=classifier)

@@ -12,15 +12,19 @@ from defectaug.cli.failures import printable
 
 
 class Progress:
-    """Callable `(done, total)`; use as a context manager. Plain lines come every `every` seconds at most."""
+    """Callable `(done, total)`; use as a context manager. Plain lines come every `every` seconds at most; what is done
+    within `patience` seconds shows nothing."""
 
-    def __init__(self, what: str, *, every: float = 10.0, unit: str = "img") -> None:
+    def __init__(self, what: str, *, every: float = 10.0, unit: str = "img", patience: float = 0.0) -> None:
         self._what = what
         self._every = every
         self._unit = unit
+        self._patience = patience
         self._bar: Any = None
+        self.finished = False
         self._recent: deque[tuple[float, int]] = deque(maxlen=100)
         self._last = 0.0
+        self._begun: float | None = None
 
     def __enter__(self) -> Progress:
         return self
@@ -28,10 +32,20 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The bar stays as it is; lines that come after it no longer draw it again."""
         if self._bar is not None:
             self._bar.close()
 
     def __call__(self, done: int, total: int) -> None:
+        self.finished = done >= total
+        if self._patience:
+            now = time.monotonic()
+            self._begun = now if self._begun is None else self._begun
+            if now - self._begun < self._patience:
+                return
         if sys.stderr.isatty():
             self._show_bar(done, total)
         else:
@@ -50,6 +64,7 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, initial=done, desc=self._what, unit=self._unit, file=sys.stderr)
+        self._bar.total = total  # of a run of so many minutes it is an estimate, which gets better
         self._bar.update(done - self._bar.n)
 
     def _show_line(self, done: int, total: int) -> None:
@@ -64,6 +79,43 @@ class Progress:
         rate = (done - then) / max(now - before, 1e-9)
         left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
         print(f"{self._what}: {done}/{total}{left}", file=sys.stderr, flush=True)
+
+
+class Stages:
+    """Progress of one stage after another: called with a stage's name it ends the one before, and gives what shows the
+    new one; use as a context manager.
+
+    Args:
+        patience: stages that take fewer seconds show nothing, but for those that `units` names.
+        units: what a stage counts, by its name; nothing is said of others.
+    """
+
+    def __init__(self, patience: float = 0.0, **units: str) -> None:
+        self._patience = patience
+        self._units = units
+        self._now: Progress | None = None
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def __call__(self, stage: str) -> Progress:
+        self._close()
+        named = stage in self._units
+        self._now = Progress(stage, unit=self._units.get(stage, ""), patience=0.0 if named else self._patience)
+        return self._now
+
+    def log(self, line: str) -> None:
+        """Print one line without breaking the bar."""
+        if self._now is not None and self._now.finished:
+            self._close()
+        (self._now or Progress("")).log(line)
+
+    def _close(self) -> None:
+        if self._now is not None:
+            self._now.close()
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ from defectaug.cli.options import (
     option,
 )
 from defectaug.cli.process import prepare_training
-from defectaug.cli.progress import Progress
+from defectaug.cli.progress import Stages
 from defectaug.errors import ConfigError
 
 _LENGTH = "Length of the training"
@@ -83,7 +83,7 @@ def train(
     prepare_training()
     from defectaug.training.api import train as run
 
-    with Progress("training", unit="step") as progress:
-        folder = run(**options, log=progress.log, progress=progress)
+    with Stages(patience=3.0, training="step") as stages:
+        folder = run(**options, log=stages.log, stages=stages)
     if folder is not None:
         print(folder)

@@ -12,9 +12,10 @@ from defectaug.data.index import DataIndex
 from defectaug.data.near_duplicates import near_duplicate_groups, thumbnail
 from defectaug.data.sample import Sample
 from defectaug.data.splits import split
+from defectaug.data.survey import Stages, silent
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.files import expanded, real
-from defectaug.io.images import NativeImage, pixel_hash, read_image
+from defectaug.io.images import pixel_hash, read_image
 
 SEED = 0  # of the draw: models of different seeds keep the same images away, and can be compared
 Read = Callable[[Path], DataIndex]
@@ -43,7 +44,7 @@ class Holdout:
         return index.where(lambda sample: relative(sample.path, index.root) in held)
 
 
-def hold_out(index: DataIndex, asked: str, read: Read) -> Holdout:
+def hold_out(index: DataIndex, asked: str, read: Read, stages: Stages = silent) -> Holdout:
     """Chooses the images to keep away. Near-duplicates of one of them are kept away with it.
 
     Args:
@@ -51,26 +52,44 @@ def hold_out(index: DataIndex, asked: str, read: Read) -> Holdout:
         asked: a share, such as "0.2", of the images of each category; or a folder of test images, whose copies and
             near-duplicates in the data folder are kept away.
         read: lists a folder of test images.
+        stages: gives for a stage's name what shows its progress.
 
     Raises:
         ConfigError: neither a share nor a folder.
         DataError: nothing is held out, or nothing is left to train on.
     """
-    try:
-        share = float(asked.removesuffix("%")) / (100 if asked.endswith("%") else 1)
-    except ValueError:
-        held = _near_folder(index, expanded(asked), read)
+    asked_for = check_asked(asked, index.root)
+    if isinstance(asked_for, Path):
+        held = _near_folder(index, asked_for, read, stages)
     else:
-        held = _drawn(index, asked, share)
+        held = _drawn(index, asked, asked_for, stages)
     if not held.keep_away(index).samples:
         raise DataError(f"--holdout {asked}: leaves no image of {index.root} to train on; hold out fewer")
     return held
 
 
-def _drawn(index: DataIndex, asked: str, share: float) -> Holdout:
+def check_asked(asked: str, root: Path) -> float | Path:
+    """The share, or the folder; can be told before anything is read.
+
+    Raises:
+        ConfigError: neither of them, or the folder to train on itself.
+    """
+    try:
+        share = float(asked.removesuffix("%")) / (100 if asked.endswith("%") else 1)
+    except ValueError:
+        folder = expanded(asked)
+        if not folder.is_dir():
+            raise ConfigError(f"--holdout {folder}: neither a share, such as 0.2, nor a folder") from None
+        if real(folder) == real(root):
+            raise ConfigError(f"--holdout {folder}: is the folder to train on; name another one, or a share") from None
+        return folder
     if not 0 < share < 1:
         raise ConfigError(f"--holdout {asked}: must lie between 0 and 1, such as 0.2, or be a folder")
-    groups = joint_groups(index)
+    return share
+
+
+def _drawn(index: DataIndex, asked: str, share: float, stages: Stages) -> Holdout:
+    groups = joint_groups(index, stages)
     drawn = split(index, {"train": 1 - share, "test": share}, SEED, groups=groups).samples
     held = {group for sample, group in zip(drawn, groups, strict=True) if sample.split == "test"}
     if not held:
@@ -81,15 +100,11 @@ def _drawn(index: DataIndex, asked: str, share: float) -> Holdout:
     return Holdout(_files_of(index, groups, held))
 
 
-def _near_folder(index: DataIndex, folder: Path, read: Read) -> Holdout:
-    if not folder.is_dir():
-        raise ConfigError(f"--holdout {folder}: neither a share, such as 0.2, nor a folder")
-    if real(folder) == real(index.root):
-        raise ConfigError(f"--holdout {folder}: is the folder to train on; name another one, or a share")
+def _near_folder(index: DataIndex, folder: Path, read: Read, stages: Stages) -> Holdout:
     tests = [replace(one, split="test") for one in read(folder).samples if one.split in (None, "test")]
     if not tests:
         raise DataError(f"--holdout {folder}: no test image in it")
-    groups, inside = joint_groups(index, tests), real(folder)
+    groups, inside = joint_groups(index, stages, tests), real(folder)
     held = set(groups[len(index.samples) :])
     held |= {g for one, g in zip(index.samples, groups, strict=False) if real(one.path).is_relative_to(inside)}
     return Holdout(_files_of(index, groups, held), folder)
@@ -100,9 +115,7 @@ def _files_of(index: DataIndex, groups: Sequence[int], held: set[int]) -> tuple[
     return tuple(relative(sample.path, index.root) for sample, group in pairs if group in held)
 
 
-def joint_groups(
-    index: DataIndex, others: Sequence[Sample] = (), read: Callable[[Path], NativeImage] = read_image
-) -> list[int]:
+def joint_groups(index: DataIndex, stages: Stages, others: Sequence[Sample] = ()) -> list[int]:
     """Near-duplicate group of each image of an index and of further ones; equal pixels make one, whatever the label."""
     everything = (*index.samples, *others)
     joint = replace(
@@ -111,8 +124,12 @@ def joint_groups(
         products=tuple(sorted({sample.product for sample in everything})),
         defects=tuple(sorted({sample.defect for sample in everything})),
     )
-    images = [(thumbnail(image), pixel_hash(image)) for image in map(read, (sample.path for sample in everything))]
-    near = near_duplicate_groups(joint, [small for small, _ in images])
+    show, images = stages("looking for near-duplicates"), []
+    for done, sample in enumerate(everything, 1):
+        image = read_image(sample.path)
+        images.append((thumbnail(image), pixel_hash(image)))
+        show(done, len(everything))
+    near = near_duplicate_groups(joint, [small for small, _ in images], stages("comparing images"))
     joined, first = DisjointSet(near), dict[str, int]()
     for group, (_, pixels) in zip(near, images, strict=True):
         joined.merge(group, first.setdefault(pixels, group))

@@ -19,6 +19,7 @@ from scipy.ndimage import maximum_filter, uniform_filter
 
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Category, Sample
+from defectaug.data.survey import Progress
 from defectaug.io.images import NativeImage, as_channels, read_image, resize_float
 
 THUMBNAIL = 64
@@ -112,7 +113,9 @@ def details(thumbnails: Sequence[Floats]) -> Floats:
     return (images - uniform_filter(images, (0, 2 * BLUR + 1, 2 * BLUR + 1), mode="mirror")).astype(np.float32)
 
 
-def near_duplicate_groups(index: DataIndex, thumbnails: Sequence[Floats] | None = None) -> list[int]:
+def near_duplicate_groups(
+    index: DataIndex, thumbnails: Sequence[Floats] | None = None, progress: Progress | None = None
+) -> list[int]:
     """Groups the images that show the same part: group number by sample, in the order of `index.samples`.
 
     Only images of one product and defect are compared. In file names as those of MTD (`exp1_num_2345`), neighbouring
@@ -121,16 +124,22 @@ def near_duplicate_groups(index: DataIndex, thumbnails: Sequence[Floats] | None 
     Args:
         index: the images.
         thumbnails: of every sample, where they are known.
+        progress: called with the images done and their number.
     """
     if thumbnails is None:
         thumbnails = [thumbnail(read_image(sample.path)) for sample in index.samples]
     means = mean_images([sample.category for sample in index.samples], thumbnails, index.normal)
-    groups = DisjointSet(range(len(index.samples)))
+    groups, done = DisjointSet(range(len(index.samples))), 0
     for (product, _), members in members_of_categories(index).items():
         for a, b, _ in near_duplicate_pairs([thumbnails[n] for n in members], means[product], threshold=SAME_PART):
             groups.merge(members[a], members[b])
+            if progress:
+                progress(done + a, len(index.samples))
         for a, b in _tile_neighbours([index.samples[member] for member in members]):
             groups.merge(members[a], members[b])
+        done += len(members)
+        if progress:
+            progress(done, len(index.samples))
     return numbered(groups)
 
 

@@ -20,6 +20,15 @@ from defectaug.io.images import Header, NativeImage, pixel_hash, read_image
 
 ADVISED_IMAGES = 8
 WHITE_LEVELS = (1023, 4095, 16383, 65535)  # cameras of 10, 12, 14 and 16 bits
+Progress = Callable[[int, int], None]
+"""Takes how much is done, of how much in all."""
+Stages = Callable[[str], Progress]
+"""Gives what shows the progress of a stage of that name."""
+
+
+def silent(stage: str) -> Progress:
+    """Shows nothing."""
+    return lambda done, total: None
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Survey:
 
 
 def survey(
-    index: DataIndex, *, decode: bool = False, image_size: int = 0, progress: Callable[[int, int], None] | None = None
+    index: DataIndex, *, decode: bool = False, image_size: int = 0, progress: Progress | None = None
 ) -> Survey:
     """Reads the header of every file of an index; in large folders, of those that have changed since the last time.
 

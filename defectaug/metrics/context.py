@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +15,10 @@ from numpy.typing import NDArray
 
 from defectaug.data.index import DataIndex
 from defectaug.data.near_duplicates import mean_images, near_duplicate_groups
+from defectaug.data.survey import Stages, silent
 from defectaug.io.atomic import write_atomic
 from defectaug.metrics.folders import ImageRecord
-from defectaug.metrics.images import Floats, ImageSet, ImageStore, Log, Progress
-
-Stages = Callable[[str], Progress]
-"""Gives what shows the progress of a stage of that name."""
-
-
-def silent(stage: str) -> Progress:
-    """Shows nothing."""
-    return lambda done, total: None
+from defectaug.metrics.images import Floats, ImageSet, ImageStore, Log
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from defectaug.benchmark.api import default_settings, run_study
 from defectaug.benchmark.leakage import bundles_of
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import CONFIG, as_model
+from defectaug.data.survey import Stages, silent
 from defectaug.errors import BundleError, ConfigError, DataError
 from defectaug.io.files import expanded
 from defectaug.methods.base import GenerativeModel
@@ -28,7 +29,7 @@ from defectaug.metrics.changes import (
     score,
     source_changes,
 )
-from defectaug.metrics.context import ArrayCache, EvaluationContext, Stages, silent
+from defectaug.metrics.context import ArrayCache, EvaluationContext
 from defectaug.metrics.fidelity import fidelity, find_measures
 from defectaug.metrics.folders import refuse_overlap
 from defectaug.metrics.images import Log, white_level_of
@@ -190,21 +191,25 @@ def evaluate(
         painter = None if isinstance(loaded, GenerativeModel) else loaded
         if isinstance(loaded, GenerativeModel):
             tell(f"model {loaded.info.name} makes whole images and restores none: no part on restoration")
-        if control and painter is None and not any(record.mask for record in originals.records):
-            raise ConfigError("--control: no masks of real defects; name them with --masks DIR, or give a --model")
+        lacking = any(record.defect != index.normal and not record.mask for record in originals.records)
+        finder = painter or (_maker(bundles, device, tell) if lacking and sets else None)
+        if control and finder is None and not any(record.mask for record in originals.records):
+            raise ConfigError(
+                "--control: neither masks of real defects nor the one model that made the images are there to cut them "
+                "out by; name masks with --masks DIR, or a model with --model DIR"
+            )
         white = white_level_of([originals, *sets])
         context = EvaluationContext(
             index, originals, sets, tests, test_index, white, seed, reader.store, kept, tell, stages
         )
         check_classes(context)
+        find = mask_finder(reader.store, finder)
         changes = [source_changes(one, reader.store, stages(f"what was painted in {one.name}")) for one in sets]
         sha = None if loaded is None else loaded.info.weights_sha256
         scores = tuple(
             score(one, images.where(lambda record: not record.synthetic), originals, known.images, sha)
             for one, images, known in zip(sets, found, changes, strict=True)
         )
-        lacking = any(not record.mask for record in context.defective(originals).records)
-        find = mask_finder(reader.store, painter or (_maker(bundles, device, tell) if lacking and sets else None))
         evaluation = _Evaluation(
             context, scores, changes, painter, devices.choose(device), pretrained, naming or NamingSettings(), planned,
             find, control, bundles,

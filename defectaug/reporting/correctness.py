@@ -37,7 +37,7 @@ def naming_section(context: EvaluationContext, number: int, naming: Naming, sett
         if reliable and one.is_wrong
     ]
     accusing = [f"WRONG DEFECT: {'; '.join(wrong)}."] if wrong else []
-    lines = accusing + _shares(images, found)
+    lines = accusing + _shares(images, found, context.normal)
     how = (
         f"{settings.folds} {settings.classifier} ones ({naming.origin}), {settings.steps} steps of "
         f"{settings.batch_size} images of {settings.image_size} x {settings.image_size}, seed {context.seed}"
@@ -59,8 +59,9 @@ def naming_section(context: EvaluationContext, number: int, naming: Naming, sett
     )
 
 
-def _shares(images: ImageSet, found: Mapping[Category, CategoryNaming]) -> list[str]:
-    """How many images are named right; and beside real ones, every category weighing the same."""
+def _shares(images: ImageSet, found: Mapping[Category, CategoryNaming], normal: str) -> list[str]:
+    """How many images are named right; and beside real ones, every category weighing the same. Where one of several is
+    seldom named right, which one, though there may be too few real ones to call it wrong."""
     total = sum(one.hits.images for one in found.values())
     if not total:
         return []
@@ -71,6 +72,11 @@ def _shares(images: ImageSet, found: Mapping[Category, CategoryNaming]) -> list[
         beside = (
             f"; defects right as mean of the categories: {ours:.0f} %, of real images that it has not seen {real:.0f} %"
         )
+    shares = {one: named.hits.defect / named.hits.images for one, named in found.items() if named.hits.images}
+    worst = min(shares, key=lambda one: shares[one])
+    if len(shares) > 1 and shares[worst] < RELIABLE and not found[worst].is_wrong:
+        right, of, as_normal = found[worst].hits.defect, found[worst].hits.images, found[worst].as_normal
+        beside += f", fewest of {worst} ({right} of {of} right, {as_normal} named {normal})"
     defects, products = (sum(getattr(one.hits, part) for one in found.values()) for part in ("defect", "product"))
     return [
         f"A classifier trained on the real images names the defect of {defects} and the product of {products} of "

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from defectaug.bundle import held_out, read_config
 from defectaug.data.holdout import Holdout
 from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.survey import Stages
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.files import real
-from defectaug.metrics.context import Stages
 from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of, with_masks, without_shared
 from defectaug.metrics.images import ImageSet, ImageStore, Log, read_images
 

@@ -95,15 +95,15 @@ class Finding:
     Args:
         about: name of the set.
         text: one sentence.
-        speaks: "for" or "against" the images; "neither" for what the reader has to weigh; "unknown" for what there are
-            too few test images to tell; "condition" for what may make
-            every result wrong, and how to avoid it.
+        speaks: "for" or "against" the images; "neither" for what the reader has to weigh; "needless" where
+            nothing is left for them to improve; "unknown" for what there are too few test images to tell; "condition"
+            for what may make every result wrong, and how to avoid it.
         decides: whether the verdict rests on it: it tells whether the images help.
     """
 
     about: str
     text: str
-    speaks: Literal["for", "against", "neither", "unknown", "condition"] = "neither"
+    speaks: Literal["for", "against", "neither", "needless", "unknown", "condition"] = "neither"
     decides: bool = False
 
 

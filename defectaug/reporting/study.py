@@ -18,7 +18,7 @@ KINDS = {
     "cutout": "CutOut on top of the traditional ones",
     "mixup": "MixUp on top of the traditional ones",
 }
-SPEAKS: dict[str, Literal["for", "against", "neither", "unknown"]] = {
+SPEAKS: dict[str, Literal["for", "against", "neither", "needless", "unknown"]] = {
     "helps": "for", "hurts": "against", "no difference shown": "neither", "cannot be known": "unknown",
 }  # fmt: skip
 
@@ -111,7 +111,10 @@ def _findings(result: StudyResult, synthetic: str) -> list[Finding]:
         for product, verdict in comparison.verdicts.items():
             if product == ALL or (verdict == "hurts" and len(result.products) > 1):
                 text = f"{sentence(result, comparison, product)}."
-                found.append(Finding(synthetic, text, SPEAKS[verdict], decides=first and product == ALL))
+                speaks = SPEAKS[verdict]
+                if speaks == "neither" and not any(result.condition(comparison.against).errors(product)):
+                    speaks = "needless"
+                found.append(Finding(synthetic, text, speaks, decides=first and product == ALL))
     found += [
         Finding(synthetic, f"{control_sentence(result, one)}.")
         for one in result.over_control

@@ -88,6 +88,10 @@ def _words(findings: Sequence[Finding]) -> tuple[str, str]:
         more = "; something is wrong with the images, too." if flawed else "."
         return "CANNOT KNOW", f"{what} (train --holdout), or name some (--test DIR){more}"
     what = "no effect on a classifier's error is shown, neither for the better nor for the worse"
+    advice = "more seeds (--seeds) or more test images (--test) may tell"
+    if "needless" in deciding:
+        what = "without the images a classifier names every test image right, so that nothing is left to gain"
+        advice = "more test images, or harder ones, may tell (--test DIR)"
     if flawed:
         return "LOOK BEFORE USE", f"{what}, and something is wrong with the images, see below."
-    return "NO GAIN SHOWN", f"{what}; more seeds (--seeds) or more test images (--test) may tell."
+    return "NO GAIN SHOWN", f"{what}; {advice}."

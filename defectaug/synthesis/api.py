@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defectaug.bundle import as_model
+from defectaug.data.sample import Category
 from defectaug.errors import BundleError, OutputError
 from defectaug.io.files import expanded
 from defectaug.io.masks import mask_folder
@@ -42,6 +43,9 @@ NOTHING_LEARNT = (
     "samples/, train to the end (train --resume) or for longer, and see that defective images differ from normal ones "
     "where the defect is"
 )
+LOOK_FIRST = (
+    "look at them before you train on them (--report), and at the model's samples/, which show what it has found"
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class SynthesisSummary:
         faint: synthetic images on which no defect is visible, after several tries.
         redrawn: defects that the acceptance test rejected and that were drawn anew.
         doubtful: synthetic images that were kept though the test does not accept them, by its reasons.
+        poor: categories of which the test does not accept most, with how many these are, and of how many.
         complete: False while other shards are missing.
         seconds: time taken.
     """
@@ -70,6 +75,7 @@ class SynthesisSummary:
     seconds: float
     redrawn: int = 0
     doubtful: Mapping[str, int] = field(default_factory=dict)
+    poor: Mapping[Category, tuple[int, int]] = field(default_factory=dict)
 
     def describe(self) -> str:
         """One line for people."""
@@ -80,7 +86,8 @@ class SynthesisSummary:
         if self.kept:
             parts.append(f"{self.kept:,} were there already")
         if self.faint:
-            parts.append(f"{self.faint:,} show no visible defect (their masks are empty)")
+            show, masks = ("shows", "its mask is") if self.faint == 1 else ("show", "their masks are")
+            parts.append(f"{self.faint:,} {show} no visible defect ({masks} empty)")
         if 2 * self.faint > self.synthetic:
             parts.append(NOTHING_LEARNT)
         if self.redrawn:
@@ -89,6 +96,9 @@ class SynthesisSummary:
         if self.doubtful:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.doubtful.items())
             parts.append(f"{sum(self.doubtful.values()):,} kept that the acceptance test does not accept ({reasons})")
+        if self.poor and 2 * self.faint <= self.synthetic:
+            most = ", ".join(f"{category} ({refused:,} of {made:,})" for category, (refused, made) in self.poor.items())
+            parts.append(f"among them most of {most}: {LOOK_FIRST}")
         if not self.complete:
             parts.append("other shards are still to come; the last one joins the manifest")
         return "; ".join(parts)
@@ -233,7 +243,7 @@ def produce(
     seconds = time.monotonic() - started
     return SynthesisSummary(
         target, written, tally.real, tally.synthetic, len(folder.done), tally.faint, complete, seconds, tally.redrawn,
-        dict(tally.doubtful),
+        dict(tally.doubtful), tally.poor(),
     )  # fmt: skip
 
 
@@ -293,14 +303,22 @@ class _Tally:
     faint: int = 0
     redrawn: int = 0
     doubtful: Counter[str] = field(default_factory=Counter)
+    made: Counter[Category] = field(default_factory=Counter)
+    refused: Counter[Category] = field(default_factory=Counter)
 
-    def add(self, visible: bool, rejections: int, reason: str | None) -> None:
+    def add(self, category: Category, visible: bool, rejections: int, reason: str | None) -> None:
         """Counts a synthetic image, and why the acceptance test does not accept it."""
         self.synthetic += 1
+        self.made[category] += 1
+        self.refused[category] += reason is not None
         self.faint += not visible
         self.redrawn += rejections
         if reason is not None:
             self.doubtful[reason] += 1
+
+    def poor(self) -> dict[Category, tuple[int, int]]:
+        """As of :class:`SynthesisSummary`."""
+        return {one: (self.refused[one], made) for one, made in self.made.items() if 2 * self.refused[one] > made}
 
 
 def _fill(
@@ -312,12 +330,13 @@ def _fill(
     copies = [item for item in pending if not item.synthetic]
     total, done, tally = len(plan.shard(*asked.part)), len(folder.done), _Tally()
 
-    def save(finish: Callable[[], Rendered]) -> tuple[bool, int, str | None]:
+    def save(finish: Callable[[], Rendered]) -> tuple[Category, bool, int, str | None]:
         rendered = finish()
         details = _details(rendered, asked.seed, model.info)
         folder.save(rendered.item, rendered.image, rendered.mask, details)
         visible = rendered.mask is None or bool(rendered.mask.any())
-        return visible, rendered.rejections, rendered.verdict.reason if rendered.verdict else None
+        reason = rendered.verdict.reason if rendered.verdict else None
+        return Category(rendered.item.product, rendered.item.defect), visible, rendered.rejections, reason
 
     with threads() as pool:
         renderer = _renderer(model, plan, regions, pool, asked, log)

@@ -133,18 +133,20 @@ class DefectAugment:
             region: (H, W), where on this image a defect may lie; above 0 = allowed.
 
         Raises:
-            TypeError: an image of a kind that is not known.
-            ConfigError: an unknown product, or none where "auto" knows several.
+            TypeError: an image of a kind that is not known, or without a pixel.
+            ConfigError: an unknown product, or none where "auto" knows several; a region that is no mask.
         """
         kind = _kind_of(image)
         native = kind.native(image)
+        if 0 in native.size:
+            raise TypeError(f"image of {native.size[0]} x {native.size[1]}: holds no pixel")
         random = self._random()
         if float(torch.rand((), generator=random)) >= self.p:
             return Augmented(image, 0, kind.mask(np.zeros(native.size, bool)))
         label = self._defects[int(torch.randint(len(self._defects), (), generator=random))]
         seed = int(torch.randint(_SEEDS, (), generator=random))
         number = self._product if product is None else self._number(product)
-        allowed = self._region(native, number) if region is None else np.asarray(region) > 0
+        allowed = self._region(native, number) if region is None else _as_mask(region)
         wished = (self._control.strength, self._control.size)
         own = own_factors(variety_of(self._loaded()), seed)
         strength, size = (factors.draw(derive_seed(seed, at)) for at, factors in enumerate(wished))
@@ -277,11 +279,16 @@ def _mask(region: str | Path | NDArray[Any]) -> Bools:
     """
     if not isinstance(region, np.ndarray) and Path(region).is_dir():
         raise ConfigError(f"region {region}: is a folder; give one mask here, or one with each call")
-    mask = np.asarray(region) > 0 if isinstance(region, np.ndarray) else read_mask(Path(region))
-    if mask.ndim != 2:
-        raise ConfigError(f"region {mask.shape}: must be a mask (H, W)")
+    mask = _as_mask(region) if isinstance(region, np.ndarray) else read_mask(Path(region))
     if not mask.any():
         raise DataError("region: allows no place; it must be above 0 (white) where defects may lie")
+    return mask
+
+
+def _as_mask(region: NDArray[Any]) -> Bools:
+    mask = np.asarray(region) > 0
+    if mask.ndim != 2:
+        raise ConfigError(f"region {mask.shape}: must be a mask (H, W)")
     return mask
 
 

@@ -13,6 +13,7 @@ from defectaug import device as devices
 from defectaug.bundle import CONFIG, STORE, WEIGHTS, framings_of, held_out, read_config, write_config
 from defectaug.config.resolve import resolve, resolve_again
 from defectaug.config.schema import Config
+from defectaug.data.survey import Stages, silent
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import expanded, real
 from defectaug.io.lock import Lock
@@ -49,12 +50,13 @@ def train(
     holdout: str | float | Path | None = None,
     log: Log | None = None,
     progress: Progress | None = None,
+    stages: Stages = silent,
 ) -> Path | None:
     """Trains one model over all products and defects of a data folder.
 
     Under a launcher such as `torchrun` all of its processes train the one model together, each on its part of
     ``run.batch_size``; data and model folder must be visible to all. The first process alone writes, prints and calls
-    ``log`` and ``progress``.
+    ``log``, ``progress`` and ``stages``.
 
     Args:
         data: the folder, in any layout that the README lists.
@@ -79,7 +81,9 @@ def train(
             folder of test images whose copies and near-duplicates are kept away. ``evaluate`` finds them in the model
             folder. A resumed run keeps what it held out.
         log: takes lines for the user; None sends them to the logger "defectaug".
-        progress: called with (steps done, steps in all).
+        progress: called with (steps done, steps in all); None for the stage "training" of ``stages``.
+        stages: gives for the name of what takes a while (reading the images, comparing them, training) what is called
+            with how much of it is done, and how much there is.
 
     Returns:
         The model folder, or None after a dry run and in processes beside the first.
@@ -106,9 +110,10 @@ def train(
     with joined(compute.device):
         first = rank() == 0
         log, progress = (log or logger.info, progress) if first else (lambda line: None, None)
+        stages = stages if first else silent
         if not dry_run:
             from_first(lambda: _check_out(folder, options.root, resume))
-        ready = prepare(options, folder, settings, compute, dry_run, log)
+        ready = prepare(options, folder, settings, compute, dry_run, log, stages)
         if dry_run:
             for line in [*describe_data(ready.index, ready.found), *describe_plan(ready, minutes)]:
                 if first:
@@ -116,7 +121,7 @@ def train(
             return None
         from_first(lambda: _check(folder, ready, resume, log))
         with _locked(folder) if first else nullcontext():
-            loop = _loop(folder, ready, minutes, log, progress)
+            loop = _loop(folder, ready, minutes, log, progress or stages("training"))
             if resume:
                 loop.resume()
             loop.go()
@@ -136,7 +141,7 @@ def _settings(preset: str, file: Path | None, flags: Mapping[str, Any], resumed:
     return resolve("small" if preset == "auto" else preset, file, flags)
 
 
-def _loop(folder: Path, ready: Prepared, minutes: float | None, log: Log, progress: Progress | None) -> Loop:
+def _loop(folder: Path, ready: Prepared, minutes: float | None, log: Log, progress: Progress) -> Loop:
     """The run, its settings written beside the model to be."""
     if rank() == 0:
         write_config(folder, ready.config, ready.trained_on)

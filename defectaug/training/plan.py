@@ -32,10 +32,11 @@ def describe_plan(ready: Prepared, minutes: float | None) -> Iterator[str]:
     run, net = ready.config.run, ready.config.network
     seconds = _seconds_a_step(ready)
     steps = run.steps if minutes is None else max(1, int(60 * minutes / seconds))
-    size = f"{net.image_size} x {net.image_size}, {net.channels} channel(s)"
-    yield f"recipe {ready.config.recipe}: {ready.config.method} output, {size}"
+    size = f"{net.image_size} x {net.image_size}, {'grey' if net.channels == 1 else 'colour'}"
+    yield f"recipe {ready.config.recipe}: method {ready.config.method}, {size}"
     yield f"device {ready.compute.describe()}"
-    yield f"{steps:,} steps of {run.batch_size} images, {run.batch_size / seconds:.1f} images a second here"
+    counted = f"{steps:,} step{'s' * (steps != 1)}"
+    yield f"{counted} of {run.batch_size} images, {run.batch_size / seconds:.1f} images a second here"
     memory = _memory_mb(ready)
     used = "not known on this system" if memory is None else f"{memory:,.0f} MB"
     yield f"expected time {_clock(steps * seconds)}, memory {used}"

@@ -11,10 +11,10 @@ from defectaug.bundle import TrainedOn
 from defectaug.config.schema import Config
 from defectaug.data.batches import BalancedBatches
 from defectaug.data.framing import Framing
-from defectaug.data.holdout import Holdout, hold_out
+from defectaug.data.holdout import Holdout, check_asked, hold_out
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.stores import CropStore, FramedStore, ImageStore, Store
-from defectaug.data.survey import Survey, drop_unreadable, survey, white_level
+from defectaug.data.survey import Stages, Survey, drop_unreadable, silent, survey, white_level
 from defectaug.device import Compute
 from defectaug.errors import DataError
 from defectaug.io.files import real
@@ -22,6 +22,8 @@ from defectaug.methods.base import Method, method_spec
 from defectaug.nn.distributed import from_first, local_rows
 from defectaug.training.framing import Framed, choose_framing
 from defectaug.training.log import Log
+
+LEAST_SIDE = 16  # pixels of an image; a model of the smallest size, 32, takes no smaller ones
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,15 @@ class DataOptions:
     holdout: str | None = None
     resumed: Holdout | None = None
 
-    def read(self, config: Config, decode: bool, log: Log) -> tuple[DataIndex, Survey, int, Holdout]:
+    def read(
+        self, config: Config, decode: bool, log: Log, stages: Stages = silent
+    ) -> tuple[DataIndex, Survey, int, Holdout]:
         """The images that can be used, what was found in them, their white level, and what was held out.
 
         Args:
             decode: every image is decoded, not its header alone, as it is with test images to hold out; else the store
                 skips what is damaged inside.
+            log, stages: lines and progress for the user.
 
         Raises:
             DataError: nothing there to train on, or images that are too small.
@@ -50,26 +55,29 @@ class DataOptions:
         log(index.describe())
         size = config.network.image_size
         holds_out = self.resumed is None and self.holdout is not None  # which compares all images by their pixels
-        found = survey(index, decode=self.strict or decode or holds_out, image_size=size)
+        if self.resumed is None and self.holdout is not None:
+            check_asked(self.holdout, self.root)
+        decode = self.strict or decode or holds_out
+        found = survey(index, decode=decode, image_size=size, progress=stages("reading images"))
         index = drop_unreadable(index, found, strict=self.strict)
-        held = self._held_out(index, log)
+        held = self._held_out(index, log, stages)
         if held.files:
             index = held.keep_away(index)
             found = replace(found, counts=index.counts())
         if min(found.smallest) * 2 < size and config.data.framing != "crop":
             width, height = found.smallest
+            other = f"use --image-size {max(32, min(found.smallest) // 32 * 32)}, or take small images out."
             raise DataError(
                 f"{self.root}: the smallest image is {width} x {height} pixels, less than half of the model's "
-                f"{size} x {size}; use --image-size {max(32, min(found.smallest) // 32 * 32)}, "
-                "or take small images out."
+                f"{size} x {size}; {other if min(width, height) >= LEAST_SIDE else 'take such images out.'}"
             )
         return index, found, white_level(index.samples), held
 
-    def _held_out(self, index: DataIndex, log: Log) -> Holdout:
+    def _held_out(self, index: DataIndex, log: Log, stages: Stages) -> Holdout:
         if self.resumed is not None or self.holdout is None:
             return self.resumed or Holdout()
-        read_tests = cache(partial(self._read_tests, log=log))
-        held = hold_out(index, self.holdout, read_tests)
+        read_tests = cache(partial(self._read_tests, log=log, stages=stages))
+        held = hold_out(index, self.holdout, read_tests, stages)
         tests = held.only(index).counts() if held.folder is None else read_tests(held.folder).counts()
         where = "" if held.folder is None else f" as copies of images in {held.folder}"
         log(f"{len(held.files):,} of {len(index):,} images are held out of training{where}")
@@ -77,11 +85,11 @@ class DataOptions:
             log(f"note: no test image of {', '.join(bare)}: how well these are done cannot be tested")
         return held
 
-    def _read_tests(self, folder: Path, log: Log) -> DataIndex:
+    def _read_tests(self, folder: Path, log: Log, stages: Stages) -> DataIndex:
         index = index_folder(
             folder, class_map=self.class_map, normal=self.normal, product=self.product, require_defects=False
         )
-        found = survey(index, decode=True)
+        found = survey(index, decode=True, progress=stages("reading test images"))
         for path, reason in found.unreadable:
             log(f"skipped: {path}: {reason}")
         return drop_unreadable(index, found, strict=self.strict)
@@ -123,14 +131,14 @@ class Prepared:
 
 
 def prepare(
-    options: DataOptions, folder: Path, settings: Config, compute: Compute, decode: bool, log: Log
+    options: DataOptions, folder: Path, settings: Config, compute: Compute, decode: bool, log: Log, stages: Stages
 ) -> Prepared:
     """Reads the data folder, once for all processes: a million headers need not be read by every one.
 
     Raises:
         DataError: as :meth:`DataOptions.read`.
     """
-    index, found, white, held = from_first(lambda: options.read(settings, decode, log))
+    index, found, white, held = from_first(lambda: options.read(settings, decode, log, stages))
     config = replace(settings, network=replace(settings.network, channels=found.channels))
     framed = from_first(lambda: _framed(index, config, white, compute, log))
     trained_on = TrainedOn(

@@ -29,6 +29,7 @@ from defectaug.metrics.folders import records_of, with_masks
 from defectaug.metrics.images import Form, ImageStore, decode
 from defectaug.reporting.sections import as_json
 from defectaug.reporting.study import sentences, study_section
+from defectaug.reporting.verdict import verdicts
 
 QUICK = StudySettings(
     image_size=32, steps=3, batch_size=12, checks=1, augmentations=("none",), synthetic_with=("none",), seeds=(0, 1),
@@ -123,6 +124,24 @@ def test_a_set_that_is_full_already_takes_no_synthetic_image(test: Path, made: P
     result = run_study(full, [made], QUICK, test=test)
     assert made_counts(result, "none + made") == {}
     assert any("no synthetic image was used" in line for line in study_section(result).warnings)
+
+
+@pytest.mark.usefixtures("untaught")
+def test_where_nothing_is_left_to_gain_the_verdict_says_so(real: Path, test: Path, made: Path) -> None:
+    """More seeds would not tell: without the set no test image is named wrong."""
+    result = run_study(real, [made], QUICK, test=test)
+    flawless = []
+    for one in result.conditions:
+        right = [
+            replace(run, errors=dict.fromkeys(run.errors, 0.0), missed={k: "0" * len(v) for k, v in run.missed.items()})
+            for run in one.runs
+        ]
+        flawless.append(replace(one, runs=tuple(right)))
+    section = study_section(replace(result, conditions=tuple(flawless)))
+    (verdict,) = verdicts(["made"], [section])
+    assert verdict.lines[0].startswith("NO GAIN SHOWN: without the images a classifier names every test image right")
+    assert "seeds" not in verdict.lines[0]
+    assert "seeds" in verdicts(["made"], [study_section(result)])[0].lines[0]
 
 
 def test_order_and_names_of_files_change_nothing(real: Path, test: Path, made: Path, tmp_path: Path) -> None:

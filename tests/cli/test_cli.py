@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from fake_model import FakeModel, data, defective, info, save, surface
 
 import defectaug
 from defectaug.cli import evaluate, synthesize, train, transfer
-from defectaug.cli.progress import Progress, duration
+from defectaug.cli.progress import Progress, Stages, duration
 from defectaug.errors import DataError
 
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "scipy", "pydantic")
@@ -215,7 +217,7 @@ def test_train_passes_on_what_was_given(run: Run, monkeypatch: pytest.MonkeyPatc
     code, out, _ = run("train", "d", "--image-size", 64, "--minutes", "0.5", "--map", "m.yaml", "--dry-run")
     assert (code, out) == (0, f"{tmp_path / 'model'}\n")
     assert callable(seen.pop("log"))
-    assert callable(seen.pop("progress"))
+    assert callable(seen.pop("stages"))
     assert seen == {
         "data": Path("d"),
         "resume": False,
@@ -302,6 +304,64 @@ def test_the_time_left_is_not_told_from_the_first_step(
         progress(done, 203)
     said = [line.partition(", ")[2] for line in capsys.readouterr().err.splitlines()]
     assert said == ["", "", "3 min 21 s left", "3 min 20 s left", "1 min 40 s left"]
+
+
+def test_short_stages_show_nothing_and_long_ones_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = itertools.count()
+    monkeypatch.setattr("defectaug.cli.progress.time.monotonic", lambda: float(next(now)))
+    with Stages(patience=3.5, working="step") as stages:
+        for name, count in (("short", 2), ("long", 30), ("working", 1)):
+            show = stages(name)
+            for done in range(count):
+                show(done + 1, count)
+    said = [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert said[0].startswith("long: ")
+    assert said[-2:] == ["long: 30/30", "working: 1/1"]
+    assert len(said) < 8  # ten seconds between two of them
+
+
+def test_a_bar_of_minutes_gets_its_new_total(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first step is slow; by its pace few would fit."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress("training", unit="step") as progress:
+        progress(1, 6)
+        progress(100, 600)
+    assert "100/600" in capsys.readouterr().err.split("\r")[-1]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("options", [["--dry-run"], ["--holdout", "0.3", "--steps", "1"]])
+def test_training_tells_how_far_it_has_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool, options: list[str]
+) -> None:
+    """A folder of thousands of photographs is read for minutes before the first step."""
+    root, settings = data(tmp_path / "data"), tmp_path / "settings.yaml"
+    settings.write_text("data: {min_images: 1}")
+    now = itertools.count()
+    monkeypatch.setattr("defectaug.cli.progress.time.monotonic", lambda: float(next(now)))
+    monkeypatch.setattr("defectaug.training.api.Loop.go", lambda loop: None)
+    if terminal:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, _, err = run("train", root, "--preset", "tiny", "--config", settings, "--out", tmp_path / "m", *options)
+    assert code == 0, err
+    stages = ["reading images"]
+    if "--holdout" in options:
+        stages += ["looking for near-duplicates", "comparing images"]
+    for stage in stages:
+        assert re.search(rf"{stage}:.* 15/15 " if terminal else rf"{stage}: 15/15\n", err), err
+    if terminal:
+        assert err.count("15/15 ") == len(stages)  # lines that come after a bar do not draw it again
+    assert ("%|" in err) == terminal
+
+
+def test_training_on_a_small_folder_adds_no_lines(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("train", data(tmp_path / "data"), "--preset", "tiny", "--dry-run")
+    assert code == 0
+    assert len(err.splitlines()) == 1, err  # the layout
 
 
 def test_duration() -> None:

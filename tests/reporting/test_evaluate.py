@@ -231,6 +231,16 @@ def test_what_one_line_on_standard_error_says(root: Path, tmp_path: Path, run: R
         assert wrong in lines[0] and len(lines[0]) < 300
 
 
+def test_the_control_cuts_out_by_the_model_that_made_the_images_or_says_what_it_lacks(
+    root: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest names it: `--model` need not."""
+    with pytest.raises(ConfigError, match=r"--control: neither masks .* nor the one model .*; name masks with --masks"):
+        evaluate(root, out, only=["counts"], control=True)
+    monkeypatch.setattr("defectaug.reporting.api._maker", lambda bundles, device, log: FakeModel(info(root)))
+    assert evaluate(root, out, only=["counts"], control=True).sections
+
+
 def test_options_are_checked_before_folders_are_read(root: Path, out: Path, tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/resnet18-1.pth").write_bytes(b"junk")
@@ -283,10 +293,11 @@ def test_command_line(root: Path, out: Path, tmp_path: Path, run: Run) -> None:
     assert "A/spot" in text
     assert "reading 15 real images" in said
     assert json.loads((tmp_path / "r.json").read_text())["settings"]["parts"] == ["counts", "memorisation"]
-    for options, wrong in ((("--only", "foo"), "--only foo"), (("--sweep", "a"), "--sweep a")):
-        code, text, said = run("evaluate", root, out, *options)
+    wrong_sweeps = [("--sweep", no, "must be numbers above 0") for no in ("a", "1,0", "-1", "nan", "inf")]
+    for option, value, wrong in (("--only", "foo", "no such part"), *wrong_sweeps):
+        code, text, said = run("evaluate", root, out, option, value)
         assert (code, text) == (2, "")
-        assert wrong in said.splitlines()[-1]
+        assert f"{option} {value}: {wrong}" in said.splitlines()[-1]
 
 
 def test_a_seed_below_zero_is_one_line_for_the_user(root: Path, out: Path, run: Run) -> None:

@@ -15,7 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from defectaug.data.sample import Category
+from defectaug.metrics.images import ImageSet
+from defectaug.metrics.naming import CategoryNaming, Hits
 from defectaug.reporting import plots
+from defectaug.reporting.correctness import _shares
 from defectaug.reporting.page import as_html
 from defectaug.reporting.sections import (
     Figure,
@@ -250,6 +254,7 @@ def test_a_strip_of_images_stands_before_what_a_verdict_rests_on(tmp_path: Path)
         ([Finding("s", "helps", "for", decides=True), Finding("s", "copies", "against")], "USE WITH CARE"),
         ([Finding("s", "helps not", "neither", decides=True)], "NO GAIN SHOWN"),
         ([Finding("s", "helps not", "neither", decides=True), Finding("s", "copies", "against")], "LOOK BEFORE USE"),
+        ([Finding("s", "none to gain", "needless", decides=True)], "NO GAIN SHOWN"),
         ([Finding("s", "hurts", "against", decides=True), Finding("s", "no copy", "for")], "DO NOT USE"),
         ([Finding("s", "few", "unknown", decides=True)], "CANNOT KNOW"),
         ([Finding("s", "no copy", "for")], "NOT DECIDED"),
@@ -262,6 +267,20 @@ def test_what_speaks_for_and_against_makes_the_verdict(findings: list[Finding], 
     assert section.numbers["verdict"] == word.lower()
     against = [one.text for one in findings if one.speaks == "against" and not one.decides]
     assert all(text in section.lines[1:3] for text in against)
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [(30, ", fewest of pill/chip (30 of 64 right, 32 named normal)."), (60, ".")]
+)
+def test_a_category_that_is_seldom_named_right_is_not_lost_in_a_mean(right: int, said: str) -> None:
+    """Of four real images only, none of which is named wrong, it is not shown to be wrong."""
+    images = ImageSet("made", (), ())
+    found = {
+        Category("pill", "chip"): CategoryNaming(Hits(right, 64, 64), 32, Hits(4, 4, 4)),
+        Category("pill", "dirt"): CategoryNaming(Hits(45, 48, 48), 1, Hits(8, 8, 8)),
+    }
+    (line,) = _shares(images, found, "normal")
+    assert line.endswith(f"of real images that it has not seen 100 %{said}")
 
 
 def test_a_photograph_is_a_third_as_large_and_looks_the_same(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 import defectaug
+from defectaug.data.sample import Category
 from defectaug.errors import DataError
-from defectaug.synthesis.api import NOTHING_LEARNT, SynthesisSummary
+from defectaug.synthesis.api import LOOK_FIRST, NOTHING_LEARNT, SynthesisSummary, _Tally
 
 SIDE = 80
 KINDS = {"grey": "L", "colour": "RGB", "alpha": "RGBA", "grey_alpha": "LA"}
@@ -71,6 +72,17 @@ def test_one_defect_image_and_one_normal_image_are_enough_where_that_is_allowed(
     assert made.synthetic == 2
     with Image.open(next((tmp_path / "out/A/cut").glob("*.png"))) as image:
         assert image.mode.startswith("I")
+
+
+@pytest.mark.parametrize(("chips", "said"), [(9, True), (5, False)])
+def test_a_category_that_the_acceptance_test_hardly_accepts_is_named(chips: int, said: bool) -> None:
+    tally = _Tally()
+    for number in range(10):
+        tally.add(Category("pill", "dirt"), True, 0, None)
+        tally.add(Category("pill", "chip"), True, 1, "unlike real ones" if number < chips else None)
+    of = SynthesisSummary(Path("out"), None, 0, 20, 0, tally.faint, True, 1.0, 10, tally.doubtful, tally.poor())
+    assert (f"among them most of pill/chip (9 of 10): {LOOK_FIRST}" in of.describe()) is said
+    assert "pill/dirt" not in of.describe()
 
 
 @pytest.mark.parametrize(("faint", "said"), [(9, True), (4, False)])

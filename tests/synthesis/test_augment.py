@@ -235,5 +235,10 @@ def test_what_is_no_image_and_no_model_is_refused(tmp_path: Path) -> None:
             augment(image)
     with pytest.raises(TypeError, match="convert it to L or RGB"):
         augment(Image.new("CMYK", (8, 8)))
+    for image in (np.zeros((0, 8), np.uint8), torch.zeros(1, 8, 0)):
+        with pytest.raises(TypeError, match="holds no pixel"):
+            DefectAugment(MODEL, p=1)(image)
+    with pytest.raises(ConfigError, match="must be a mask"):
+        DefectAugment(MODEL, p=1)(np.zeros((64, 64), np.uint8), region=np.ones((64, 64, 3)))
     with pytest.raises(BundleError):
         DefectAugment(tmp_path)

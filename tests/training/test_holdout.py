@@ -83,6 +83,24 @@ def test_files_that_cannot_be_read_are_skipped_where_images_are_held_out(root: P
         assert len(skipped) == (0 if asked == "0.3" else 2)
 
 
+def test_a_mistyped_share_or_folder_is_told_before_any_image_is_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("defectaug.training.prepare.survey", lambda *asked, **more: pytest.fail("images were read"))
+    for asked in ("2", "nan", "nowhere", str(root)):
+        with pytest.raises(ConfigError, match=rf"--holdout {asked}: "):
+            DataOptions(root, holdout=asked).read(small_config(), False, lambda line: None)
+
+
+@pytest.mark.parametrize(("edge", "advice"), [(20, "use --image-size 32, or take"), (3, "; take such images out")])
+def test_images_too_small_for_any_network_are_not_advised_another_size(tmp_path: Path, edge: int, advice: str) -> None:
+    for defect in ("normal", "scratch"):
+        for number in range(2):
+            save(tmp_path / "A" / defect / f"{number}.png", np.full((edge, edge), 10 * number, np.uint8))
+    with pytest.raises(DataError, match=advice):
+        DataOptions(tmp_path).read(small_config(changes={"network": {"image_size": 64}}), False, lambda line: None)
+
+
 def test_what_cannot_be_held_out(root: Path, tmp_path: Path) -> None:
     index = index_folder(root)
     for asked in ("0", "1.5", "-20%", "nowhere", str(root)):

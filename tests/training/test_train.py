@@ -221,7 +221,7 @@ def test_dry_run_prints_counts_and_plan_and_writes_nothing(
         ["B", "3", "0", "2"],
     ]
     assert "note: A/spot has no images; the defect is learnt from the other products" in printed
-    for wanted in ("layered output, 32 x 32", "device cpu", "fp32", "7 steps of 4 images", "time", " MB"):
+    for wanted in ("method layered, 32 x 32, grey", "device cpu", "fp32", "7 steps of 4 images", "time", " MB"):
         assert wanted in printed
     assert not (tmp_path / "model").exists()
 
