@@ -56,13 +56,13 @@ def square(size: tuple[int, int], side: int, centre: tuple[float, float]) -> Win
     return Window(top, left, side, side)
 
 
-def square_near(size: tuple[int, int], side: int, box: Box, seed: int) -> Window:
-    """The square about the middle of a box, up to a quarter of its side away; at an edge of the image where the box
+def square_near(size: tuple[int, int], side: int, box: Box, seed: int, away: float = 0.25) -> Window:
+    """The square about the middle of a box, up to ``away`` of its side from it; at an edge of the image where the box
     is."""
     side, rng = min(side, *size), random.Random(seed)
     starts = []
     for edge, low, high in zip(size, box[:2], box[2:], strict=True):
-        start = (low + high) / 2 * edge + rng.uniform(-0.25, 0.25) * side - side / 2
+        start = (low + high) / 2 * edge + rng.uniform(-away, away) * side - side / 2
         room = edge - side
         starts.append(0 if low <= 0 else room if high >= 1 else round(min(max(start, 0), room)))
     return Window(starts[0], starts[1], side, side)

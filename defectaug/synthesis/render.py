@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -168,13 +168,14 @@ class Renderer:
         reference, shown, close, box = None, None, None, box_seen(item, self._model)
         if item.reference is not None:
             others = self._plan.references[item.defect]
-            reference, view = self._shown(item.reference, others, item)
-            box = box_shown(view)  # the first one's for all tries: what is painted already lies in that window
-            if task.attempt or task.parts:
-                reference, view = self._shown(others[task.code_seed() % len(others)], others, item)
-            shown, close = view.pixels, view.photograph(CLOSE)
-        side = info.window(item.product, native.size)
-        window = drawn_window(native.size, side, region, derive_seed(item.seed, "window"), box)
+            first = others[task.code_seed() % len(others)] if task.attempt or task.parts else item.reference
+            reference, image = self._read(first, others)
+            view = reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
+            shown, close, box = view.pixels, view.photograph(CLOSE), box_shown(view)
+        side, seed = info.window(item.product, native.size), derive_seed(item.seed, "window")
+        window = drawn_window(native.size, side, region, seed, box, 0.25 if reference is None else 0.0)
+        if task.parts:
+            window = task.parts[0].window  # in which it is known what else is there
         wished = (
             self._control.strength.draw(derive_seed(item.seed, "strength")),
             self._control.size.draw(derive_seed(item.seed, "size")),
@@ -198,7 +199,7 @@ class Renderer:
             shown, confidence = self._seen(painted.image, painted.delta, codes.defect)
         return [
             Part(
-                one.delta, native, apart, draft.reference,
+                one.delta, native, apart, draft.reference, draft.view.window,
                 self._acceptance(Category(draft.item.product, draft.kind), draft.reference is None).judge(
                     one, sure, draft.strength, draft.wished[1], draft.varied
                 ),
@@ -273,10 +274,6 @@ class Renderer:
         ]
         return self._model.reference_codes(stack(shown, self._model), defect, close, alike)
 
-    def _shown(self, first: Sample, others: Sequence[Sample], item: Item) -> tuple[Sample, View]:
-        reference, image = self._read(first, others)
-        return reference, reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
-
     def _read(self, first: Sample, others: Sequence[Sample]) -> tuple[Sample, NativeImage]:
         """An image of the list, or the next one after it that can be read."""
         start = self._place[id(others), first.path]
@@ -308,7 +305,7 @@ class _Finish:
             mask=mask if draft.region is None else mask & resized_mask(draft.region, size),
             source=draft.source,
             reference=parts[0].reference,
-            window=None if self.info.window(self.task.item.product, size) is None else view.window,
+            window=None if self.info.window(self.task.item.product, size) is None else parts[0].window,
             rejections=self.task.rejections,
             verdict=min((part.verdict for part in parts), key=lambda verdict: verdict.score),
             strength=draft.wished[0],
@@ -317,7 +314,7 @@ class _Finish:
 
     def _change(self, part: Part) -> Change:
         """What one defect changes of the native image."""
-        view = self.draft.view
+        view = replace(self.draft.view, window=part.window)
         return confined(view.change(part.delta, part.native), view, self.draft.region, part.free)
 
 

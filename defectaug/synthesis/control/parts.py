@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectaug.data.sample import Sample
-from defectaug.io.windows import Box
+from defectaug.io.windows import Box, Window
 from defectaug.methods.base import DefectModel, NativeChange
 from defectaug.methods.native import View
 from defectaug.methods.placement import Variety, seen_in
@@ -34,6 +34,7 @@ class Part:
         delta: (C, S, S), what it changes at the model's size; ``native``: at the source's, where that is known.
         free: (S, S), where nothing else was painted before; None for everywhere.
         reference: real defective image that it was taken from, or None.
+        window: the part of the source that it was painted in.
         verdict: of the acceptance test.
     """
 
@@ -41,6 +42,7 @@ class Part:
     native: NativeChange | None
     free: Bools | None
     reference: Sample | None
+    window: Window
     verdict: Verdict
 
 

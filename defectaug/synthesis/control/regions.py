@@ -170,15 +170,16 @@ def drawn_window(
     region: Bools | None,
     seed: int,
     box: Box | None = None,
+    away: float = 0.25,
 ) -> Window:
     """The part of an image (height, width) that the model sees: all of it, or a square of that side, which shows some
-    of the region where there is one. About the box in which the defect was seen, where that is known and the region
-    allows it, else anywhere."""
+    of the region where there is one. About the box in which the defect was seen, up to ``away`` of the side from it,
+    where that is known and the region allows it, else anywhere."""
     if side is None:
         return windows.whole(size)
     allowed = None if region is None or not region.any() else resized_mask(region, size)
     if box is not None:
-        near = windows.square_near(size, side, box, seed)
+        near = windows.square_near(size, side, box, seed, away)
         if allowed is None or near.cut(allowed).any():
             return near
     return windows.random_square(size, side, seed) if allowed is None else windows.square_on(allowed, side, seed)
