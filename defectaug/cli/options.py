@@ -68,7 +68,7 @@ Model = Annotated[
 ]
 Device = Annotated[
     str | None,
-    option("auto, cpu, cuda or cuda:N.", "--device", default="auto", metavar="NAME", panel=MACHINE_PANEL),
+    option("auto, cpu, cuda, cuda:N or mps.", "--device", default="auto", metavar="NAME", panel=MACHINE_PANEL),
 ]
 ClassMapFile = Annotated[
     Path | None,

@@ -19,7 +19,7 @@ from scipy.ndimage import maximum_filter, uniform_filter
 
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Category, Sample
-from defectaug.data.survey import Progress
+from defectaug.data.survey import Progress, following
 from defectaug.io.images import NativeImage, as_channels, read_image, resize_float
 
 THUMBNAIL = 64
@@ -43,6 +43,8 @@ MTD_GAP = 200  # frames of one tile lie closer together than this
 Floats = NDArray[np.float32]
 Region = NDArray[np.bool_] | None
 """(S, S), where an image was painted on; None for unknown."""
+Alignment = tuple[tuple[int, int], tuple[int, int]]
+"""Mirroring and shift of an image, as of `Match`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +133,13 @@ def near_duplicate_groups(
     means = mean_images([sample.category for sample in index.samples], thumbnails, index.normal)
     groups, done = DisjointSet(range(len(index.samples))), 0
     for (product, _), members in members_of_categories(index).items():
-        for a, b, _ in near_duplicate_pairs([thumbnails[n] for n in members], means[product], threshold=SAME_PART):
+        show = None if progress is None else following(progress, done, len(index.samples))
+        some = [thumbnails[n] for n in members]
+        for a, b, _ in near_duplicate_pairs(some, means[product], threshold=SAME_PART, progress=show):
             groups.merge(members[a], members[b])
-            if progress:
-                progress(done + a, len(index.samples))
         for a, b in _tile_neighbours([index.samples[member] for member in members]):
             groups.merge(members[a], members[b])
         done += len(members)
-        if progress:
-            progress(done, len(index.samples))
     return numbered(groups)
 
 
@@ -162,6 +162,7 @@ def near_duplicate_pairs(
     mean: Floats,
     regions: Sequence[Region] | None = None,
     threshold: float = NEAR_DUPLICATE,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[int, int, float]]:
     """Pairs of images, the first one's number the lower, that are near-duplicates, with their similarity.
 
@@ -170,17 +171,22 @@ def near_duplicate_pairs(
         mean: what the product's images share, see :func:`mean_image`.
         regions: where each image was painted on, see :func:`nearest`; None for unknown.
         threshold: least similarity of a pair.
+        progress: called with the images done and their number.
     """
     gallery, queries = Gallery.of(thumbnails, mean), details(thumbnails)
     for start in range(0, len(queries), BLOCK):
         likely = coarse_similarity(queries[start : start + BLOCK], gallery) > threshold - 0.1
-        for row, second in np.argwhere(np.triu(likely, start + 1)).tolist():
-            first = start + row
-            known = [] if regions is None else [r for r in (regions[first], regions[second]) if r is not None]
-            region = np.logical_or.reduce(known) if known else None
-            similarity = compare(queries[first], gallery, second, region).similarity
-            if similarity >= threshold:
-                yield first, second, similarity
+        for first, others in enumerate(np.triu(likely, start + 1), start):
+            numbers = np.flatnonzero(others)
+            laid = alignments(queries[first], gallery, numbers) if len(numbers) else ()
+            for second, alignment in zip(numbers.tolist(), laid, strict=True):
+                known = [] if regions is None else [r for r in (regions[first], regions[second]) if r is not None]
+                region = np.logical_or.reduce(known) if known else None
+                similarity = compare(queries[first], gallery, second, alignment, region).similarity
+                if similarity >= threshold:
+                    yield first, second, similarity
+            if progress:
+                progress(first + 1, len(queries))
 
 
 def nearest(
@@ -210,7 +216,11 @@ def nearest(
         for row, query in enumerate(block):
             region = None if regions is None else regions[start + row]
             tried = [number for number in np.argsort(-scores[row], kind="stable")[:TRIED] if scores[row, number] >= -1]
-            matches = [compare(query, gallery, int(number), region, spared) for number in tried]
+            laid = alignments(query, gallery, np.array(tried, int)) if tried else ()
+            matches = [
+                compare(query, gallery, int(number), alignment, region, spared)
+                for number, alignment in zip(tried, laid, strict=True)
+            ]
             found.append(max(matches, key=lambda match: match.similarity, default=NO_MATCH))
     return found
 
@@ -227,22 +237,28 @@ def coarse_similarity(queries: Floats, gallery: Gallery) -> NDArray[np.float64]:
     return best
 
 
-def compare(query: Floats, gallery: Gallery, number: int, region: Region = None, spared: float = 0.0) -> Match:
-    """A query and one image of the gallery, the query mirrored and shifted so that they are closest."""
+def alignments(query: Floats, gallery: Gallery, numbers: NDArray[np.integer]) -> list[Alignment]:
+    """How a query (S, S) is mirrored and shifted so that it is closest to each of some images of the gallery; of equal
+    ones the first of `FLIPS`, then the shortest shift."""
+    others = gallery.rest[numbers].reshape(len(numbers), -1).T
+    ways, found = _shifts(2 * REACH), []
+    for down, right in FLIPS:
+        wrapped = np.pad(query[::down, ::right], 2 * REACH, mode="wrap")
+        views = np.lib.stride_tricks.sliding_window_view(wrapped, query.shape)
+        laid = np.stack([views[2 * REACH - a, 2 * REACH - b] for a, b in ways]) - gallery.mean
+        rows = laid.reshape(len(ways), -1)
+        sizes = np.sqrt(np.maximum(np.square(rows).sum(1), 1e-6))
+        found.append(rows @ others / sizes[:, None])
+    best = np.concatenate(found).argmax(0)
+    return [(FLIPS[one // len(ways)], ways[one % len(ways)]) for one in best.tolist()]
+
+
+def compare(
+    query: Floats, gallery: Gallery, number: int, alignment: Alignment, region: Region = None, spared: float = 0.0
+) -> Match:
+    """A query, mirrored and shifted, and one image of the gallery."""
     other, mean = gallery.rest[number], gallery.mean
-    shared, own = float((mean * other).sum()), float(np.square(query).sum() + np.square(mean).sum())
-    best, place = -np.inf, (FLIPS[0], (0, 0))
-    for flip in FLIPS:
-        spectrum = np.fft.rfft2(query[:: flip[0], :: flip[1]])
-        with_other, with_mean = (
-            np.fft.irfft2(np.conj(spectrum) * np.fft.rfft2(surface), s=query.shape) for surface in (other, mean)
-        )
-        for shift in _shifts(2 * REACH):
-            size = max(own - 2 * with_mean[shift], 1e-6)
-            similarity = (with_other[shift] - shared) / np.sqrt(size)
-            if similarity > best:
-                best, place = similarity, (flip, shift)
-    (down, right), shift = place
+    (down, right), shift = alignment
     laid = np.roll(query[::down, ::right], shift, (0, 1)) - mean
     inner, target = laid[INNER], other[INNER]
     if spared:
@@ -253,7 +269,7 @@ def compare(query: Floats, gallery: Gallery, number: int, region: Region = None,
     if region is not None and region.any():
         there = np.roll(region[::down, ::right], shift, (0, 1))
         found = min(found, _correlation(laid[there], other[there]))
-    return Match(number, found, place[0], shift)
+    return Match(number, found, (down, right), shift)
 
 
 def dilated(region: NDArray[np.bool_], reach: int = 2) -> NDArray[np.bool_]:

@@ -31,6 +31,11 @@ def silent(stage: str) -> Progress:
     return lambda done, total: None
 
 
+def following(progress: Progress, before: int, total: int) -> Progress:
+    """Shows a part of a job of `total`, of which `before` is done already."""
+    return lambda done, _: progress(before + done, total)
+
+
 @dataclass(frozen=True)
 class Survey:
     """What was found in the files of an index.

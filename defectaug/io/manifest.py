@@ -11,6 +11,7 @@ from defectaug.errors import DataError
 from defectaug.io.atomic import write_atomic
 
 NAME = "manifest.jsonl"
+RECORD = ".defectaug-run.json"  # beside it while a run is not finished
 Line = Mapping[str, Any]
 
 

@@ -147,13 +147,13 @@ def find_inception(given: Path | None, device: torch.device, log: Log, *, networ
     Raises:
         ConfigError: `given` is not there or cannot be used.
     """
-    without = f"no FID and KID: distances are of {LiteFeatures.name} alone, and are others"
+    without = f"no FID and KID: distances are of {LiteFeatures.name} alone, not comparable with these"
     return _found(Inception, inception(), without, given, device, log, network)
 
 
 def find_lpips(given: Path | None, device: torch.device, log: Log, *, network: bool = True) -> Lpips | None:
     """LPIPS, as :func:`find_inception`."""
-    without = f"no LPIPS: pairs are compared by {LiteMaps.name} alone, which is another"
+    without = f"no LPIPS: pairs are compared by {LiteMaps.name} alone, not comparable with it"
     return _found(Lpips, alexnet(), without, given, device, log, network)
 
 

@@ -81,6 +81,11 @@ def read_synthetic(root: Path, log: Log = lambda line: None) -> list[ImageRecord
             f"{missing[0]}: listed in {manifest.NAME} but not there ({len(missing)} in all); finish the run with the "
             "same command, or mend the folder"
         )
+    if (root / manifest.RECORD).exists():
+        log(
+            f"{root}: not finished, the {len(records):,} images that are there are measured; the command that began "
+            "the run finishes it"
+        )
     listed = {record.path for record in records}
     others = [path for path in image_files(root) if path not in listed]
     if others:

@@ -25,6 +25,7 @@ from defectaug.data.near_duplicates import (
     near_duplicate_pairs,
     nearest,
 )
+from defectaug.data.survey import following
 from defectaug.errors import DataError
 from defectaug.io.images import as_channels
 from defectaug.metrics.changes import VISIBLE, FindMask, SourceChange, shared, source_change
@@ -266,12 +267,15 @@ def near_duplicates(
         regions: of each image of each set.
     """
     pairs: list[NearDuplicates] = []
+    show, done, total = context.stages("near-duplicates"), 0, sum(map(len, sets))
     for category in sorted({record.category for one in sets for record in one.records}):
         members = [(k, n) for k, one in enumerate(sets) for n in one.categories.get(category, ())]
         thumbnails = [sets[k].statistics[n].thumbnail for k, n in members]
         mean = context.means.get(category.product, np.zeros((THUMBNAIL, THUMBNAIL), np.float32))
-        for a, b, similarity in near_duplicate_pairs(thumbnails, mean, [regions[k][n] for k, n in members]):
+        painted, part = [regions[k][n] for k, n in members], following(show, done, total)
+        for a, b, similarity in near_duplicate_pairs(thumbnails, mean, painted, progress=part):
             pairs.append(NearDuplicates(members[a], members[b], similarity))
+        done += len(members)
     return pairs
 
 

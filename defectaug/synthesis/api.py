@@ -165,7 +165,7 @@ def synthesize(
         keep: "good" rejects what fails the acceptance test and draws it anew, "all" keeps it.
         overwrite: replace what an earlier run left in `out`; files of other origin stay.
         seed: of all random choices.
-        device: "auto", "cpu", "cuda" or "cuda:N"; not used where `model` is loaded already.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps"; not used where `model` is loaded already.
         shard: "I/N" makes the I-th of N parts, which share `out`; None: all, or under a launcher such as
             `torchrun` the part of this process.
         batch_size: images a pass.

@@ -17,7 +17,7 @@ from defectaug.io import manifest
 from defectaug.io.atomic import is_part
 from defectaug.io.files import real
 
-RECORD = ".defectaug-run.json"
+RECORD = manifest.RECORD
 MEMORY = "defectaug-made.json"  # of a finished run: how it was made
 _MANIFEST = re.compile(r"manifest(\.\d+-of-\d+)?\.jsonl")
 

@@ -125,8 +125,9 @@ def train(
             if resume:
                 loop.resume()
             loop.go()
-            for line in hardly_unusual(loop.method, ready.index, ready.store.photograph) if first else ():
-                log(f"note: {line}")
+            if first:
+                for line in hardly_unusual(loop.method, ready.index, ready.store.photograph, stages):
+                    log(f"note: {line}")
         return folder if first else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import rankdata
 from defectaug.data.framing import Photograph
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Category
+from defectaug.data.survey import Stages, silent
 from defectaug.errors import DataError
 
 LOOKED_AT = 16  # images of a category
@@ -31,34 +33,41 @@ class SeesTheUnusual(Protocol):
         ...
 
 
-def hardly_unusual(method: object, index: DataIndex, read: Callable[[int], Photograph]) -> Iterator[str]:
+def hardly_unusual(
+    method: object, index: DataIndex, read: Callable[[int], Photograph], stages: Stages = silent
+) -> Iterator[str]:
     """A line for each product and defect whose images stand out from normal ones no more than these do themselves.
 
     Args:
         method: what was trained; nothing is told of one that does not know normal images.
         index: the training images.
         read: an image by its number in the index; DataError where it cannot be read.
+        stages: gives for a stage's name what shows its progress: on large images each takes a second or so.
     """
     if not isinstance(method, SeesTheUnusual):
         return
     numbers: dict[Category, list[int]] = {}
     for number, sample in enumerate(index.samples):
-        numbers.setdefault(sample.category, []).append(number)
+        if sample.defect != index.normal or method.is_apart(number):
+            numbers.setdefault(sample.category, []).append(number)
+    comparable = [one for one in index.products if len(numbers.get(Category(one, index.normal), ())) >= LEAST]
+    chosen = {one: some[:: max(1, -(-len(some) // LOOKED_AT))] for one, some in numbers.items() if one[0] in comparable}
+    show, total, done = stages("looking at what stands out"), sum(map(len, chosen.values())), 0
 
-    def seen(some: Sequence[int], product: int) -> list[float]:
+    def seen(category: Category, product: int) -> list[float]:
+        nonlocal done
         found = []
-        for number in some[:: max(1, -(-len(some) // LOOKED_AT))]:
-            try:
+        for number in chosen.get(category, ()):
+            with suppress(DataError):
                 found.append(method.unusual(read(number), product))
-            except DataError:
-                continue
+            done += 1
+            show(done, total)
         return found
 
     for place, product in enumerate(index.products):
-        normal = [number for number in numbers.get(Category(product, index.normal), ()) if method.is_apart(number)]
-        usual = seen(normal, place) if len(normal) >= LEAST else []
+        usual = seen(Category(product, index.normal), place)
         for defect in index.defects[1:] if len(usual) >= LEAST else ():
-            unusual = seen(numbers.get(Category(product, defect), ()), place)
+            unusual = seen(Category(product, defect), place)
             if unusual and (share := auroc(unusual, usual)) < CHANCE:
                 yield (
                     f"{product}/{defect}: these images stand out from normal ones hardly more than such do themselves "

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from data_helpers import mtd, native, picture, save, save_many, sdi
 
+from defectaug.data import near_duplicates
 from defectaug.data.index import DataIndex, index_folder
-from defectaug.data.near_duplicates import near_duplicate_groups
+from defectaug.data.near_duplicates import Floats, Gallery, near_duplicate_groups
 from defectaug.data.sample import Sample
 from defectaug.data.splits import read_split, split, write_split
 from defectaug.data.survey import drop_unreadable, survey, white_level
@@ -46,6 +47,31 @@ def test_exposures_of_a_part_are_one_group(tmp_path: Path) -> None:
     assert all(len(numbers) == 1 for numbers in found.values())
     assert len(set.union(*found.values())) == 6
     assert len(set(groups)) == 36
+
+
+def test_many_images_on_one_background_are_laid_over_it_once_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands are painted on one image; every pair was aligned by itself, for hours."""
+    part = picture(5, 40, 40)
+    for number in range(12):
+        pixels = part.copy()
+        pixels[number : number + 3, :3] = 255
+        save(tmp_path / "A" / "dent" / f"{number:02d}.png", pixels)
+    save_many(tmp_path / "A" / "good", 1)
+    aligned: list[int] = []
+    align = near_duplicates.alignments
+
+    def counted(query: Floats, gallery: Gallery, numbers: np.ndarray) -> list:
+        aligned.append(len(numbers))
+        return align(query, gallery, numbers)
+
+    monkeypatch.setattr(near_duplicates, "alignments", counted)
+    shown: list[tuple[int, int]] = []
+    groups = near_duplicate_groups(index_folder(tmp_path), progress=lambda done, total: shown.append((done, total)))
+    assert len(set(groups)) == 2
+    assert aligned == [*range(11, 0, -1)]
+    assert shown == [(done, 13) for done in range(1, 14)]
 
 
 def test_aligned_parts_are_not_near_duplicates(tmp_path: Path) -> None:

@@ -138,6 +138,16 @@ def test_near_duplicates_within_and_between_sets(root: Path, tmp_path: Path) -> 
     assert "1 pair of near-duplicates between synthetic and real images." in copied.describe()
 
 
+def test_comparing_all_pairs_shows_its_progress(root: Path, tmp_path: Path) -> None:
+    out, shown = synthetic(tmp_path / "out", root), dict[str, list[tuple[int, int]]]()
+    evaluate(
+        root, out, only=["memorisation"],
+        stages=lambda stage: lambda done, total: shown.setdefault(stage, []).append((done, total)),
+    )  # fmt: skip
+    total = 20 + 12 + 12 + 8
+    assert shown["near-duplicates"] == [(done, total) for done in range(1, total + 1)]
+
+
 def test_names_and_order_of_files_change_nothing(root: Path, tmp_path: Path) -> None:
     out = synthetic(tmp_path / "out", root, listed=False)
     before = memory(root, out)

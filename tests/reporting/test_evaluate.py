@@ -200,6 +200,13 @@ def test_cells_that_are_empty_are_said(root: Path, tmp_path: Path) -> None:
         evaluate(root, tmp_path / "none")
 
 
+def test_an_interrupted_run_is_not_taken_for_a_finished_one(root: Path, out: Path) -> None:
+    (out / ".defectaug-run.json").write_text("{}")
+    said: list[str] = []
+    evaluate(root, out, only=["counts"], log=said.append)
+    assert sum(line.startswith(f"{out}: not finished, the ") for line in said) == 1
+
+
 def test_a_manifest_that_cannot_be_read_is_not_taken_for_none(root: Path, out: Path) -> None:
     (out / "manifest.jsonl").write_text("no manifest\n" * 3)
     with pytest.raises(DataError, match=r"manifest\.jsonl: no line of it can be read"):

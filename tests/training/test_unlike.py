@@ -70,6 +70,15 @@ def test_images_that_cannot_be_read_are_left_out_and_other_methods_say_nothing(p
     assert not list(hardly_unusual(object(), index, read))
 
 
+def test_looking_at_large_images_shows_its_progress(parts: Path) -> None:
+    shown: list[tuple[str, int, int]] = []
+    read = Photograph(np.full((4, 4), 0.5, np.float32))
+    stages = lambda stage: lambda done, total: shown.append((stage, done, total))  # noqa: E731
+    list(hardly_unusual(Told(), index_folder(parts), lambda number: read, stages))
+    total = 2 * (10 + 8)  # every second normal image, so that they are 16 at most, and all dents
+    assert shown == [("looking at what stands out", done, total) for done in range(1, total + 1)]
+
+
 def test_auroc_counts_ties_half() -> None:
     assert auroc([2, 3], [0, 1]) == 1 and auroc([0], [1, 2]) == 0
     assert auroc([1, 1], [1, 1]) == 0.5
