@@ -63,7 +63,8 @@ def by(kind: type[Pasting], alike: bool = True, hue: float = HUE) -> Paste:
         nothing = torch.zeros(3, SIDE, SIDE)
         one = kind(cutout, alike, nothing[:1] + 1, nothing, style, cutout.level, hue, None, None)
         part = one.part((size[0], size[1]))
-        return (normal + part.spread(one(part.cut(normal), part, (size[0], size[1])), (size[0], size[1]))).clip(-1, 1)
+        change, _ = one(part.cut(normal), part, (size[0], size[1]))
+        return (normal + part.spread(change, (size[0], size[1]))).clip(-1, 1)
 
     return paste
 

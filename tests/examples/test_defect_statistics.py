@@ -26,6 +26,7 @@ from defect_statistics import (
     style_effect,
     told_from_real,
 )
+from pasting import WAYS
 
 
 def defective(top: int, left: int, shape: tuple[int, ...] = (128, 128)) -> tuple[np.ndarray, np.ndarray]:
@@ -143,3 +144,15 @@ def test_style_effect_inside_and_outside_the_mask() -> None:
     assert style_effect(images, mask) == pytest.approx((20, 0))
     assert style_effect(np.stack([images[0]] * 3), mask) == (0, 0)
     assert style_effect(images, np.ones_like(mask)) == pytest.approx((20 * 144 / 128**2, 0))
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+def test_every_way_to_paste_puts_the_defect_where_its_mask_is(way: str) -> None:
+    rng = np.random.default_rng(0)
+    cracked, normal = (rng.uniform(-0.05, 0.05, (96, 80, 3)).astype(np.float32) for _ in range(2))
+    mask = np.zeros((96, 80), np.float32)
+    mask[40:50, 30:44] = 1
+    cracked[mask > 0] -= 0.6
+    made = WAYS[way](cracked, normal, mask)
+    assert made[42:48, 32:42].mean() == pytest.approx(-0.6, abs=0.05)
+    assert np.abs(made - normal)[:25].max() == 0 and made.shape == normal.shape
