@@ -88,6 +88,20 @@ def test_attention_adds_nothing_at_first_and_then_what_is_far() -> None:
     assert (attention(other) - attention(x))[:, :, 7, 7].abs().max() > 1e-4
 
 
+# Labels
+
+
+def test_at_the_start_noise_counts_for_more_than_the_label() -> None:
+    """Vectors of unit norm and at right angles, as all weights at the start; of N(0, 1), they drown the noise."""
+    torch.manual_seed(0)
+    generator = BigGAN(resolve("biggan"), defects=3, products=3).requires_grad_(False).generator
+    vectors = generator.embedding.weight
+    torch.testing.assert_close(vectors @ vectors.T, torch.eye(9), atol=1e-5, rtol=0)
+    noise, labels = generator.draw(4, torch.Generator().manual_seed(0)), torch.arange(9)
+    made = generator(noise.repeat_interleave(9, 0), labels.repeat(4)).unflatten(0, (4, 9))
+    assert float(made.var(0).mean()) > 2 * float(made.var(1).mean())
+
+
 # Truncation
 
 

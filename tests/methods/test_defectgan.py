@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log
 from typing import Any
 
@@ -14,9 +15,10 @@ from defectaug.config.resolve import resolve
 from defectaug.errors import ConfigError
 from defectaug.methods.adversarial import TrainingBatch
 from defectaug.methods.defectgan import losses
-from defectaug.methods.defectgan.generator import compose, control_map
+from defectaug.methods.defectgan.discriminator import Predictions
+from defectaug.methods.defectgan.generator import Layers, compose, control_map
 from defectaug.methods.defectgan.method import DefectGANMethod
-from defectaug.methods.defectgan.objective import Objective
+from defectaug.methods.defectgan.objective import Objective, Pass, ways
 from defectaug.methods.defectgan.spec import load
 
 NETWORK: dict[str, Any] = {
@@ -90,6 +92,35 @@ def test_normal_sources_are_defaced_and_defective_ones_restored() -> None:
     out = Objective(method.model, method.config.defectgan, augment=False).forward(batch, torch.Generator())
     for source, target, label in zip(batch.defect.tolist(), batch.target.tolist(), out.label.tolist(), strict=True):
         assert label == (0 if source else target)
+
+
+def test_whether_an_image_has_a_defect_does_not_give_away_that_it_is_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches hold more defective images than normal ones, so that G makes more normal ones: were they counted as they
+    come, D_src would know real images by their defects, and G would leave defects where it should take them away."""
+    method = small()
+    defect = torch.tensor([0, 1, 2, 1, 2, 1])
+    target = torch.ones(6, dtype=torch.long)
+    rows = replace(TrainingBatch.on(CPU.device, training_batch()), defect=defect, target=target)
+    shown = torch.where(defect == 0, -1.0, 1.0)[:, None, None, None].expand(-1, 1, SIZE, SIZE)
+    perfect = Pass(torch.where(defect == 0, 1, 0), *[Layers(-shown, shown, shown)] * 2, ways(defect))
+    for slope in (-1.0, 0.2, 1.0):
+        monkeypatch.setattr(
+            method.model.discriminator,
+            "forward",
+            lambda x, slope=slope: Predictions(slope * x.mean((1, 2, 3))[:, None], torch.zeros(len(x), 3)),
+        )
+        objective = Objective(method.model, method.config.defectgan, augment=False)
+        batch = replace(rows, image=shown)
+        assert float(objective.discriminator_terms(batch, perfect, torch.Generator())["d_adversarial"]) > 2 * log(2)
+
+
+def test_both_ways_count_alike_and_one_alone_as_it_is() -> None:
+    weight = ways(torch.tensor([0, 2, 1, 1]))
+    torch.testing.assert_close(weight, torch.tensor([2.0, 2 / 3, 2 / 3, 2 / 3]))
+    assert torch.equal(ways(torch.tensor([1, 2])), torch.ones(2)) and torch.equal(ways(torch.zeros(2)), torch.ones(2))
+    a, b = torch.full((4, 1, 2, 2), 0.75), torch.full((4, 1, 2, 2), 0.25)
+    b[1:] = 0.75
+    assert float(losses.cycle(a, b, weight)) == 0.25 and float(losses.cycle(a, b)) == 0.125
 
 
 def test_every_parameter_learns() -> None:

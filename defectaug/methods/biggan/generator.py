@@ -51,6 +51,7 @@ class Generator(nn.Module):
         self.fold, self.base = net.fold, net.image_size // net.fold // 2 ** (len(widths) - 1)
         self.parts, self.latent_dim = len(widths), net.latent_dim
         self.embedding = nn.Embedding(labels, own.embedding)
+        nn.init.orthogonal_(self.embedding.weight)  # as all else; N(0, 1) would drown the noise beside it
         self.first = linear(net.latent_dim, widths[0] * self.base**2)
         condition = net.latent_dim + own.embedding
         self.blocks = nn.ModuleList(Block(a, b, condition) for a, b in pairwise(widths))

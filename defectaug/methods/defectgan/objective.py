@@ -1,7 +1,7 @@
 """One pass of defacement and restoration, and the terms of D and G on it.
 
 A normal source is defaced with its target and then restored; a defective one is restored, and then defaced with its own
-class. So one batch goes both ways, and comes back.
+class. So one batch goes both ways, and comes back. Both ways count alike, however many sources of it go which way.
 """
 
 from __future__ import annotations
@@ -22,11 +22,23 @@ from defectaug.nn.augment import differentiable_augment
 
 @dataclass(frozen=True)
 class Pass:
-    """The way there, to the classes ``label`` (N,), and the way back."""
+    """The way there, to the classes ``label`` (N,), and the way back; ``weight`` (N,) is what each row counts."""
 
     label: Tensor
     there: Layers
     back: Layers
+    weight: Tensor
+
+
+def ways(defect: Tensor) -> Tensor:
+    """Weights (N,) of sources of classes (N,), 1 on average, by which those that are defaced and those that are
+    restored count alike. Without them most generated images of a balanced batch are normal and most real ones
+    defective, and D_src takes a defect for a sign that an image is real."""
+    normal = (defect == NORMAL).float()
+    share = normal.mean()
+    if not 0 < float(share) < 1:
+        return torch.ones_like(normal)
+    return (normal / share + (1 - normal) / (1 - share)) / 2
 
 
 class Objective:
@@ -51,7 +63,8 @@ class Objective:
         label = torch.where(batch.defect == NORMAL, batch.target, NORMAL)
         noise = [generator.draw_noise(len(batch), rng, device) for _ in range(2)]
         there = generator(batch.image, self.model.control(label), noise[0])
-        return Pass(label, there, generator(there.image, self.model.control(batch.defect), noise[1]))
+        back = generator(there.image, self.model.control(batch.defect), noise[1])
+        return Pass(label, there, back, ways(batch.defect))
 
     def seen(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Images as D sees them."""
@@ -63,7 +76,7 @@ class Objective:
         predicted = self.model.discriminator(self.seen(torch.cat([batch.image, out.there.image.detach()]), rng))
         real, fake = predicted[:count], predicted[count:]
         return {
-            "d_adversarial": losses.adversarial_d(real.real, fake.real),
+            "d_adversarial": losses.adversarial_d(real.real, fake.real, out.weight),
             "d_real_class": losses.classification(real.label, batch.defect),
         }
 
@@ -73,13 +86,13 @@ class Objective:
         return losses.r1(self.model.discriminator(x).real, x)
 
     def generator_terms(self, batch: TrainingBatch, out: Pass, rng: torch.Generator) -> Terms:
-        predicted = self.model.discriminator(self.seen(out.there.image, rng))
+        predicted, weight = self.model.discriminator(self.seen(out.there.image, rng)), out.weight
         return {
-            "adversarial": losses.adversarial_g(predicted.real),
-            "fake_class": losses.classification(predicted.label, out.label),
-            "cycle": losses.cycle(batch.image, out.back.image),
-            "mask_cycle": losses.mask_cycle(out.there.mask, out.back.mask),
-            "mask_area": losses.mask_area(out.there.mask, out.back.mask),
+            "adversarial": losses.adversarial_g(predicted.real, weight),
+            "fake_class": losses.classification(predicted.label, out.label, weight),
+            "cycle": losses.cycle(batch.image, out.back.image, weight),
+            "mask_cycle": losses.mask_cycle(out.there.mask, out.back.mask, weight),
+            "mask_area": losses.mask_area(out.there.mask, out.back.mask, weight),
         }
 
     def warmup_terms(self, batch: TrainingBatch, rng: torch.Generator) -> tuple[Terms, Terms]:
