@@ -87,11 +87,13 @@ class Stages:
 
     Args:
         patience: stages that take fewer seconds show nothing, but for those that `units` names.
-        units: what a stage counts, by its name; nothing is said of others.
+        unit: what stages count; "" says nothing.
+        units: the same of single stages, by their names.
     """
 
-    def __init__(self, patience: float = 0.0, **units: str) -> None:
+    def __init__(self, patience: float = 0.0, unit: str = "", **units: str) -> None:
         self._patience = patience
+        self._unit = unit
         self._units = units
         self._now: Progress | None = None
 
@@ -104,7 +106,7 @@ class Stages:
     def __call__(self, stage: str) -> Progress:
         self._close()
         named = stage in self._units
-        self._now = Progress(stage, unit=self._units.get(stage, ""), patience=0.0 if named else self._patience)
+        self._now = Progress(stage, unit=self._units.get(stage, self._unit), patience=0.0 if named else self._patience)
         return self._now
 
     def log(self, line: str) -> None:

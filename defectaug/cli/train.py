@@ -83,7 +83,7 @@ def train(
     prepare_training()
     from defectaug.training.api import train as run
 
-    with Stages(patience=3.0, training="step") as stages:
+    with Stages(patience=3.0, unit="img", training="step") as stages:
         folder = run(**options, log=stages.log, stages=stages)
     if folder is not None:
         print(folder)

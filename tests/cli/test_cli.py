@@ -354,6 +354,7 @@ def test_training_tells_how_far_it_has_read(
     for stage in stages:
         assert re.search(rf"{stage}:.* 15/15 " if terminal else rf"{stage}: 15/15\n", err), err
     if terminal:
+        assert "img/s]" in err or "s/img]" in err
         assert err.count("15/15 ") == len(stages)  # lines that come after a bar do not draw it again
     assert ("%|" in err) == terminal
 
