@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from defectaug.data.framing import WHOLE, Framing
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Category, Sample
 from defectaug.data.stores import white_of
+from defectaug.data.survey import Stages, silent
 from defectaug.device import Compute
 from defectaug.io.images import as_channels, probe, read_image, resize_float
 from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
@@ -54,7 +55,9 @@ class Framed:
         return {product: one.window for product, one in self.framings.items() if one.window is not None}
 
 
-def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, log: Log) -> Framed:
+def choose_framing(
+    index: DataIndex, side: int, white: int, compute: Compute, log: Log, stages: Stages = silent
+) -> Framed:
     """Looks for the places in defective images that normal ones of their product lack. Where these take little of the
     image with every defect, windows are cut around them, unless defective images stand out clearly more when they are
     seen whole: of a part that is missing, a window shows the table or the edge of a break, and the whole what lacks.
@@ -64,6 +67,7 @@ def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, lo
         index: the training images.
         side: of the model's square.
         white: white level of 16-bit images.
+        log, stages: lines and progress for the user.
 
     Raises:
         DataError: an image cannot be read any more.
@@ -74,7 +78,8 @@ def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, lo
     features = ImageNetFeatures()
     load_weights(features, weights)
     features = features.to(compute.device)
-    near, far = _Finder(features, compute, white, SIDE), _Finder(features, compute, white, side)
+    count = _Count(stages)
+    near, far = (_Finder(features, compute, white, pixels, count.up) for pixels in (SIDE, side))
     numbers: dict[Category, list[int]] = {}
     for number, sample in enumerate(index.samples):
         numbers.setdefault(sample.category, []).append(number)
@@ -83,7 +88,8 @@ def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, lo
     for product in index.products:
         normal = numbers.get(Category(product, index.normal), [])
         defects = [numbers.get(Category(product, defect), []) for defect in index.defects[1:]]
-        framings[product], found = _framing(index, near, far, log, normal, [some for some in defects if some], side)
+        shown = [some for some in defects if some]
+        framings[product], found = _framing(index, near, far, log, normal, shown, side, count)
         points |= found
     framed = Framed(framings, points)
     if windows := framed.windows():
@@ -93,8 +99,9 @@ def choose_framing(index: DataIndex, side: int, white: int, compute: Compute, lo
 
 
 def _framing(
-    index: DataIndex, near: _Finder, far: _Finder, log: Log, normal: list[int], defects: list[list[int]], side: int
-) -> tuple[Framing, Points]:
+    index: DataIndex, near: _Finder, far: _Finder, log: Log, normal: list[int], defects: list[list[int]], side: int,
+    count: _Count,
+) -> tuple[Framing, Points]:  # fmt: skip
     """Of one product, from the numbers of its images, looked at from near and from far."""
     sizes = [probe(index.samples[n].path).size for n in (*_some(normal), *(n for some in defects for n in some))]
     usual = (int(np.median([width for width, _ in sizes])), int(np.median([height for _, height in sizes])))
@@ -102,6 +109,8 @@ def _framing(
         return Framing(None, usual), {}
     looked_at = [index.samples[n] for n in _some(normal)]
     log(f"{looked_at[0].product}: looking how large defects are beside its images (data.framing)")
+    sample = len(looked_at) + sum(len(_some(some)) for some in defects)
+    count.begin(f"looking at {looked_at[0].product}", sample)
     instances, usually = near.normal(looked_at)
     usual_share = float(np.median([one.share for one in usually]))
     largest, clear = 0.0, []
@@ -114,6 +123,7 @@ def _framing(
     window = side << int(math.log2(max(1.0, math.sqrt(largest * usual[0] * usual[1] / FILLED) / side)))
     if window * LARGE > min(usual):
         return Framing(None, usual), {}
+    count.total += sample
     whole, close = _clear(index, far, looked_at, defects), float(np.mean(clear))
     if whole > close + CLEARER:
         log(
@@ -123,6 +133,7 @@ def _framing(
         return Framing(None, usual), {}
     instances.learn()
     labels = {number: label for label, some in enumerate(defects, start=1) for number in some}
+    count.total += len(labels)
     points = {number: near.places(index.samples[number], instances, label) for number, label in labels.items()}
     return Framing(window, usual), points
 
@@ -143,6 +154,21 @@ def _some(numbers: list[int]) -> list[int]:
     return numbers[:: max(1, len(numbers) // LOOKED_AT)][:LOOKED_AT]
 
 
+class _Count:
+    """Shows how many images of a product have been looked at, each time that one is."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self._show, self._done, self.total = silent(""), 0, 0
+
+    def begin(self, stage: str, total: int) -> None:
+        self._show, self._done, self.total = self._stages(stage), 0, total
+
+    def up(self) -> None:
+        self._done += 1
+        self._show(self._done, self.total)
+
+
 @dataclass(frozen=True)
 class _Found:
     """What stands out in an image: the share of it that the clearest places take, and how clear the clearest is."""
@@ -153,12 +179,13 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Finder:
-    """Looks at images at native scale, the longer side at most ``side`` pixels."""
+    """Looks at images at native scale, the longer side at most ``side`` pixels; calls ``looked`` after each."""
 
     features: ImageNetFeatures
     compute: Compute
     white: int
     side: int
+    looked: Callable[[], None]
 
     @torch.no_grad()
     def levels(self, sample: Sample) -> tuple[list[Tensor], tuple[int, int]]:
@@ -171,7 +198,9 @@ class _Finder:
         x = torch.from_numpy(values.transpose(2, 0, 1).copy())[None].clamp(-1, 1).to(self.compute.device)
         x = F.pad(x, (0, -shape[1] % 16, 0, -shape[0] % 16), mode="replicate")
         with self.compute.autocast():
-            return self.features(evened(x).contiguous(memory_format=torch.channels_last)), (shape[0], shape[1])
+            levels = self.features(evened(x).contiguous(memory_format=torch.channels_last))
+        self.looked()
+        return levels, (shape[0], shape[1])
 
     def learn(self, normal: list[Sample]) -> FeaturePrior:
         prior = FeaturePrior(1).to(self.compute.device)

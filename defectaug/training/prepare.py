@@ -140,7 +140,7 @@ def prepare(
     """
     index, found, white, held = from_first(lambda: options.read(settings, decode, log, stages))
     config = replace(settings, network=replace(settings.network, channels=found.channels))
-    framed = from_first(lambda: _framed(index, config, white, compute, log))
+    framed = from_first(lambda: _framed(index, config, white, compute, log, stages))
     trained_on = TrainedOn(
         products=index.products,
         defects=index.defects,
@@ -168,10 +168,10 @@ def _portable(path: Path, folder: Path) -> str:
     return str(path)
 
 
-def _framed(index: DataIndex, config: Config, white: int, compute: Compute, log: Log) -> Framed:
+def _framed(index: DataIndex, config: Config, white: int, compute: Compute, log: Log, stages: Stages) -> Framed:
     side = config.network.image_size
     if config.data.framing == "auto":
-        return choose_framing(index, side, white, compute, log)
+        return choose_framing(index, side, white, compute, log, stages)
     return Framed(dict.fromkeys(index.products, Framing(side if config.data.framing == "crop" else None)))
 
 

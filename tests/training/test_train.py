@@ -20,13 +20,14 @@ from defectaug.bundle import read_config
 from defectaug.data.class_map import ClassMap
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.sample import Sample
+from defectaug.data.survey import silent
 from defectaug.device import choose
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.images import Header
 from defectaug.methods.features import find_weights
 from defectaug.methods.instances import Instances
 from defectaug.methods.prior import FeaturePrior
-from defectaug.training.framing import _Found, _framing, choose_framing
+from defectaug.training.framing import _Count, _Found, _framing, choose_framing
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +241,15 @@ def test_small_defects_on_large_images_are_found_to_be_so(tmp_path: Path) -> Non
             pixels[top : top + side, left : left + side] = rng.normal(30, 6, (side, side)).clip(0, 255)
             save(tmp_path / name / f"spot/{number}.png", pixels.astype(np.uint8))
     index = index_folder(tmp_path).training()
-    found = choose_framing(index, 128, 255, choose("cpu", "fp32"), lambda line: None)
+    counted: dict[str, list[tuple[int, int]]] = {}
+    found = choose_framing(
+        index, 128, 255, choose("cpu", "fp32"), lambda line: None,
+        lambda stage: lambda done, total: counted.setdefault(stage, []).append((done, total)),
+    )  # fmt: skip
+    assert list(counted) == [f"looking at {name}" for name in index.products]
+    for shown in counted.values():
+        assert [done for done, _ in shown] == [*range(1, len(shown) + 1)]
+        assert shown[-1][1] >= len(shown)  # large ones are known before all are seen
     windows = {product: framing.window for product, framing in found.framings.items()}
     assert windows == {"small": 128, "middling": 256, "large": None}
     assert set(found.points) == {n for n, s in enumerate(index.samples) if s.defect == "spot" and s.product != "large"}
@@ -268,7 +277,7 @@ def test_what_stands_out_clearly_more_in_whole_images_is_not_cut_into_windows(mo
     monkeypatch.setattr("defectaug.training.framing.probe", lambda path: Header((800, 600), "RGB", 8, 3))
     for far, window in ((8, None), (0, 128)):
         said: list[str] = []
-        seen = Finder(0), Finder(far)
-        found = _framing(index, *seen, said.append, [*range(8)], [[*range(8, 16)]], 128)  # type: ignore[arg-type]
+        seen, numbers = (Finder(0), Finder(far)), ([*range(8)], [[*range(8, 16)]])
+        found = _framing(index, *seen, said.append, *numbers, 128, _Count(silent))  # type: ignore[arg-type]
         assert found[0].window == window and bool(found[1]) == (window is not None)
         assert ["stand out more" in line for line in said[1:]] == [True] * (window is None)
