@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 """Top, left, bottom, right, as shares of an image's height and width."""
+STRAY = 0.25  # of its side, by which a square about a place may miss it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def square(size: tuple[int, int], side: int, centre: tuple[float, float]) -> Win
     return Window(top, left, side, side)
 
 
-def square_near(size: tuple[int, int], side: int, box: Box, seed: int, away: float = 0.25) -> Window:
+def square_near(size: tuple[int, int], side: int, box: Box, seed: int, away: float = STRAY) -> Window:
     """The square about the middle of a box, up to ``away`` of its side from it; at an edge of the image where the box
     is."""
     side, rng = min(side, *size), random.Random(seed)

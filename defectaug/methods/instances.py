@@ -106,17 +106,14 @@ def separator(bags: Sequence[Tensor], heats: Sequence[Tensor], normal: Tensor) -
     outside = (normal - mean) * unit
     inside = [(one - mean) * unit for one in bags]
     chosen = torch.cat([one[torch.arange(KEPT) % len(one)] for one in inside])  # at first all: the clearest may be none
-    weight, low, high = outside.new_zeros(outside.shape[1]), outside.new_zeros(()), outside.new_ones(())
     for _ in range(TURNS):
         weight = logistic(chosen, outside)
         usual = outside @ weight
         low, high = usual.median(), torch.quantile(usual[:: max(1, len(usual) // 10000)], 0.99)
-        scores = [(one @ weight - low) / (high - low).clamp(min=1e-6) + heat
-                  for one, heat in zip(inside, heats, strict=True)]  # fmt: skip
+        weight, low = (value / (high - low).clamp(min=1e-6) for value in (weight, low))
+        scores = [one @ weight - low + heat for one, heat in zip(inside, heats, strict=True)]
         chosen = torch.cat([one[likeliest(score)] for one, score in zip(inside, scores, strict=True)])
-    weight = weight * unit / (high - low).clamp(min=1e-6)
-    bias = -(mean @ weight) - low / (high - low).clamp(min=1e-6)
-    return torch.cat([weight, bias[None]])
+    return torch.cat([weight * unit, (-(mean * unit) @ weight - low)[None]])
 
 
 def likeliest(score: Tensor) -> Tensor:

@@ -173,7 +173,7 @@ class Renderer:
             view = reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
             shown, close, box = view.pixels, view.photograph(CLOSE), box_shown(view)
         side, seed = info.window(item.product, native.size), derive_seed(item.seed, "window")
-        window = drawn_window(native.size, side, region, seed, box, 0.25 if reference is None else 0.0)
+        window = drawn_window(native.size, side, region, seed, box, windows.STRAY if reference is None else 0.0)
         if task.parts:
             window = task.parts[0].window  # in which it is known what else is there
         wished = (

@@ -170,7 +170,7 @@ def drawn_window(
     region: Bools | None,
     seed: int,
     box: Box | None = None,
-    away: float = 0.25,
+    away: float = windows.STRAY,
 ) -> Window:
     """The part of an image (height, width) that the model sees: all of it, or a square of that side, which shows some
     of the region where there is one. About the box in which the defect was seen, up to ``away`` of the side from it,
