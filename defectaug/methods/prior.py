@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectaug.methods.features import CHANNELS
+from defectaug.methods.nearest import Search
 
 NEAREST = 3
-GROUPS = 64  # of the places that are kept; the nearest ones are looked for among the nearest of each group
 PLACES, APART = 4096, 1024  # kept a product; of other images, to compare with
 EVERY = 5  # one image in so many is among the others
 LEAST = 16  # places without which nothing can be said
@@ -80,12 +80,15 @@ class FeaturePrior(nn.Module):
         self.register_buffer("seen", torch.zeros(products, 2, dtype=torch.long))
         self.register_buffer("scale", torch.ones(products, DIMENSIONS))
         self.register_buffer("levels", torch.tensor([[0.0, 1.0]]).repeat(products, 1))
+        self._searches: dict[int, Search] = {}  # made of bank and scale when they are first needed
+        self.register_load_state_dict_post_hook(lambda module, _: module._searches.clear())
 
     @torch.no_grad()
     def observe(
         self, levels: list[Tensor], product: Tensor, key: Tensor, generator: torch.Generator, places: int = 128
     ) -> None:
         """Adds places of normal images, which the numbers ``key`` (N,) name, of the products (N,)."""
+        self._searches.clear()
         embedded = embed(levels).flatten(2).transpose(1, 2)
         for row, number, image in zip(embedded, product.tolist(), key.tolist(), strict=True):
             picked = row[torch.randperm(len(row), generator=generator)[:places].to(row.device)]
@@ -110,6 +113,7 @@ class FeaturePrior(nn.Module):
             if len(known) < LEAST:
                 continue
             self.scale[number] = known.std(0).clamp(min=1e-3)
+            self._searches.pop(number, None)
             others = self.apart[number, : int(self.seen[number, 1].clamp(max=APART))]
             alone = len(others) < LEAST  # one or two normal images: compared with themselves
             places = known[:: max(1, len(known) // APART)] if alone else others
@@ -117,14 +121,10 @@ class FeaturePrior(nn.Module):
             self.levels[number] = torch.stack([distance.median(), torch.quantile(distance, 0.99)])
 
     def _distance(self, places: Tensor, number: int, skip: int = 0) -> Tensor:
-        known, places = self._known(number) / self.scale[number], places / self.scale[number]
-        # |a - b|^2 less |a|^2, which is the same for all; under autocast in half the time of torch.cdist
-        compared = torch.addmm(known.square().sum(1), places, known.T, alpha=-2)
-        if len(known) > GROUPS * GROUPS // 4:  # a quarter of the time of topk alone, and the same distances but for 1 %
-            rest = len(known) % GROUPS
-            compared = torch.cat([compared[:, rest:].view(len(places), -1, GROUPS).amin(1), compared[:, :rest]], dim=1)
-        nearest = compared.topk(min(NEAREST + skip, compared.shape[1]), largest=False).values.float()
-        return (nearest[:, skip:] + places.square().sum(1, keepdim=True)).clamp(min=0).sqrt().mean(1)
+        if number not in self._searches:
+            self._searches[number] = Search.among(self._known(number) / self.scale[number], NEAREST + 1)
+        nearest = self._searches[number].nearest(places / self.scale[number], NEAREST + skip)
+        return nearest[:, skip:].sqrt().mean(1)
 
     @torch.no_grad()
     def forward(self, levels: list[Tensor], product: Tensor, size: int) -> Tensor:
