@@ -20,7 +20,8 @@ from defectaug.io.recent import Recent
 
 Log = Callable[[str], None]
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold
-AIMED = 0.75  # share of normal windows that lie where windows of defective images lie
+AIMED = 0.75  # share of normal windows that are chosen to look like windows of defective images
+TRIED, CELLS = 16, 8  # windows that are looked at, by the means of so many cells a side
 
 
 def _silent(line: str) -> None:
@@ -143,7 +144,10 @@ class CropStore(Store):
     defect of their product could lie, in the rest anywhere.
 
     Defects keep to certain places, often near the part's border. Were normal windows drawn evenly, the border
-    would tell the two apart. Images smaller than the window are enlarged to it. Arguments as of :class:`Store`.
+    would tell the two apart, and of a small part on a large table most would show nothing but the table. So that one of
+    TRIED windows is taken that looks most like a window of a defective image; the first lies where that does, which is
+    the best on parts that always lie alike. Images smaller than the window are enlarged to it. Arguments as of
+    :class:`Store`.
 
     Args:
         normal: name of the normal class.
@@ -186,16 +190,43 @@ class CropStore(Store):
     def get(self, number: int, rng: np.random.Generator) -> Tensor:
         """(C, S, S) float32 in [-1, 1], the window drawn with `rng`."""
         number, kept = self._readable(number)
-        height, width = kept.shape[:2]
-        points = self._aims(number, rng)
-        if points is not None:
-            aim = points[rng.integers(len(points))] * (height, width)
-            corner = np.rint(aim + rng.uniform(-0.75, -0.25, 2) * self.size).astype(int)
-        else:
-            corner = rng.integers(0, (height - self.size + 1, width - self.size + 1))
-        top, left = np.clip(corner, 0, (height - self.size, width - self.size))
-        window = as_channels(kept[top : top + self.size, left : left + self.size], self.channels)
-        return torch.from_numpy(_in_range(window.transpose(2, 0, 1), kept.dtype))
+        points = self._points.get(number)
+        corner = self._normal(kept, number, rng) if points is None else self._aimed(kept, points, rng)
+        return torch.from_numpy(_in_range(self._cut(kept, corner).transpose(2, 0, 1), kept.dtype))
+
+    def _cut(self, kept: NDArray, corner: NDArray[np.int64]) -> NDArray:
+        """The window (S, S, C) below and right of a corner."""
+        top, left = corner.tolist()
+        return as_channels(kept[top : top + self.size, left : left + self.size], self.channels)
+
+    def _aimed(self, kept: NDArray, points: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """Corner of a window about one of the points (N, 2), shares of (height, width)."""
+        size = np.array(kept.shape[:2])
+        aim = points[rng.integers(len(points))] * size
+        return np.clip(np.rint(aim + rng.uniform(-0.75, -0.25, 2) * self.size).astype(int), 0, size - self.size)
+
+    def _normal(self, kept: NDArray, number: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Corner of a window of a normal image: anywhere, or the one that looks most like a window of a defective image
+        of its product."""
+        size = np.array(kept.shape[:2])
+        corners = rng.integers(0, size - self.size + 1, (TRIED, 2))
+        defects = self._defective.get(self.samples[number].product, [])
+        if not defects or rng.random() >= AIMED:
+            return corners[0]
+        numbers = defects[rng.integers(len(defects))]  # defects evenly, however many images they have, as in batches
+        other, shown = self._readable(numbers[rng.integers(len(numbers))])
+        corner = self._aimed(shown, self._points[other], rng)
+        corners[0] = np.clip(corner * size // shown.shape[:2], 0, size - self.size)
+        wanted = self._cells(shown, corner)
+        return corners[np.argmin([_unlike(self._cells(kept, one), wanted) for one in corners])]
+
+    def _cells(self, kept: NDArray, corner: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What a window looks like from afar: means of some CELLS x CELLS cells, of some of their pixels."""
+        step = max(1, self.size // (4 * CELLS))
+        few = _in_range(self._cut(kept, corner)[::step, ::step], kept.dtype)
+        side = max(1, len(few) // CELLS)
+        count = len(few) // side
+        return few[: count * side, : count * side].reshape(count, side, count, side, -1).mean((1, 3))
 
     def photograph(self, number: int) -> Photograph:
         """As of :class:`Store`, with the side of the windows."""
@@ -210,16 +241,6 @@ class CropStore(Store):
     def aim(self, points: Mapping[int, NDArray[np.float64]]) -> None:
         """As of :class:`Store`."""
         self._points |= points
-
-    def _aims(self, number: int, rng: np.random.Generator) -> NDArray[np.float64] | None:
-        """Points to aim a window at, as shares of (height, width); None for a window anywhere."""
-        if number in self._points:
-            return self._points[number]
-        defects = self._defective.get(self.samples[number].product, [])
-        if not defects or rng.random() >= AIMED:
-            return None
-        numbers = defects[rng.integers(len(defects))]  # defects evenly, however many images they have, as in batches
-        return self._points[numbers[rng.integers(len(numbers))]]
 
     def _decode(self, number: int) -> NDArray:
         image = read_image(self.samples[number].path)
@@ -264,6 +285,12 @@ class FramedStore(Store):
     def photograph(self, number: int) -> Photograph:
         """As of the product's store."""
         return self._of(number).photograph(number)
+
+
+def _unlike(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """How unlike two windows look from afar (K, K, C): half by what lies where, so that parts may lie in another way."""
+    levels = np.abs(np.sort(a, axis=None) - np.sort(b, axis=None)).mean()
+    return float(levels + np.abs(a - b).mean() / 2)
 
 
 def white_of(image: NativeImage, white: int) -> int:

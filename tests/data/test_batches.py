@@ -219,6 +219,20 @@ def test_normal_crops_show_the_border_about_as_often_as_defective_ones(tmp_path:
     assert at_the_corner("good") > 0.6 * at_the_corner("dent")
 
 
+def test_normal_crops_show_the_part_however_it_lies_on_its_table(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for kind, count in (("good", 6), ("dent", 3)):
+        for number in range(count):  # a white part of 20 x 20 pixels somewhere on a table of 160 x 160
+            top, left = rng.integers(0, 140, 2)
+            save(tmp_path / "data" / "A" / kind / f"{number}.png", mask(160, 160, top=top, left=left, edge=20))
+    index = index_folder(tmp_path / "data")
+    kinds = {kind: [n for n, one in enumerate(index.samples) if one.defect == kind] for kind in ("good", "dent")}
+    parts = {n: np.argwhere(read_image(index.samples[n].path).pixels > 0) / 160 for n in kinds["dent"]}
+    store = CropStore(index.samples, 32, 1, normal=index.normal, points=parts)
+    shown = [float((store.get(kinds["good"][k % 6], rng) > 0).float().mean()) > 0.1 for k in range(400)]
+    assert np.mean(shown) > 0.4, np.mean(shown)  # 0.05 of windows anywhere, or where those of defective images are, show so much
+
+
 def test_crops_in_batches_are_reproducible(tmp_path: Path) -> None:
     index = cropped(tmp_path, 30, 40)
     store = CropStore(index.samples, 16, 3, normal=index.normal)
