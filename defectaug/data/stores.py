@@ -17,11 +17,12 @@ from defectaug.errors import DataError
 from defectaug.io.images import NativeImage, as_channels, quantise, read_image, resize_float, to_model
 from defectaug.io.masks import read_mask
 from defectaug.io.recent import Recent
+from defectaug.io.windows import CELLS, cells, unlike
 
 Log = Callable[[str], None]
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold
 AIMED = 0.75  # share of normal windows that are chosen to look like windows of defective images
-TRIED, CELLS = 16, 8  # windows that are looked at, by the means of so many cells a side
+TRIED = 16  # windows of which it is chosen
 
 
 def _silent(line: str) -> None:
@@ -218,15 +219,11 @@ class CropStore(Store):
         corner = self._aimed(shown, self._points[other], rng)
         corners[0] = np.clip(corner * size // shown.shape[:2], 0, size - self.size)
         wanted = self._cells(shown, corner)
-        return corners[np.argmin([_unlike(self._cells(kept, one), wanted) for one in corners])]
+        return corners[np.argmin([unlike(self._cells(kept, one), wanted) for one in corners])]
 
     def _cells(self, kept: NDArray, corner: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What a window looks like from afar: means of some CELLS x CELLS cells, of some of their pixels."""
         step = max(1, self.size // (4 * CELLS))
-        few = _in_range(self._cut(kept, corner)[::step, ::step], kept.dtype)
-        side = max(1, len(few) // CELLS)
-        count = len(few) // side
-        return few[: count * side, : count * side].reshape(count, side, count, side, -1).mean((1, 3))
+        return cells(_in_range(self._cut(kept, corner)[::step, ::step], kept.dtype))
 
     def photograph(self, number: int) -> Photograph:
         """As of :class:`Store`, with the side of the windows."""
@@ -285,12 +282,6 @@ class FramedStore(Store):
     def photograph(self, number: int) -> Photograph:
         """As of the product's store."""
         return self._of(number).photograph(number)
-
-
-def _unlike(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """How unlike two windows look from afar (K, K, C): half by what lies where, so that parts may lie in another way."""
-    levels = np.abs(np.sort(a, axis=None) - np.sort(b, axis=None)).mean()
-    return float(levels + np.abs(a - b).mean() / 2)
 
 
 def white_of(image: NativeImage, white: int) -> int:

@@ -12,6 +12,7 @@ Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 """Top, left, bottom, right, as shares of an image's height and width."""
 STRAY = 0.25  # of its side, by which a square about a place may miss it
+CELLS = 8  # a side of what is seen of a square from afar
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +111,19 @@ def join(changes: list[Floats], windows: list[Window], size: tuple[int, int]) ->
 def _ramp(length: int) -> Floats:
     steps = np.arange(length, dtype=np.float32)
     return np.asarray(np.minimum(steps, steps[::-1]) + 1, np.float32)
+
+
+def cells(pixels: Floats) -> Floats:
+    """What a square (S, S, C) looks like from afar: means of CELLS x CELLS cells, fewer where it has fewer pixels; what
+    is over at the right and below is left out."""
+    side = max(1, len(pixels) // CELLS)
+    count = min(CELLS, len(pixels) // side)
+    kept = pixels[: count * side, : count * side]
+    return np.asarray(kept.reshape(count, side, count, side, -1).mean((1, 3)), np.float32)
+
+
+def unlike(a: Floats, b: Floats) -> float:
+    """How unlike two squares look from afar, as :func:`cells` (K, K, C): mostly by what they show, half as much by
+    where, so that a part may lie in another way."""
+    shown = np.abs(np.sort(a, axis=None) - np.sort(b, axis=None)).mean()
+    return float(shown + np.abs(a - b).mean() / 2)

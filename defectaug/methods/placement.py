@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from defectaug.io.windows import Box
@@ -71,12 +73,25 @@ class PlacesDefects(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Where a defect was seen.
+
+    Attributes:
+        box: the part of its image that was shown.
+        around: that part, (h, h, C) in [-1, 1], small; None where that is not known.
+    """
+
+    box: Box
+    around: NDArray[np.float32] | None = None
+
+
 @runtime_checkable
 class KnowsPlaces(Protocol):
     """A model that knows where on a product the defects that it draws were seen."""
 
-    def seen_in(self, defect: int, seed: int, product: int) -> Box | None:
-        """The part of an image in which the defect of the codes of a seed was seen; None where that is not known.
+    def seen_in(self, defect: int, seed: int, product: int) -> Seen | None:
+        """Where the defect of the codes of a seed was seen; None where that is not known.
 
         Args:
             defect, product: class numbers; -1 for a product that is not known.
@@ -84,7 +99,7 @@ class KnowsPlaces(Protocol):
         ...
 
 
-def seen_in(model: object, defect: int, seed: int, product: int) -> Box | None:
+def seen_in(model: object, defect: int, seed: int, product: int) -> Seen | None:
     """As of :class:`KnowsPlaces`; None for a model that knows none."""
     return model.seen_in(defect, seed, product) if isinstance(model, KnowsPlaces) else None
 

@@ -23,9 +23,10 @@ from defectaug.io.masks import VISIBLE, read_mask
 from defectaug.methods.base import SourceFeatures, painting
 from defectaug.methods.native import Change, Floats, compose, seen_size, stack, to_numpy, view_of
 from defectaug.methods.placement import Placement, paint_placed, seen_in, variety_of
+from defectaug.synthesis.control.aim import drawn_window
 from defectaug.synthesis.control.options import Control, Factors
 from defectaug.synthesis.control.parts import apart_from, joined, kinds_of, own_factors
-from defectaug.synthesis.control.regions import drawn_window, resized_mask, seen_region, surroundings_of
+from defectaug.synthesis.control.regions import resized_mask, seen_region, surroundings_of
 from defectaug.synthesis.plan import derive_seed
 from defectaug.synthesis.render import confined
 from defectaug.synthesis.settings import SynthesisSettings
@@ -178,9 +179,8 @@ class DefectAugment:
         """What each defect adds to the whole image; none where none could be shown."""
         model = self._loaded()
         info, side = model.info, model.info.image_size
-        cut = info.window(self._name(product), native.size)
         known = seen_in(model, label, derive_seed(derive_seed(seed, 0), 0), product)  # of the first defect's first try
-        window = drawn_window(native.size, cut, allowed, derive_seed(seed, "window"), known)
+        window = drawn_window(native, info, self._name(product), allowed, derive_seed(seed, "window"), known)
         view = view_of(native, window, info)
         limits = np.ones((side, side), bool) if allowed is None else seen_region(allowed, view, side)
         kinds = [info.defects.index(name) for name in kinds_of(info.defects[label], info.defects)]

@@ -34,9 +34,10 @@ from defectaug.methods.native import (
 )
 from defectaug.methods.placement import Placement, paint_placed, variety_of
 from defectaug.synthesis.control.acceptance import Acceptance, Real, Shown, Verdict, visible
+from defectaug.synthesis.control.aim import drawn_window
 from defectaug.synthesis.control.options import Control
-from defectaug.synthesis.control.parts import Part, Task, box_seen, box_shown, joined, own_factors
-from defectaug.synthesis.control.regions import Anywhere, Regions, drawn_window, resized_mask, seen_region
+from defectaug.synthesis.control.parts import Part, Task, joined, own_factors, seen_before, seen_there
+from defectaug.synthesis.control.regions import Anywhere, Regions, resized_mask, seen_region
 from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
 from defectaug.synthesis.sources import product_of
@@ -165,15 +166,15 @@ class Renderer:
         info, item = self._model.info, task.item
         source, native = self._read(item.given, self._plan.normals[item.product])
         region = self._regions.of(source, native)
-        reference, shown, close, box = None, None, None, box_seen(item, self._model)
+        reference, shown, close, seen = None, None, None, seen_before(item, self._model)
         if item.reference is not None:
             others = self._plan.references[item.defect]
             first = others[task.code_seed() % len(others)] if task.attempt or task.parts else item.reference
             reference, image = self._read(first, others)
             view = reference_view(image, reference, self._model, derive_seed(item.seed, "reference"))
-            shown, close, box = view.pixels, view.photograph(CLOSE), box_shown(view)
-        side, seed = info.window(item.product, native.size), derive_seed(item.seed, "window")
-        window = drawn_window(native.size, side, region, seed, box, windows.STRAY if reference is None else 0.0)
+            shown, close, seen = view.pixels, view.photograph(CLOSE), seen_there(view)
+        seed, away = derive_seed(item.seed, "window"), windows.STRAY if reference is None else 0.0
+        window = drawn_window(native, info, item.product, region, seed, seen, away)
         if task.parts:
             window = task.parts[0].window  # in which it is known what else is there
         wished = (

@@ -266,9 +266,11 @@ def test_a_model_tells_where_the_defect_that_it_draws_was_seen() -> None:
         bank.seen_in[slot] = torch.tensor([slot / 100, 0.25, 0.5, 1])
     slots = [int(bank.draw(torch.tensor([1]), torch.tensor([0]), [torch.Generator().manual_seed(s)])[1][0])
              for s in range(9)]  # fmt: skip
-    assert [model.seen_in(1, seed, 0) for seed in range(9)] == [
-        pytest.approx((slot / 100, 0.25, 0.5, 1)) for slot in slots
-    ]
+    found = [model.seen_in(1, seed, 0) for seed in range(9)]
+    for seen, slot in zip(found, slots, strict=True):
+        assert seen is not None and seen.box == pytest.approx((slot / 100, 0.25, 0.5, 1))
+        assert seen.around is not None and seen.around.shape[:2] == (CONTEXT, CONTEXT)
+        assert np.allclose(seen.around.transpose(2, 0, 1), bank.contexts[slot].numpy() / 127.5 - 1, atol=1e-4)
     assert model.seen_in(1, 5, 1) is None and model.seen_in(1, 5, -1) is None  # another product's
 
 

@@ -17,9 +17,9 @@ from scipy.ndimage import label
 from defectaug.data.framing import Framing
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.masks import read_mask
-from defectaug.io.windows import Box, Window
+from defectaug.io.windows import Window
 from defectaug.methods.base import Painted, SourceFeatures
-from defectaug.methods.placement import Placement, Variety, adjusted
+from defectaug.methods.placement import Placement, Seen, Variety, adjusted
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.control.acceptance import Verdict
 from defectaug.synthesis.control.options import Control, Range, parse_range
@@ -283,8 +283,8 @@ def test_what_is_kept_and_why(root: Path, tmp_path: Path) -> None:
 
 def test_defects_are_painted_where_they_were_seen_on_the_product(tmp_path: Path) -> None:
     class Knowing(FakeModel):
-        def seen_in(self, defect: int, seed: int, product: int) -> Box | None:
-            return (0.7, 0.2, 0.8, 0.3) if (defect, product) == (2, 0) else None
+        def seen_in(self, defect: int, seed: int, product: int) -> Seen | None:
+            return Seen((0.7, 0.2, 0.8, 0.3)) if (defect, product) == (2, 0) else None
 
     for number in range(4):
         save(tmp_path / "data" / "A" / "normal" / f"{number}.png", surface(number, (200, 160)))

@@ -13,10 +13,10 @@ from defectaug.config.schema import Config
 from defectaug.data.framing import Photograph
 from defectaug.device import Compute
 from defectaug.io.images import to_model
-from defectaug.io.windows import Box, Window
+from defectaug.io.windows import Window
 from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
-from defectaug.methods.placement import Placement, Variety
+from defectaug.methods.placement import Placement, Seen, Variety
 from defectaug.methods.residual.cutout import HUE, Cutout
 from defectaug.methods.residual.defect import Defect, masked_mean, paste, stronger
 from defectaug.methods.residual.encoder import Encoder
@@ -111,7 +111,7 @@ class InferenceModel:
         return Codes(shape, draw_warps(generators, self.device), cutouts, alike)
 
     @torch.inference_mode()
-    def seen_in(self, defect: int, seed: int, product: int) -> Box | None:
+    def seen_in(self, defect: int, seed: int, product: int) -> Seen | None:
         """As of :class:`defectaug.methods.placement.KnowsPlaces`."""
         label, owner = (torch.tensor([number], device=self.device) for number in (defect, product))
         return self.model.seen_in(label, owner, torch.Generator().manual_seed(seed))

@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from defectaug.device import Compute
-from defectaug.io.windows import Box
+from defectaug.methods.placement import Seen
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.cutout import Cutout, Pasting
 from defectaug.methods.residual.defect import Defect, decompose, paste
@@ -66,11 +66,15 @@ class Residual(nn.Module):
         alike = self.bank.products[slots] == product
         return defect, tuple(self.bank.cutout(slot) for slot in slots), tuple(alike.tolist())
 
-    def seen_in(self, label: Tensor, product: Tensor, generator: torch.Generator) -> Box | None:
-        """The part of an image of its product (1,) in which the defect of class (1,) that :meth:`drawn` draws was seen;
-        None where it comes from another product, or that is not known."""
+    def seen_in(self, label: Tensor, product: Tensor, generator: torch.Generator) -> Seen | None:
+        """Where on its product (1,) the defect of class (1,) that :meth:`drawn` draws was seen; None where it comes
+        from another product, or that is not known."""
         slot = int(self.bank.pick(label, product, [generator])[0])
-        return self.bank.box(slot) if slot >= 0 and bool(self.bank.products[slot] == product) else None
+        box = self.bank.box(slot) if slot >= 0 and bool(self.bank.products[slot] == product) else None
+        if box is None:
+            return None
+        around = self.bank.contexts[slot].float() / 127.5 - 1
+        return Seen(box, around.permute(1, 2, 0).cpu().numpy())
 
     def learn(self, flips: str, generator: torch.Generator, compute: Compute) -> None:
         """What is left to learn once the bank is full: nothing."""

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectaug.data.sample import Sample
-from defectaug.io.windows import Box, Window
+from defectaug.io.windows import Window
 from defectaug.methods.base import DefectModel, NativeChange
 from defectaug.methods.native import View
-from defectaug.methods.placement import Variety, seen_in
+from defectaug.methods.placement import Seen, Variety, seen_in
 from defectaug.synthesis.control.acceptance import Verdict
 from defectaug.synthesis.control.options import Control, Range
 from defectaug.synthesis.plan import Item, derive_seed
@@ -132,9 +132,8 @@ def own_factors(variety: Variety, seed: int | None) -> tuple[float, float]:
     return strength.draw(derive_seed(seed, "own strength")), size.draw(derive_seed(seed, "own size"))
 
 
-def box_seen(item: Item, model: DefectModel) -> Box | None:
-    """The part of its photograph in which an item's first defect was seen; None where a reference gives it, or that is
-    not known."""
+def seen_before(item: Item, model: DefectModel) -> Seen | None:
+    """Where the first defect of an item was seen; None where a reference gives it, or that is not known."""
     if item.reference is not None:
         return None
     info = model.info
@@ -142,6 +141,8 @@ def box_seen(item: Item, model: DefectModel) -> Box | None:
     return seen_in(model, info.defects.index(item.defect), Task(item).code_seed(), product)
 
 
-def box_shown(reference: View) -> Box | None:
-    """The part of its photograph that a reference shows; None where that is all of it."""
-    return None if reference.window.size == reference.native.size else reference.window.within(reference.native.size)
+def seen_there(reference: View) -> Seen | None:
+    """Where a reference shows its defect; None where it shows all of its photograph."""
+    if reference.window.size == reference.native.size:
+        return None
+    return Seen(reference.window.within(reference.native.size), reference.pixels.transpose(1, 2, 0))

@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from defectaug.data.regions import Surroundings, find_surroundings
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
-from defectaug.io import windows
 from defectaug.io.files import MASK_ENDING, image_files, nfc, real
 from defectaug.io.images import NativeImage, probe, read_image, resize_float
 from defectaug.io.masks import read_mask
-from defectaug.io.windows import Box, Window
 from defectaug.methods.native import View
 
 LOOKED_AT = 16  # images of a product in which its surroundings are sought
@@ -162,27 +160,6 @@ def _why_unfit(mask: Path, source: Path) -> str | None:
 def resized_mask(mask: Bools, size: tuple[int, int]) -> Bools:
     """A mask (H, W) at another size."""
     return mask if mask.shape == size else resize_float(mask, size) > 0.5
-
-
-def drawn_window(
-    size: tuple[int, int],
-    side: int | None,
-    region: Bools | None,
-    seed: int,
-    box: Box | None = None,
-    away: float = windows.STRAY,
-) -> Window:
-    """The part of an image (height, width) that the model sees: all of it, or a square of that side, which shows some
-    of the region where there is one. About the box in which the defect was seen, up to ``away`` of the side from it,
-    where that is known and the region allows it, else anywhere."""
-    if side is None:
-        return windows.whole(size)
-    allowed = None if region is None or not region.any() else resized_mask(region, size)
-    if box is not None:
-        near = windows.square_near(size, side, box, seed, away)
-        if allowed is None or near.cut(allowed).any():
-            return near
-    return windows.random_square(size, side, seed) if allowed is None else windows.square_on(allowed, side, seed)
 
 
 def seen_region(region: Bools, view: View, side: int) -> Bools:
