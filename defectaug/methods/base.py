@@ -317,23 +317,6 @@ class GenerativeModel(Protocol):
 Model = DefectModel | GenerativeModel
 
 
-def painting(model: Model, asked: str) -> DefectModel:
-    """The model, if it paints on images.
-
-    Args:
-        asked: the option or argument that names what it is to paint on.
-
-    Raises:
-        ConfigError: it makes whole images.
-    """
-    if isinstance(model, GenerativeModel):
-        raise ConfigError(
-            f"{asked}: model {model.info.name} makes whole images from noise and changes none; use synthesize, or a "
-            "model of another recipe."
-        )
-    return model
-
-
 # --- Registry ---------------------------------------------------------------------------------------------------------
 
 
@@ -342,8 +325,9 @@ class MethodSpec:
     """How a method is made.
 
     Attributes:
-        train: fresh networks and optimisers from (config, defect classes with the normal one, products, compute, seed).
-        load: a trained model from (config, info, weights, compute); RuntimeError where the weights do not fit.
+        train: fresh networks and optimisers from (config, defect classes with the normal one, products, compute, seed),
+            the seed being that of the initial weights and of every step's random numbers.
+        model: a trained model from (config, info, networks with its weights, compute).
         networks: the module whose ``state_dict`` a bundle holds, from (config, defect classes, products). A bundle's
             shapes are compared with it on the meta device, before either takes memory.
         references, styles: whether its models can take defects from reference images, and give these other styles.
@@ -353,13 +337,27 @@ class MethodSpec:
     """
 
     train: Callable[[Config, int, int, Compute, int], Method]
-    load: Callable[[Config, BundleInfo, Mapping[str, Tensor], Compute], Model]
+    model: Callable[[Config, BundleInfo, Any, Compute], Model]
     networks: Callable[[Config, int, int], nn.Module]
     references: bool = True
     styles: bool = True
     unsized: tuple[str, ...] = ()
     retired: tuple[str, ...] = ()
     sources: bool = True
+
+    def load(self, config: Config, info: BundleInfo, weights: Mapping[str, Tensor], compute: Compute) -> Model:
+        """The trained model of a bundle's weights.
+
+        Raises:
+            RuntimeError: the weights do not fit.
+        """
+        import torch
+
+        networks = self.networks(config, len(info.defects), len(info.products))
+        networks.load_state_dict({name: one for name, one in weights.items() if not name.startswith(self.retired)})
+        networks.eval().requires_grad_(False)
+        networks.to(compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self.model(config, info, networks, compute)
 
 
 METHODS = {

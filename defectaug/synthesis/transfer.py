@@ -18,7 +18,7 @@ from defectaug.io import windows
 from defectaug.io.files import expanded, real
 from defectaug.io.images import NativeImage, read_image, write_png
 from defectaug.io.masks import VISIBLE, magnitude, write_mask
-from defectaug.methods.base import painting
+from defectaug.methods.inference import painting
 from defectaug.methods.native import (
     Change,
     View,

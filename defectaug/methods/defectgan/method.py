@@ -16,14 +16,7 @@ from defectaug.methods.sample_grid import tile
 
 class DefectGANMethod(AdversarialMethod[DefectGAN, Pass]):
     """The two networks under their objective.
-
-    Args:
-        config: all settings.
-        classes: number of defect classes, the normal one included.
-        products: number of products; one G is for all.
-        compute: device and precision.
-        seed: of the initial weights and of every step's random numbers.
-    """
+    Arguments as of :attr:`defectaug.methods.base.MethodSpec.train`."""
 
     def __init__(self, config: Config, classes: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)

@@ -15,8 +15,8 @@ from torch import Tensor
 from defectaug.config.schema import DefectGANConfig
 from defectaug.methods.adversarial import NORMAL, Terms, TrainingBatch
 from defectaug.methods.defectgan import losses
-from defectaug.methods.defectgan.generator import Layers
 from defectaug.methods.defectgan.model import DefectGAN
+from defectaug.methods.layers import Layers
 from defectaug.nn.augment import differentiable_augment
 
 

@@ -17,14 +17,7 @@ from defectaug.nn.distributed import gather_rows
 
 class MokadyMethod(AdversarialMethod[Mokady, Pass]):
     """The networks under their objective.
-
-    Args:
-        config: all settings.
-        classes: number of defect classes, the normal one included.
-        products: number of products; the networks are for all.
-        compute: device and precision.
-        seed: of the initial weights and of every step's random numbers.
-    """
+    Arguments as of :attr:`defectaug.methods.base.MethodSpec.train`."""
 
     def __init__(self, config: Config, classes: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from defectaug.device import Compute
+from defectaug.methods.dtgan.losses import adversarial_d, adversarial_g, r1
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.defect import CLIP, Defect
-from defectaug.methods.residual.losses import adversarial_d, adversarial_g, r1, segmentation, weighted_l1
+from defectaug.methods.residual.losses import segmentation, weighted_l1
 from defectaug.methods.residual.mapping.frame import pose_of, to_frame
 from defectaug.methods.residual.mapping.network import LATENT, SIDE, Drawing, Mapping
 from defectaug.methods.residual.warp import KNOTS, NUMBERS, STAY, matrices, warp
