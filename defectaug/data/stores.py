@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,15 +16,11 @@ from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
 from defectaug.io.images import NativeImage, as_channels, quantise, read_image, resize_float, to_model
 from defectaug.io.masks import read_mask
+from defectaug.io.progress import Log, unheard
 from defectaug.io.recent import Recent
 
-Log = Callable[[str], None]
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold
 AIMED = 0.75  # share of normal windows that lie where windows of defective images lie
-
-
-def _silent(line: str) -> None:
-    pass
 
 
 class Store:
@@ -47,7 +43,7 @@ class Store:
         white: int = 255,
         max_bytes: int = 2 << 30,
         *,
-        log: Log = _silent,
+        log: Log = unheard,
     ) -> None:
         self.samples, self.size, self.channels, self.white = samples, size, channels, white
         self._kept: Recent[int, NDArray] = Recent(max_bytes)
@@ -166,7 +162,7 @@ class CropStore(Store):
         normal: str,
         windows: Mapping[str, int] | None = None,
         points: Mapping[int, NDArray[np.float64]] | None = None,
-        log: Log = _silent,
+        log: Log = unheard,
     ) -> None:
         super().__init__(samples, size, channels, white, max_bytes, log=log)
         self._windows = dict(windows or {})

@@ -19,6 +19,7 @@ from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.errors import TrainingError
+from defectaug.methods.base import Method
 from defectaug.nn.distributed import average_gradients, average_values, local_guided, rank
 from defectaug.nn.ema import Average
 from defectaug.nn.kernel_distance import kernel_distance
@@ -111,7 +112,7 @@ def finite(values: dict[str, float], step: int) -> dict[str, float]:
     return values
 
 
-class AdversarialMethod(Generic[N, P]):
+class AdversarialMethod(Method, Generic[N, P]):
     """Implements :class:`defectaug.methods.base.Method`.
 
     Args:
@@ -209,12 +210,6 @@ class AdversarialMethod(Generic[N, P]):
     def weights(self) -> dict[str, Tensor]:
         """Averaged weights of the four networks."""
         return self.average.shadow.state_dict()
-
-    def places(self, photograph: object, defect: int) -> None:
-        """None: it does not say where a defect is."""
-
-    def finish(self, image: object) -> None:
-        """Nothing is left to be done."""
 
     def begin_validation(self) -> None:
         """Keeps D's features as the warm-up left them: scores stay comparable through the run."""

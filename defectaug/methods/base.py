@@ -34,13 +34,11 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """Networks, optimisers and one step; everything that changes is in ``modules`` and ``optimizers``."""
+    """Networks, optimisers and one step; everything that changes is in ``modules`` and ``optimizers``. What has a
+    body here a method may leave as it is."""
 
-    @property
-    def modules(self) -> Mapping[str, nn.Module]: ...
-
-    @property
-    def optimizers(self) -> Mapping[str, Optimizer]: ...
+    modules: dict[str, nn.Module]
+    optimizers: dict[str, Optimizer]
 
     def step(self, batch: Batch, step: int, fraction: float) -> dict[str, float]:
         """One step of all phases; returns the values to be logged.
@@ -61,12 +59,11 @@ class Method(Protocol):
 
     def begin_validation(self) -> None:
         """Called once when warm-up ends: fixes what scores are measured with."""
-        ...
 
     def places(self, photograph: Photograph, defect: int) -> NDArray[np.float64] | None:
         """Places (N, 2), as shares of height and width, where the defect of a class, at least 1, is by now on a
         training image that is seen in windows; None where nothing better is known than the image says."""
-        ...
+        return None
 
     def finish(self, image: Callable[[int], Photograph]) -> None:
         """Called when a run ends, before its last weights are written.
@@ -74,11 +71,11 @@ class Method(Protocol):
         Args:
             image: reads a training image at its native size by its number in the batches; DataError where it cannot.
         """
-        ...
 
     def score(self, sources: Batch) -> dict[str, float]:
-        """Validation measures; the one called ``score`` is the smaller the better."""
-        ...
+        """Validation measures; the one called ``score`` is the smaller the better. Without it the last weights are the
+        ones to keep."""
+        return {}
 
     def grid(self, examples: Batch) -> Tensor:
         """Sample grid (C, H, W) in [-1, 1], one column an example."""

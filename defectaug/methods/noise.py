@@ -5,7 +5,7 @@ A step learns from the sources and the references of its batch alike: to these m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,9 +15,9 @@ from torch.optim import Adam, Optimizer
 
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
-from defectaug.data.framing import Photograph
 from defectaug.device import Compute
 from defectaug.methods.adversarial import Terms, finite
+from defectaug.methods.base import Method
 from defectaug.methods.inference import TrainedModel
 from defectaug.methods.sample_grid import tile
 from defectaug.nn.distributed import average_gradients, average_values, rank
@@ -70,7 +70,7 @@ class Real:
         return [Real(image, label) for image, label in zip(images, labels, strict=True)]
 
 
-class NoiseMethod(Generic[N]):
+class NoiseMethod(Method, Generic[N]):
     """Implements :class:`defectaug.methods.base.Method`; a method of its own adds :meth:`play` and the optimisers.
 
     Args:
@@ -123,19 +123,6 @@ class NoiseMethod(Generic[N]):
     def weights(self) -> dict[str, Tensor]:
         """Averaged weights of G and D."""
         return self.average.shadow.state_dict()
-
-    def begin_validation(self) -> None:
-        """There is no warm-up."""
-
-    def places(self, photograph: Photograph, defect: int) -> None:
-        """None: it does not say where a defect is."""
-
-    def finish(self, image: Callable[[int], Photograph]) -> None:
-        """Nothing is kept of the training images."""
-
-    def score(self, sources: Batch) -> dict[str, float]:
-        """None: the last weights are the ones to keep."""
-        return {}
 
     @torch.no_grad()
     def grid(self, examples: Batch) -> Tensor:
