@@ -14,7 +14,7 @@ from torch import Tensor
 from defectaug.data.framing import Photograph
 from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
-from defectaug.io.images import NativeImage, as_channels, quantise, read_image, resize_float, to_model
+from defectaug.io.images import as_channels, quantise, read_image, resize_float, to_model, white_of
 from defectaug.io.masks import read_mask
 from defectaug.io.progress import Log, unheard
 from defectaug.io.recent import Recent
@@ -260,11 +260,6 @@ class FramedStore(Store):
     def photograph(self, number: int) -> Photograph:
         """As of the product's store."""
         return self._of(number).photograph(number)
-
-
-def white_of(image: NativeImage, white: int) -> int:
-    """The white level of one image in a data set whose 16-bit files have `white`."""
-    return image.white if image.white == 255 or white <= 255 else white
 
 
 def _in_range(values: NDArray, dtype: np.dtype | None = None) -> NDArray[np.float32]:

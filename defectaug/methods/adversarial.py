@@ -20,6 +20,7 @@ from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.errors import TrainingError
 from defectaug.methods.base import Method
+from defectaug.nn.augment import differentiable_augment
 from defectaug.nn.distributed import average_gradients, average_values, local_guided, rank
 from defectaug.nn.ema import Average
 from defectaug.nn.kernel_distance import kernel_distance
@@ -92,6 +93,23 @@ class Objective(Protocol[P]):
     def weights_at(self, fraction: float) -> Mapping[str, float]:
         """Weights of the terms when a share ``fraction`` of the run is over."""
         ...
+
+
+class OnImages:
+    """What objectives share whose D sees images.
+
+    Args:
+        model: the networks.
+        weights: of the terms.
+        augment: whether D sees augmented images.
+    """
+
+    def __init__(self, model: Any, weights: Any, augment: bool) -> None:
+        self.model, self.weights, self.augment = model, weights, augment
+
+    def seen(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Images as D sees them."""
+        return differentiable_augment(x, rng) if self.augment else x
 
 
 def weighted_sum(terms: Terms, weights: Mapping[str, float]) -> Tensor:

@@ -15,9 +15,8 @@ from torch import Tensor
 from defectaug.data.framing import WHOLE, Framing
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Category, Sample
-from defectaug.data.stores import white_of
 from defectaug.device import Compute
-from defectaug.io.images import as_channels, probe, read_image, resize_float
+from defectaug.io.images import as_channels, probe, read_image, resize_float, white_of
 from defectaug.io.progress import Log, Stages, silent
 from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
 from defectaug.methods.instances import Instances
