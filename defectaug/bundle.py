@@ -122,9 +122,9 @@ def find_bundle(path: Path | str | None = None, store: Path = STORE) -> Path:
     return newest[0]
 
 
-def bundle_of(weights_sha256: str, places: Iterable[Path] = (), store: Path = STORE) -> Path | None:
+def bundle_of(weights_sha256: str, places: Iterable[Path] = ()) -> Path | None:
     """The bundle with these weights, among `places` and those in the store; None where it is not there."""
-    for folder in dict.fromkeys([*places, *_bundles(store)]):
+    for folder in dict.fromkeys([*places, *_bundles(STORE)]):
         with suppress(OSError):
             if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() == weights_sha256:
                 return folder

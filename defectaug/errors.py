@@ -34,6 +34,13 @@ class PeerError(DefectaugError):
     """Another process of a run on several has stopped."""
 
 
+def at_least(least: int, **numbers: int | None) -> None:
+    """Raises ConfigError where a number is lower; the names are those of options, None is one that was not given."""
+    for name, number in numbers.items():
+        if number is not None and number < least:
+            raise ConfigError(f"--{name.replace('_', '-')} {number}: must be {least} or more")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Advice for a name that is not known: the nearest one, or all of them."""
     known = list(known)

@@ -24,10 +24,11 @@ from defectaug.benchmark.splits import Partition, partition
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.survey import white_level
 from defectaug.errors import DataError
+from defectaug.io.progress import Log, Progress
 from defectaug.metrics.changes import FindMask
 from defectaug.metrics.classifier import Views
 from defectaug.metrics.folders import records_of, refuse_overlap
-from defectaug.metrics.images import Decoded, Form, ImageStore, Log, Progress, channels_of, decode
+from defectaug.metrics.images import Decoded, Form, ImageStore, channels_of, decode
 from defectaug.nn.backbones import InitialWeights, find_weights
 
 Folders = Mapping[str, Path | Sequence[Path]] | Sequence[Path]

@@ -15,8 +15,9 @@ from defectaug.bundle import bundle_of, held_out, read_config
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints
 from defectaug.errors import BundleError, ConfigError, DataError
+from defectaug.io.progress import Log, unheard
 from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of
-from defectaug.metrics.images import Decoded, Form, Log, decode
+from defectaug.metrics.images import Decoded, Form, decode
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class _Holdout:
         if not place.is_file():  # moved since: its name is all there is
             return place.parts[-3:] in self._endings
         try:
-            image = decode([ImageRecord(place, "", "", False)], self._form, lambda line: None)
+            image = decode([ImageRecord(place, "", "", False)], self._form, unheard)
         except DataError:
             return False
         return image.digests[0] in self.digests
@@ -176,7 +177,7 @@ def _has_seen(model: Path, real: Partition, form: Form) -> str | None:
         class_map = model / trained.class_map if trained.class_map else None
         class_map = class_map if class_map is not None and class_map.is_file() else None
         seen = held.keep_away(index_folder(root, class_map=class_map, normal=trained.normal).training())
-        known = set(decode(records_of(seen), form, lambda line: None).digests)
+        known = set(decode(records_of(seen), form, unheard).digests)
     except (BundleError, DataError, ConfigError) as error:
         return f"whether {model} has seen the test images is not known ({error})"
     count = sum(digest in known for digest in real.test.digests)

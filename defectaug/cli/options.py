@@ -46,11 +46,10 @@ def flag(
     help: str,
     *names: str,
     panel: str | None = None,
-    default: str | bool = True,
     callback: Callable[..., Any] | None = None,
 ) -> Any:
     """Declares an option without a value; arguments as of `option`."""
-    return option(help, *names, default=default, metavar=NO_VALUE, panel=panel, callback=callback)
+    return option(help, *names, metavar=NO_VALUE, panel=panel, callback=callback)
 
 
 def _debug(context: typer.Context, value: bool) -> bool:

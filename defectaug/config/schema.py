@@ -221,7 +221,7 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
 
-READING = ("residual", "cutpaste")
+BY_FEATURES = ("residual", "cutpaste")
 """Methods that find defects by frozen features and keep them."""
 
 
@@ -244,12 +244,12 @@ def check(config: Config) -> Config:
 
 
 def _check_sizes(config: Config) -> None:
-    net, reading = config.network, config.method in READING
+    net, by_features = config.network, config.method in BY_FEATURES
     depth = max(len(net.encoder_widths), len(net.generator_widths), len(net.discriminator_widths))
-    unit = 16 if reading else net.fold * 2 ** (depth - 1)  # the former's features have a stride of 16
+    unit = 16 if by_features else net.fold * 2 ** (depth - 1)  # features have a stride of 16
     if config.method == "mokady":  # each width halves
         unit = max(unit, 2 ** len(net.encoder_widths))
-    least = 32 if reading else max(32, 4 * unit)  # D halves its last maps once more, and normalises them
+    least = 32 if by_features else max(32, 4 * unit)  # D halves its last maps once more, and normalises them
     if net.image_size < least or net.image_size % unit or net.image_size > 1024:
         raise ConfigError(
             f"--image-size {net.image_size}: must be a multiple of {max(unit, 8)} from {least} to 1024 for this recipe."

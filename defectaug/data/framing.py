@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from defectaug.io.windows import Window
+from defectaug.io.windows import Window, tiles, whole
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,26 @@ class Photograph:
     side: int | None = None
     window: Window | None = None
     points: NDArray[np.float64] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def parts(self) -> list[Window]:
+        """Windows that cover it, those first in which most of its points lie; all of it where it is seen whole."""
+        if self.side is None:
+            return [whole(self.size)]
+        parts = tiles(self.size, self.side)
+        if self.points is None:
+            return parts
+        places = self.points * self.size
+
+        def held(part: Window) -> int:
+            inside = places - (part.top, part.left)
+            return int(((inside >= 0) & (inside < part.size)).all(1).sum())
+
+        return sorted(parts, key=held, reverse=True)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from defectaug.data.index import DataIndex
 from defectaug.data.near_duplicates import near_duplicate_groups, thumbnail
 from defectaug.data.sample import Sample
 from defectaug.data.splits import split
-from defectaug.data.survey import Stages, silent
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.files import expanded, real
 from defectaug.io.images import pixel_hash, read_image
+from defectaug.io.progress import Stages, silent
 
 SEED = 0  # of the draw: models of different seeds keep the same images away, and can be compared
 Read = Callable[[Path], DataIndex]

@@ -19,8 +19,8 @@ from scipy.ndimage import maximum_filter, uniform_filter
 
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Category, Sample
-from defectaug.data.survey import Progress, following
 from defectaug.io.images import NativeImage, as_channels, read_image, resize_float
+from defectaug.io.progress import Progress, following
 
 THUMBNAIL = 64
 """Side of the small grey images that are compared."""
@@ -194,7 +194,6 @@ def nearest(
     gallery: Gallery,
     *,
     regions: Sequence[Region] | None = None,
-    forbidden: NDArray[np.bool_] | None = None,
     spared: float = 0.0,
 ) -> list[Match]:
     """For each query the image of the gallery that it is most similar to.
@@ -204,15 +203,12 @@ def nearest(
         gallery: what they are compared with.
         regions: where each query (S, S) was painted on. Similarity is then the lower of that of the whole image and
             that of the region: the background is a real image's, and tells nothing. None: of the whole image.
-        forbidden: (N, M), True for pairs that are not to be compared.
         spared: share of the pixels, those that differ most, that is left out: what was painted on a background.
     """
     found: list[Match] = []
     for start in range(0, len(queries), BLOCK):
         block = queries[start : start + BLOCK]
         scores = coarse_similarity(block, gallery)
-        if forbidden is not None:
-            scores[forbidden[start : start + len(block)]] = -np.inf
         for row, query in enumerate(block):
             region = None if regions is None else regions[start + row]
             tried = [number for number in np.argsort(-scores[row], kind="stable")[:TRIED] if scores[row, number] >= -1]

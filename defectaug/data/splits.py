@@ -15,7 +15,6 @@ from defectaug.data.index import DataIndex
 from defectaug.data.near_duplicates import members_of_categories, near_duplicate_groups
 from defectaug.data.sample import Sample
 from defectaug.errors import DataError
-from defectaug.io.atomic import write_atomic
 
 FRACTIONS = {"train": 0.7, "val": 0.15, "test": 0.15}
 
@@ -45,20 +44,6 @@ def split(
     return replace(
         index, samples=tuple(replace(sample, split=name) for sample, name in zip(index.samples, names, strict=True))
     )
-
-
-def write_split(index: DataIndex, path: Path) -> None:
-    """Writes the splits of an index as JSON: for each its files, relative to the data folder.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    files: dict[str, list[str]] = defaultdict(list)
-    for sample in index.samples:
-        if sample.split is not None:
-            files[sample.split].append(_relative(sample, index))
-    content = json.dumps({"splits": files}, indent=1) + "\n"
-    write_atomic(path, lambda file: file.write(content.encode()))
 
 
 def read_split(index: DataIndex, path: Path) -> DataIndex:

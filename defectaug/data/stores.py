@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,19 +14,15 @@ from torch import Tensor
 from defectaug.data.framing import Photograph
 from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
-from defectaug.io.images import NativeImage, as_channels, quantise, read_image, resize_float, to_model
+from defectaug.io.images import as_channels, quantise, read_image, resize_float, to_model, white_of
 from defectaug.io.masks import read_mask
+from defectaug.io.progress import Log, unheard
 from defectaug.io.recent import Recent
 from defectaug.io.windows import CELLS, cells, unlike
 
-Log = Callable[[str], None]
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold
 AIMED = 0.75  # share of normal windows that are chosen to look like windows of defective images
 TRIED = 16  # windows of which it is chosen
-
-
-def _silent(line: str) -> None:
-    pass
 
 
 class Store:
@@ -49,7 +45,7 @@ class Store:
         white: int = 255,
         max_bytes: int = 2 << 30,
         *,
-        log: Log = _silent,
+        log: Log = unheard,
     ) -> None:
         self.samples, self.size, self.channels, self.white = samples, size, channels, white
         self._kept: Recent[int, NDArray] = Recent(max_bytes)
@@ -171,7 +167,7 @@ class CropStore(Store):
         normal: str,
         windows: Mapping[str, int] | None = None,
         points: Mapping[int, NDArray[np.float64]] | None = None,
-        log: Log = _silent,
+        log: Log = unheard,
     ) -> None:
         super().__init__(samples, size, channels, white, max_bytes, log=log)
         self._windows = dict(windows or {})
@@ -282,11 +278,6 @@ class FramedStore(Store):
     def photograph(self, number: int) -> Photograph:
         """As of the product's store."""
         return self._of(number).photograph(number)
-
-
-def white_of(image: NativeImage, white: int) -> int:
-    """The white level of one image in a data set whose 16-bit files have `white`."""
-    return image.white if image.white == 255 or white <= 255 else white
 
 
 def _in_range(values: NDArray, dtype: np.dtype | None = None) -> NDArray[np.float32]:

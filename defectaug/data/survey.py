@@ -17,23 +17,11 @@ from defectaug.data.layouts import Hints
 from defectaug.data.sample import Category, Sample
 from defectaug.errors import DataError
 from defectaug.io.images import Header, NativeImage, pixel_hash, read_image
+from defectaug.io.progress import Progress
 
 ADVISED_IMAGES = 8
+WHITE_OF = 64  # images that tell the white level
 WHITE_LEVELS = (1023, 4095, 16383, 65535)  # cameras of 10, 12, 14 and 16 bits
-Progress = Callable[[int, int], None]
-"""Takes how much is done, of how much in all."""
-Stages = Callable[[str], Progress]
-"""Gives what shows the progress of a stage of that name."""
-
-
-def silent(stage: str) -> Progress:
-    """Shows nothing."""
-    return lambda done, total: None
-
-
-def following(progress: Progress, before: int, total: int) -> Progress:
-    """Shows a part of a job of `total`, of which `before` is done already."""
-    return lambda done, _: progress(before + done, total)
 
 
 @dataclass(frozen=True)
@@ -65,10 +53,6 @@ class Survey:
     channels: int
     duplicates: tuple[tuple[Path, ...], ...]
     problems: tuple[str, ...]
-
-    @property
-    def mixed_sizes(self) -> bool:
-        return self.sizes > 1
 
 
 def survey(
@@ -143,17 +127,14 @@ def drop_unreadable(index: DataIndex, found: Survey, *, strict: bool = False) ->
     return index.where(lambda sample: sample.path not in lost)
 
 
-def white_level(
-    samples: Sequence[Sample], limit: int = 64, read: Callable[[Path], NativeImage] = read_image
-) -> int:
+def white_level(samples: Sequence[Sample], read: Callable[[Path], NativeImage] = read_image) -> int:
     """The value that stands for white: 255, or for 16-bit files the least white of a camera that fits.
 
     Args:
-        samples: images, of which up to `limit` are read, evenly spread; those that cannot be read are left out.
-        limit: see there.
+        samples: images, of which up to WHITE_OF are read, evenly spread; those that cannot be read are left out.
         read: decodes them.
     """
-    chosen = np.linspace(0, len(samples) - 1, min(len(samples), limit)).round().astype(int)
+    chosen = np.linspace(0, len(samples) - 1, min(len(samples), WHITE_OF)).round().astype(int)
     decoded = (image for number in chosen if (image := _decoded(samples[number].path, read)) is not None)
     brightest = max((int(image.pixels.max()) for image in decoded if image.white > 255), default=None)
     return 255 if brightest is None else next(level for level in WHITE_LEVELS if brightest <= level)

@@ -153,6 +153,20 @@ def pixel_hash(image: NativeImage) -> str:
     return hashlib.sha256(head + np.ascontiguousarray(image.pixels).tobytes()).hexdigest()
 
 
+def white_of(image: NativeImage, white: int) -> int:
+    """The white level of one image in a data set whose 16-bit files have `white`."""
+    return image.white if image.white == 255 or white <= 255 else white
+
+
+def picture(image: NativeImage, side: int, white: int) -> NDArray[np.uint8]:
+    """An image to look at, at most `side` pixels wide and high: (H, W) or (H, W, 3); `white` as of `white_of`."""
+    scale = min(1.0, side / max(image.size))
+    size = max(1, round(image.size[0] * scale)), max(1, round(image.size[1] * scale))
+    values = as_channels(image.pixels, image.channels) / np.float32(white_of(image, white))
+    small = quantise(resize_float(values, size), np.uint8)
+    return small[..., 0] if image.channels == 1 else small
+
+
 def to_model(pixels: NDArray, size: int, channels: int, white: int) -> NDArray[np.float32]:
     """Squeezes a whole image to the model's square, as the paper does.
 

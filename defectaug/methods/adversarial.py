@@ -19,6 +19,8 @@ from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.errors import TrainingError
+from defectaug.methods.base import Method
+from defectaug.nn.augment import differentiable_augment
 from defectaug.nn.distributed import average_gradients, average_values, local_guided, rank
 from defectaug.nn.ema import Average
 from defectaug.nn.kernel_distance import kernel_distance
@@ -93,6 +95,23 @@ class Objective(Protocol[P]):
         ...
 
 
+class OnImages:
+    """What objectives share whose D sees images.
+
+    Args:
+        model: the networks.
+        weights: of the terms.
+        augment: whether D sees augmented images.
+    """
+
+    def __init__(self, model: Any, weights: Any, augment: bool) -> None:
+        self.model, self.weights, self.augment = model, weights, augment
+
+    def seen(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Images as D sees them."""
+        return differentiable_augment(x, rng) if self.augment else x
+
+
 def weighted_sum(terms: Terms, weights: Mapping[str, float]) -> Tensor:
     """Sum of the terms whose weight is not 0."""
     parts = [weight * value for name, value in terms.items() if (weight := weights[name.removeprefix("d_")])]
@@ -111,7 +130,7 @@ def finite(values: dict[str, float], step: int) -> dict[str, float]:
     return values
 
 
-class AdversarialMethod(Generic[N, P]):
+class AdversarialMethod(Method, Generic[N, P]):
     """Implements :class:`defectaug.methods.base.Method`.
 
     Args:
@@ -209,12 +228,6 @@ class AdversarialMethod(Generic[N, P]):
     def weights(self) -> dict[str, Tensor]:
         """Averaged weights of the four networks."""
         return self.average.shadow.state_dict()
-
-    def places(self, photograph: object, defect: int) -> None:
-        """None: it does not say where a defect is."""
-
-    def finish(self, image: object) -> None:
-        """Nothing is left to be done."""
 
     def begin_validation(self) -> None:
         """Keeps D's features as the warm-up left them: scores stay comparable through the run."""

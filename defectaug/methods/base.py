@@ -34,13 +34,11 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """Networks, optimisers and one step; everything that changes is in ``modules`` and ``optimizers``."""
+    """Networks, optimisers and one step; everything that changes is in ``modules`` and ``optimizers``. What has a
+    body here a method may leave as it is."""
 
-    @property
-    def modules(self) -> Mapping[str, nn.Module]: ...
-
-    @property
-    def optimizers(self) -> Mapping[str, Optimizer]: ...
+    modules: dict[str, nn.Module]
+    optimizers: dict[str, Optimizer]
 
     def step(self, batch: Batch, step: int, fraction: float) -> dict[str, float]:
         """One step of all phases; returns the values to be logged.
@@ -61,12 +59,11 @@ class Method(Protocol):
 
     def begin_validation(self) -> None:
         """Called once when warm-up ends: fixes what scores are measured with."""
-        ...
 
     def places(self, photograph: Photograph, defect: int) -> NDArray[np.float64] | None:
         """Places (N, 2), as shares of height and width, where the defect of a class, at least 1, is by now on a
         training image that is seen in windows; None where nothing better is known than the image says."""
-        ...
+        return None
 
     def finish(self, image: Callable[[int], Photograph]) -> None:
         """Called when a run ends, before its last weights are written.
@@ -74,11 +71,11 @@ class Method(Protocol):
         Args:
             image: reads a training image at its native size by its number in the batches; DataError where it cannot.
         """
-        ...
 
     def score(self, sources: Batch) -> dict[str, float]:
-        """Validation measures; the one called ``score`` is the smaller the better."""
-        ...
+        """Validation measures; the one called ``score`` is the smaller the better. Without it the last weights are the
+        ones to keep."""
+        return {}
 
     def grid(self, examples: Batch) -> Tensor:
         """Sample grid (C, H, W) in [-1, 1], one column an example."""
@@ -317,23 +314,6 @@ class GenerativeModel(Protocol):
 Model = DefectModel | GenerativeModel
 
 
-def painting(model: Model, asked: str) -> DefectModel:
-    """The model, if it paints on images.
-
-    Args:
-        asked: the option or argument that names what it is to paint on.
-
-    Raises:
-        ConfigError: it makes whole images.
-    """
-    if isinstance(model, GenerativeModel):
-        raise ConfigError(
-            f"{asked}: model {model.info.name} makes whole images from noise and changes none; use synthesize, or a "
-            "model of another recipe."
-        )
-    return model
-
-
 # --- Registry ---------------------------------------------------------------------------------------------------------
 
 
@@ -342,8 +322,9 @@ class MethodSpec:
     """How a method is made.
 
     Attributes:
-        train: fresh networks and optimisers from (config, defect classes with the normal one, products, compute, seed).
-        load: a trained model from (config, info, weights, compute); RuntimeError where the weights do not fit.
+        train: fresh networks and optimisers from (config, defect classes with the normal one, products, compute, seed),
+            the seed being that of the initial weights and of every step's random numbers.
+        model: a trained model from (config, info, networks with its weights, compute).
         networks: the module whose ``state_dict`` a bundle holds, from (config, defect classes, products). A bundle's
             shapes are compared with it on the meta device, before either takes memory.
         references, styles: whether its models can take defects from reference images, and give these other styles.
@@ -353,13 +334,27 @@ class MethodSpec:
     """
 
     train: Callable[[Config, int, int, Compute, int], Method]
-    load: Callable[[Config, BundleInfo, Mapping[str, Tensor], Compute], Model]
+    model: Callable[[Config, BundleInfo, Any, Compute], Model]
     networks: Callable[[Config, int, int], nn.Module]
     references: bool = True
     styles: bool = True
     unsized: tuple[str, ...] = ()
     retired: tuple[str, ...] = ()
     sources: bool = True
+
+    def load(self, config: Config, info: BundleInfo, weights: Mapping[str, Tensor], compute: Compute) -> Model:
+        """The trained model of a bundle's weights.
+
+        Raises:
+            RuntimeError: the weights do not fit.
+        """
+        import torch
+
+        networks = self.networks(config, len(info.defects), len(info.products))
+        networks.load_state_dict({name: one for name, one in weights.items() if not name.startswith(self.retired)})
+        networks.eval().requires_grad_(False)
+        networks.to(compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self.model(config, info, networks, compute)
 
 
 METHODS = {

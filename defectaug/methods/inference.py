@@ -1,44 +1,48 @@
-"""What the trained models of M, E, G and D have in common in synthesis."""
+"""What trained models have in common in synthesis."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from defectaug.config.schema import Config
 from defectaug.device import Compute
+from defectaug.errors import ConfigError
 from defectaug.methods.adversarial import Networks
-from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
+from defectaug.methods.base import BundleInfo, DefectModel, GenerativeModel, Model, Painted, SourceFeatures
 
-N = TypeVar("N", bound=Networks)
-M = TypeVar("M", bound="GuidedModel[Any]")
+N = TypeVar("N", bound=nn.Module)
+G = TypeVar("G", bound=Networks)
 
 
-class GuidedModel(Generic[N]):
-    """Codes from latents by M or from references by E, and D's classifier; part of
-    :class:`defectaug.methods.base.DefectModel`."""
+class TrainedModel(Generic[N]):
+    """A bundle's networks, with its weights and on its device, and the facts about it.
 
-    def __init__(self, info: BundleInfo, networks: N, compute: Compute) -> None:
-        self.info, self.networks, self.compute = info, networks, compute
+    Args:
+        config: all settings.
+        info: facts about the bundle.
+        networks: of its method.
+        compute: device and precision.
+    """
 
-    @classmethod
-    def build(cls: type[M], networks: Networks, info: BundleInfo, weights: Mapping[str, Tensor], compute: Compute) -> M:
-        """The networks with the given weights.
-
-        Raises:
-            RuntimeError: the weights do not fit.
-        """
-        networks.load_state_dict(dict(weights))
-        networks.eval().requires_grad_(False)
-        networks.to(compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(info, networks, compute)
+    def __init__(self, config: Config, info: BundleInfo, networks: N, compute: Compute) -> None:
+        self.config, self.info, self.networks, self.compute = config, info, networks, compute
 
     @property
     def device(self) -> torch.device:
         """Where the networks are."""
         return self.compute.device
+
+    def _ready(self, image: Tensor) -> Tensor:
+        return image.to(self.device, memory_format=torch.channels_last)
+
+
+class GuidedModel(TrainedModel[G]):
+    """Codes from latents by M or from references by E, and D's classifier; part of
+    :class:`defectaug.methods.base.DefectModel`."""
 
     @torch.inference_mode()
     def latent_codes(self, defect: Tensor, seeds: Sequence[int], product: Tensor | None = None) -> Any:
@@ -80,9 +84,6 @@ class GuidedModel(Generic[N]):
             return torch.ones_like(defect, dtype=torch.bool)
         return self.name_defect(image) == defect
 
-    def _ready(self, image: Tensor) -> Tensor:
-        return image.to(self.device, memory_format=torch.channels_last)
-
 
 def split_rows(*parts: Tensor) -> list[SourceFeatures]:
     """Tensors (N, ...) by their rows. Copies: a view of one row would keep the whole batch in memory."""
@@ -93,3 +94,20 @@ def split_rows(*parts: Tensor) -> list[SourceFeatures]:
 def join_rows(sources: Sequence[SourceFeatures]) -> tuple[Tensor, ...]:
     """The tensors (N, ...) that :func:`split_rows` has taken apart."""
     return tuple(torch.cat(rows) for rows in zip(*(source.parts for source in sources), strict=True))
+
+
+def painting(model: Model, asked: str) -> DefectModel:
+    """The model, if it paints on images.
+
+    Args:
+        asked: the option or argument that names what it is to paint on.
+
+    Raises:
+        ConfigError: it makes whole images.
+    """
+    if isinstance(model, GenerativeModel):
+        raise ConfigError(
+            f"{asked}: model {model.info.name} makes whole images from noise and changes none; use synthesize, or a "
+            "model of another recipe."
+        )
+    return model

@@ -5,7 +5,7 @@ A step learns from the sources and the references of its batch alike: to these m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,10 +15,10 @@ from torch.optim import Adam, Optimizer
 
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
-from defectaug.data.framing import Photograph
 from defectaug.device import Compute
 from defectaug.methods.adversarial import Terms, finite
-from defectaug.methods.base import BundleInfo
+from defectaug.methods.base import Method
+from defectaug.methods.inference import TrainedModel
 from defectaug.methods.sample_grid import tile
 from defectaug.nn.distributed import average_gradients, average_values, rank
 from defectaug.nn.ema import Average
@@ -32,21 +32,22 @@ class NoiseNetworks(nn.Module):
 
     Args:
         defects: number of classes, the normal one included.
+        truncation: of images, as the method means it.
     """
 
     generator: Any
     discriminator: Any
 
-    def __init__(self, defects: int) -> None:
+    def __init__(self, defects: int, truncation: float) -> None:
         super().__init__()
-        self.defects = defects
+        self.defects, self.truncation = defects, truncation
 
     def label(self, product: Tensor, defect: Tensor) -> Tensor:
         """Numbers (N,) of products and defects to labels (N,)."""
         return product * self.defects + defect
 
     def images(self, label: Tensor, seeds: Sequence[int], truncation: float) -> Tensor:
-        """Images (N, C, S, S) of labels (N,), each from its own seed alone."""
+        """Images (N, C, S, S) of labels (N,), each from its own seed alone; at truncation 0 all of a label are one."""
         raise NotImplementedError
 
 
@@ -69,7 +70,7 @@ class Real:
         return [Real(image, label) for image, label in zip(images, labels, strict=True)]
 
 
-class NoiseMethod(Generic[N]):
+class NoiseMethod(Method, Generic[N]):
     """Implements :class:`defectaug.methods.base.Method`; a method of its own adds :meth:`play` and the optimisers.
 
     Args:
@@ -77,11 +78,10 @@ class NoiseMethod(Generic[N]):
         config: all settings.
         compute: device and precision.
         seed: of every step's random numbers.
-        truncation: of the images in sample grids, as of :meth:`NoiseNetworks.images`.
     """
 
-    def __init__(self, model: N, config: Config, compute: Compute, seed: int, truncation: float) -> None:
-        self.model, self.config, self.compute, self.seed, self.truncation = model, config, compute, seed, truncation
+    def __init__(self, model: N, config: Config, compute: Compute, seed: int) -> None:
+        self.model, self.config, self.compute, self.seed = model, config, compute, seed
         model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = Average(model)
         self.modules: dict[str, nn.Module] = {"model": model, "average": self.average.shadow}
@@ -124,19 +124,6 @@ class NoiseMethod(Generic[N]):
         """Averaged weights of G and D."""
         return self.average.shadow.state_dict()
 
-    def begin_validation(self) -> None:
-        """There is no warm-up."""
-
-    def places(self, photograph: Photograph, defect: int) -> None:
-        """None: it does not say where a defect is."""
-
-    def finish(self, image: Callable[[int], Photograph]) -> None:
-        """Nothing is kept of the training images."""
-
-    def score(self, sources: Batch) -> dict[str, float]:
-        """None: the last weights are the ones to keep."""
-        return {}
-
     @torch.no_grad()
     def grid(self, examples: Batch) -> Tensor:
         """From top to bottom: real images, new ones of the same product and defect, and the mean of these."""
@@ -146,7 +133,7 @@ class NoiseMethod(Generic[N]):
         with self.compute.autocast():
             for line in range(LINES):
                 seeds = [step_seed(self.seed, column, 1 + line) for column in range(columns)]
-                lines.append(model.images(label, seeds, self.truncation))
+                lines.append(model.images(label, seeds, model.truncation))
             lines.append(model.images(label, [self.seed] * columns, 0.0))
         return tile(lines)
 
@@ -162,44 +149,14 @@ def adam(parameters: Sequence[nn.Parameter], rate: float, betas: tuple[float, fl
     return optimizer
 
 
-class NoiseModel:
-    """Implements :class:`defectaug.methods.base.GenerativeModel`.
-
-    Args:
-        info: facts about the bundle.
-        networks: with their weights.
-        compute: device and precision.
-        truncation: as of :meth:`NoiseNetworks.images`.
-    """
-
-    def __init__(self, info: BundleInfo, networks: NoiseNetworks, compute: Compute, truncation: float) -> None:
-        self.info, self.networks, self.compute, self.truncation = info, networks, compute, truncation
-
-    @classmethod
-    def build(
-        cls, networks: NoiseNetworks, info: BundleInfo, weights: Mapping[str, Tensor], compute: Compute,
-        truncation: float,
-    ) -> NoiseModel:  # fmt: skip
-        """The networks with the given weights.
-
-        Raises:
-            RuntimeError: the weights do not fit.
-        """
-        networks.load_state_dict(dict(weights))
-        networks.eval().requires_grad_(False)
-        networks.to(compute.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(info, networks, compute, truncation)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        return self.compute.device
+class NoiseModel(TrainedModel[NoiseNetworks]):
+    """Implements :class:`defectaug.methods.base.GenerativeModel`."""
 
     @torch.inference_mode()
     def images(self, product: Tensor, defect: Tensor, seeds: Sequence[int]) -> Tensor:
         """Images (N, C, S, S) in [-1, 1] of products and defects (N,), each from its own seed alone."""
         label = self.networks.label(product, defect).to(self.device)
         with self.compute.autocast():
-            return self.networks.images(label, seeds, self.truncation).float().clamp(-1, 1)
+            return self.networks.images(label, seeds, self.networks.truncation).float().clamp(-1, 1)
 
 

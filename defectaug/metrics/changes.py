@@ -15,11 +15,12 @@ from defectaug.data.sample import Category
 from defectaug.errors import DataError
 from defectaug.io.images import NativeImage
 from defectaug.io.masks import defect_mask
+from defectaug.io.progress import Progress
 from defectaug.methods.base import DefectModel
 from defectaug.methods.native import restoration_change, seen_size
 from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.folders import ImageRecord
-from defectaug.metrics.images import Floats, ImageSet, ImageStore, Progress
+from defectaug.metrics.images import Floats, ImageSet, ImageStore
 from defectaug.metrics.localisation import PixelCounts
 
 VISIBLE = 4.0  # grey levels of 255, averaged over 3 x 3 pixels: below what the eye sees on a plain surface

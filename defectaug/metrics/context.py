@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from defectaug.data.index import DataIndex
 from defectaug.data.near_duplicates import mean_images, near_duplicate_groups
-from defectaug.data.survey import Stages, silent
 from defectaug.io.atomic import write_atomic
+from defectaug.io.progress import Log, Stages, silent, unheard
 from defectaug.metrics.folders import ImageRecord
-from defectaug.metrics.images import Floats, ImageSet, ImageStore, Log
+from defectaug.metrics.images import Floats, ImageSet, ImageStore
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class EvaluationContext:
     seed: int = 0
     store: ImageStore = field(default_factory=ImageStore)
     cache: ArrayCache = field(default_factory=ArrayCache)
-    log: Log = lambda line: None
+    log: Log = unheard
     stages: Stages = silent
 
     @property

@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 SIDE = 48  # pixels at which defects are compared; placements are searched at half of it
 VIEW = 80  # pixels of the square that is kept, so that the others may be turned in it
 TURNS, SCALES = 36, (0.87, 1.0, 1.15)
-BENT = 4  # of the closest placements, that are bent onto a defect
+REGISTERED = 4  # of the closest placements, that are bent onto a defect
 ITERATIONS, REACH = 20, 1.5  # of the bending, at half the side: steps, farthest that a pixel moves
 CLOSER = 0.75  # share of pairs in which a synthetic defect is the closer one, from which on they are called copies
 CHANCE = 0.001  # that so many would be closer by luck
@@ -119,15 +119,15 @@ def _nearest(asked: Tensor, others: Tensor, barred: Tensor, poses: Tensor) -> tu
     scores = torch.stack([_correlations(small, other, poses, side) for other in F.avg_pool2d(others, 2)], 1)
     outline, tone = scores.unbind(-1)  # (N, M, P) each
     likely = ((outline + tone.abs()) / 2).masked_fill(barred[..., None], -2).flatten(1)
-    values, chosen = likely.topk(min(BENT, likely.shape[1]), 1)
+    values, chosen = likely.topk(min(REGISTERED, likely.shape[1]), 1)
     number, pose = chosen // len(poses), chosen % len(poses)
     rows = torch.arange(len(asked)).repeat_interleave(chosen.shape[1])
     fixed = _placed(asked, still.expand(len(asked), -1), SIDE)[rows]
     moving = _placed(others[number.flatten()], poses[pose.flatten()], SIDE)
     sign = tone.flatten(1).gather(1, chosen).sign().flatten()
     moving = moving * torch.stack([torch.ones_like(sign), sign], 1)[..., None, None]
-    bent = similarity(fixed, _bent(fixed, moving)).view(values.shape).masked_fill(values < -1, -2)
-    best, place = bent.max(1)
+    close = similarity(fixed, _registered(fixed, moving)).view(values.shape).masked_fill(values < -1, -2)
+    best, place = close.max(1)
     return best, number.gather(1, place[:, None])[:, 0]
 
 
@@ -147,7 +147,7 @@ def _placed(views: Tensor, poses: Tensor, side: int) -> Tensor:
     return F.grid_sample(views, torch.stack([x * mirror * scale, y * scale], -1), align_corners=True)
 
 
-def _bent(fixed: Tensor, moving: Tensor) -> Tensor:
+def _registered(fixed: Tensor, moving: Tensor) -> Tensor:
     """The second of two defects (N, 2, S, S), bent onto the first by demons (Thirion, 1998), at half their size."""
     target, lively = (
         torch.stack([one[:, 0], one[:, 1] / _strength(one[:, 1])], 1)

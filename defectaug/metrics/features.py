@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from defectaug.errors import ConfigError
+from defectaug.io.progress import Log
 from defectaug.metrics.context import ArrayCache, digest
 from defectaug.metrics.folders import ImageRecord
-from defectaug.metrics.images import ImageSet, ImageStore, Log, colour_tensor
+from defectaug.metrics.images import ImageSet, ImageStore, colour_tensor
 from defectaug.nn.backbones import FrozenLite, frozen_lite
 from defectaug.nn.weights import MissingWeights, Published, WeightsFile, alexnet, inception, require
 
@@ -141,20 +142,20 @@ class Lpips:
         return self._network(*scaled, normalize=True).flatten().cpu().numpy()
 
 
-def find_inception(given: Path | None, device: torch.device, log: Log, *, network: bool = True) -> Inception | None:
+def find_inception(given: Path | None, device: torch.device, log: Log) -> Inception | None:
     """Inception-v3 where its weights can be had; None where not, which is logged.
 
     Raises:
         ConfigError: `given` is not there or cannot be used.
     """
     without = f"no FID and KID: distances are of {LiteFeatures.name} alone, not comparable with these"
-    return _found(Inception, inception(), without, given, device, log, network)
+    return _found(Inception, inception(), without, given, device, log)
 
 
-def find_lpips(given: Path | None, device: torch.device, log: Log, *, network: bool = True) -> Lpips | None:
+def find_lpips(given: Path | None, device: torch.device, log: Log) -> Lpips | None:
     """LPIPS, as :func:`find_inception`."""
     without = f"no LPIPS: pairs are compared by {LiteMaps.name} alone, not comparable with it"
-    return _found(Lpips, alexnet(), without, given, device, log, network)
+    return _found(Lpips, alexnet(), without, given, device, log)
 
 
 def _found(
@@ -164,10 +165,9 @@ def _found(
     given: Path | None,
     device: torch.device,
     log: Log,
-    network: bool,
 ) -> T | None:
     try:
-        return build(require(kind, given, network=network), device)
+        return build(require(kind, given), device)
     except MissingWeights as error:
         log(f"{error}; {without}")
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,8 +15,7 @@ from defectaug.errors import ConfigError, DataError
 from defectaug.io import manifest
 from defectaug.io.files import image_files, masks_by_stem, nfc
 from defectaug.io.masks import mask_folder
-
-Log = Callable[[str], None]
+from defectaug.io.progress import Log, unheard
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def records_of(index: DataIndex) -> list[ImageRecord]:
     return [ImageRecord(one.path, one.product, one.defect, False, mask=one.mask) for one in index.samples]
 
 
-def read_synthetic(root: Path, log: Log = lambda line: None) -> list[ImageRecord]:
+def read_synthetic(root: Path, log: Log = unheard) -> list[ImageRecord]:
     """The images of a folder that synthesis has left; of any other folder all images, as synthetic ones.
 
     Raises:

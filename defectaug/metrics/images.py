@@ -18,18 +18,16 @@ from torch import Tensor
 
 from defectaug.data.near_duplicates import thumbnail
 from defectaug.data.sample import Category
-from defectaug.data.stores import white_of
 from defectaug.data.survey import WHITE_LEVELS
 from defectaug.errors import DataError
-from defectaug.io.images import NativeImage, as_channels, pixel_hash, probe, quantise, read_image, to_model
+from defectaug.io.images import NativeImage, as_channels, pixel_hash, probe, quantise, read_image, to_model, white_of
 from defectaug.io.masks import as_mask
+from defectaug.io.progress import Log, Progress
 from defectaug.io.recent import Recent
 from defectaug.io.skipped import log_skipped
 from defectaug.metrics.folders import ImageRecord
 
 Floats = NDArray[np.float32]
-Progress = Callable[[int, int], None]
-Log = Callable[[str], None]
 THREADS = 4
 MEMORY = 1 << 29
 """Bytes of decoded images that are kept."""

@@ -25,15 +25,15 @@ from defectaug.data.near_duplicates import (
     near_duplicate_pairs,
     nearest,
 )
-from defectaug.data.survey import following
 from defectaug.errors import DataError
 from defectaug.io.images import as_channels
+from defectaug.io.progress import Progress, following
 from defectaug.metrics.changes import VISIBLE, FindMask, SourceChange, shared, source_change
 from defectaug.metrics.context import EvaluationContext
 from defectaug.metrics.copies import VIEW, Closeness, Repeat, defect_view, nearest_defects
 from defectaug.metrics.defects import odd_ones, traits
 from defectaug.metrics.folders import ImageRecord
-from defectaug.metrics.images import Floats, ImageSet, Progress, evenly
+from defectaug.metrics.images import Floats, ImageSet, evenly
 
 MOST = 60  # defects of a kind that are compared, evenly taken
 MUCH = 0.5  # share of an image: a change of more is no defect, it is another image

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SHIFT = 0.125  # of the side, at most
 
-def differentiable_augment(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
-    """Random mirror images, a shift of at most ``shift`` of the side, brightness and contrast, per image.
+
+def differentiable_augment(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Random mirror images, a shift of at most SHIFT of the side, brightness and contrast, per image.
 
     Args:
         x: (N, C, S, S) in [-1, 1].
@@ -17,14 +19,14 @@ def differentiable_augment(x: Tensor, generator: torch.Generator, shift: float =
 
     CHOICE: no cut-out: it would hide the defects.
     """
-    x = mirror_and_shift(x, generator, shift)
+    x = mirror_and_shift(x, generator)
     draw = torch.rand(len(x), 2, generator=generator).to(x.device)[:, :, None, None, None]
     brightness, contrast = (draw[:, 0] - 0.5) * 0.4, 0.75 + 0.5 * draw[:, 1]
     mean = x.mean(dim=(1, 2, 3), keepdim=True)
     return (x - mean) * contrast + mean + brightness
 
 
-def diff_augment(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
+def diff_augment(x: Tensor, generator: torch.Generator) -> Tensor:
     """The policies "color" and "translation" of DiffAugment (Zhao et al. 2020, section 3), per image: brightness,
     saturation and contrast, then a shift that zeros fill. Without "cutout", as :func:`differentiable_augment`.
 
@@ -33,7 +35,7 @@ def diff_augment(x: Tensor, generator: torch.Generator, shift: float = 0.125) ->
         generator: on the CPU.
     """
     brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, generator=generator).to(x.device)
-    reach = int(x.shape[-1] * shift + 0.5)
+    reach = int(x.shape[-1] * SHIFT + 0.5)
     by = torch.randint(-reach, reach + 1, (len(x), 2), generator=generator).to(x.device)
     x = x + brightness - 0.5
     x = (x - x.mean(1, keepdim=True)) * (2 * saturation) + x.mean(1, keepdim=True)
@@ -41,9 +43,9 @@ def diff_augment(x: Tensor, generator: torch.Generator, shift: float = 0.125) ->
     return moved((x - mean) * (contrast + 0.5) + mean, by)
 
 
-def mirror_and_shift(x: Tensor, generator: torch.Generator, shift: float = 0.125) -> Tensor:
+def mirror_and_shift(x: Tensor, generator: torch.Generator) -> Tensor:
     """Random mirror images both ways and shifts; reflections fill what they uncover."""
-    reach = int(x.shape[-1] * shift)
+    reach = int(x.shape[-1] * SHIFT)
     coins = torch.rand(len(x), 2, generator=generator).to(x.device) < 0.5
     offsets = torch.randint(0, 2 * reach + 1, (len(x), 2), generator=generator).to(x.device)
     x = torch.where(coins[:, :1, None, None], x.flip(3), x)

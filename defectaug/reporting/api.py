@@ -14,9 +14,9 @@ from defectaug.benchmark.api import default_settings, run_study
 from defectaug.benchmark.leakage import bundles_of
 from defectaug.benchmark.settings import StudySettings
 from defectaug.bundle import CONFIG, as_model
-from defectaug.data.survey import Stages, silent
-from defectaug.errors import BundleError, ConfigError, DataError
+from defectaug.errors import BundleError, ConfigError, DataError, at_least
 from defectaug.io.files import expanded
+from defectaug.io.progress import Log, Stages, silent, unheard
 from defectaug.methods.base import GenerativeModel
 from defectaug.metrics.changes import (
     Counts,
@@ -32,7 +32,7 @@ from defectaug.metrics.changes import (
 from defectaug.metrics.context import ArrayCache, EvaluationContext
 from defectaug.metrics.fidelity import fidelity, find_measures
 from defectaug.metrics.folders import refuse_overlap
-from defectaug.metrics.images import Log, white_level_of
+from defectaug.metrics.images import white_level_of
 from defectaug.metrics.memorisation import memorisation
 from defectaug.metrics.naming import NamingSettings, name_images
 from defectaug.nn.backbones import check_backbone, find_weights
@@ -156,9 +156,8 @@ def evaluate(
         OutputError: a file cannot be written, or is there and is not ours; another run writes to it or to the cache.
     """
     parts = chosen_parts(only, skip)
-    for option, number, least in (("--seeds", seeds, 1), ("--seed", seed, 0)):
-        if number < least:
-            raise ConfigError(f"{option} {number}: must be {least} or more")
+    at_least(1, seeds=seeds)
+    at_least(0, seed=seed)
     notes: list[str] = []
 
     def tell(line: str) -> None:
@@ -188,11 +187,11 @@ def evaluate(
         else:
             test_index, tests = reader.real(test_folder)
         reader.check_masks()
-        painter = None if isinstance(loaded, GenerativeModel) else loaded
+        restorer = None if isinstance(loaded, GenerativeModel) else loaded
         if isinstance(loaded, GenerativeModel):
             tell(f"model {loaded.info.name} makes whole images and restores none: no part on restoration")
         lacking = any(record.defect != index.normal and not record.mask for record in originals.records)
-        finder = painter or (_maker(bundles, device, tell) if lacking and sets else None)
+        finder = restorer or (_maker(bundles, device, tell) if lacking and sets else None)
         if control and finder is None and not any(record.mask for record in originals.records):
             raise ConfigError(
                 "--control: neither masks of real defects nor the one model that made the images are there to cut them "
@@ -211,7 +210,7 @@ def evaluate(
             for one, images, known in zip(sets, found, changes, strict=True)
         )
         evaluation = _Evaluation(
-            context, scores, changes, painter, devices.choose(device), pretrained, naming or NamingSettings(), planned,
+            context, scores, changes, restorer, devices.choose(device), pretrained, naming or NamingSettings(), planned,
             find, control, bundles,
         )  # fmt: skip
         settings = settings_of(
@@ -357,7 +356,7 @@ def study_settings(
         for own in sorted(weights.glob(f"{settings.classifier}-*"))[:1]:
             settings = replace(settings, weights=str(own))
     at_hand = settings.weights not in ("auto", "imagenet")  # these may have to be fetched, which the study does
-    found = find_weights(settings.classifier, settings.weights, lambda line: None) if at_hand else None
+    found = find_weights(settings.classifier, settings.weights, unheard) if at_hand else None
     check_backbone(settings.classifier, settings.image_size, found)
     return settings
 

@@ -13,6 +13,7 @@ from defectaug.metrics.images import ImageSet
 from defectaug.reporting.plots import bars
 from defectaug.reporting.sections import Figure, Finding, Section, Table
 
+NAMED = 6  # groups in a sentence
 FEW = 20  # images below which one of them moves a share by more than five points
 
 
@@ -149,9 +150,9 @@ def _lacking(measures: Sequence[Measure], results: Results) -> list[str]:
     ]
 
 
-def _listed(names: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def figure(measure: Measure, groups: Mapping[str, Fidelity]) -> Figure:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from defectaug.bundle import held_out, read_config
 from defectaug.data.holdout import Holdout
 from defectaug.data.index import DataIndex, index_folder
-from defectaug.data.survey import Stages
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.files import real
+from defectaug.io.progress import Log, Stages
 from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of, with_masks, without_shared
-from defectaug.metrics.images import ImageSet, ImageStore, Log, read_images
+from defectaug.metrics.images import ImageSet, ImageStore, read_images
 
 if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap

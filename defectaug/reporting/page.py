@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from defectaug.errors import DataError
-from defectaug.io.images import as_channels, quantise, read_image, resize_float
+from defectaug.io.images import NativeImage, picture, read_image
 from defectaug.reporting.sections import Image, Interval, PictureRow, Section, Value, show
 
 TEMPLATE = "page.html.j2"
@@ -67,19 +65,10 @@ def _data_url(image: Image, white: int) -> str:
     """
     from PIL import Image as PillowImage
 
-    if isinstance(image, Path):
-        native = read_image(image)
-        level = 255 if native.white == 255 else white
-        pixels, channels = native.pixels.astype(np.float32) / level, native.channels
-    else:
-        pixels, channels = image.astype(np.float32) / 255, 1 if image.ndim == 2 else 3
-    height, width = pixels.shape[:2]
-    scale = min(1.0, SIDE / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    values = quantise(resize_float(as_channels(pixels, channels), size), np.uint8)
-    small = PillowImage.fromarray(values[..., 0] if channels == 1 else values)
+    native = read_image(image) if isinstance(image, Path) else NativeImage(image)
+    small = PillowImage.fromarray(picture(native, SIDE, white))
     png, jpeg = io.BytesIO(), io.BytesIO()
     small.save(png, format="PNG", optimize=True)
-    small.convert("L" if channels == 1 else "RGB").save(jpeg, format="JPEG", quality=QUALITY, subsampling=0)
+    small.save(jpeg, format="JPEG", quality=QUALITY, subsampling=0)
     kind, content = min(("png", png.getvalue()), ("jpeg", jpeg.getvalue()), key=lambda one: len(one[1]))
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -15,6 +15,7 @@ from defectaug.data.sample import Category
 from defectaug.errors import BundleError, OutputError
 from defectaug.io.files import expanded
 from defectaug.io.masks import mask_folder
+from defectaug.io.progress import Log, Progress, unheard
 from defectaug.io.regions import boxes_and_area
 from defectaug.io.targets import page_target
 from defectaug.methods.base import GenerativeModel
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from defectaug.data.class_map import ClassMap
     from defectaug.methods.base import BundleInfo, Model
 
-Progress = Callable[[int, int], None]
-Log = Callable[[str], None]
 logger = logging.getLogger("defectaug")
 NOTHING_LEARNT = (
     "the model has hardly found this defect in its training images, or --region leaves it no room: look at the model's "
@@ -230,7 +229,7 @@ def produce(
         request, memory = refill.take_away(request), refill.memory
     folder = OutputFolder(target, request, overwrite=overwrite, beside=[exports, memory])
     try:
-        tally = _fill(folder, loaded, plan, regions, asked, progress or _silent, log)
+        tally = _fill(folder, loaded, plan, regions, asked, progress or unheard, log)
         complete = folder.finish()
         if not complete and asked.part == (1, 1):
             raise OutputError(f"{target}: images of this run are gone; is the drive still there? Run it again")
@@ -288,10 +287,6 @@ def _exports(info: BundleInfo, asked: SynthesisSettings, log: Log) -> Exports:
     defects = tuple(name for name in info.defects if name != info.normal)
     report = None if asked.report is None else expanded(asked.report)
     return Exports(asked.formats, report, info.normal, defects, info.white, log)
-
-
-def _silent(done: int, total: int) -> None:
-    pass
 
 
 @dataclass

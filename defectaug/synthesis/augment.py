@@ -20,7 +20,8 @@ from defectaug.data.regions import Surroundings
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.images import NativeImage, quantise
 from defectaug.io.masks import VISIBLE, read_mask
-from defectaug.methods.base import SourceFeatures, painting
+from defectaug.methods.base import SourceFeatures
+from defectaug.methods.inference import painting
 from defectaug.methods.native import Change, Floats, compose, seen_size, stack, to_numpy, view_of
 from defectaug.methods.placement import Placement, paint_placed, seen_in, variety_of
 from defectaug.synthesis.control.aim import drawn_window

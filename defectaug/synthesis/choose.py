@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defectaug.data.sample import Category
 from defectaug.errors import ConfigError, DataError
+from defectaug.io.progress import Log
 from defectaug.synthesis import sources
 from defectaug.synthesis.plan import Plan, plan_balance, plan_categories
 from defectaug.synthesis.settings import SynthesisSettings
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from defectaug.methods.base import BundleInfo
 
 DEFAULT_COUNT = 100
-Log = Callable[[str], None]
 
 
 def make_plan(info: BundleInfo, asked: SynthesisSettings, log: Log) -> tuple[Path | None, Plan]:

@@ -117,8 +117,9 @@ def plan_categories(
             images.
         references: defect to real images of it; None or empty for latent codes.
     """
-    items = _new_items(dict.fromkeys(categories, n), seed, normals, references or {}, first=0, taken=set())
-    return Plan(tuple(items), normals, references or {})
+    draws = _Draws(seed, normals, references or {})
+    items = _new_items(dict.fromkeys(categories, n), draws, first=0, taken=set())
+    return Plan(tuple(items), normals, draws.references)
 
 
 def plan_balance(
@@ -171,8 +172,9 @@ def plan_balance(
             "ones, too, and with --product or --defect it counts new ones alone"
         )
     taken = {_stem_key(item.file) for item in copies}
-    new = _new_items(wanted, seed, normals, references or {}, first=len(copies), taken=taken)
-    return Plan((*copies, *new), normals, references or {}, tuple(notes))
+    draws = _Draws(seed, normals, references or {})
+    new = _new_items(wanted, draws, first=len(copies), taken=taken)
+    return Plan((*copies, *new), normals, draws.references, tuple(notes))
 
 
 def _copies(real: Mapping[Category, Samples]) -> Iterator[Item]:
@@ -197,39 +199,32 @@ def _distinct_names(samples: Sequence[Sample]) -> Iterator[str]:
         yield f"{stem}{path.suffix}"
 
 
-def _new_items(
-    wanted: Mapping[Category, int],
-    seed: int,
-    normals: Mapping[str, Samples],
-    references: Mapping[str, Samples],
-    *,
-    first: int,
-    taken: set[str],
-) -> Iterator[Item]:
+def _new_items(wanted: Mapping[Category, int], draws: _Draws, *, first: int, taken: set[str]) -> Iterator[Item]:
     if (count := sum(wanted.values())) > MOST:
         raise ConfigError(f"--n: {count:,} images are more than one run can plan, {MOST:,}; ask for fewer")
     for index, (category, number) in enumerate(_in_turn(wanted), start=first):
-        yield _new_item(index, category, number, seed, normals, references, taken)
+        yield draws.item(index, category, number, taken)
 
 
-def _new_item(
-    index: int,
-    category: Category,
-    number: int,
-    seed: int,
-    normals: Mapping[str, Samples],
-    references: Mapping[str, Samples],
-    taken: set[str],
-) -> Item:
-    choices = references.get(category.defect)
-    return Item(
-        index,
-        *category,
-        source=drawn(normals[category.product], number, "source", seed, *category) if normals else None,
-        file=_new_file(category, seed, number, taken),
-        seed=derive_seed("item", seed, *category, number),
-        reference=drawn(choices, number, "reference", seed, *category) if choices else None,
-    )
+@dataclass(frozen=True)
+class _Draws:
+    """What new images are drawn from; the fields are those arguments of `plan_categories`."""
+
+    seed: int
+    normals: Mapping[str, Samples]
+    references: Mapping[str, Samples]
+
+    def item(self, index: int, category: Category, number: int, taken: set[str]) -> Item:
+        """The `number`-th image of a category; `taken` are the names of others."""
+        seed, normals, choices = self.seed, self.normals, self.references.get(category.defect)
+        return Item(
+            index,
+            *category,
+            source=drawn(normals[category.product], number, "source", seed, *category) if normals else None,
+            file=_new_file(category, seed, number, taken),
+            seed=derive_seed("item", seed, *category, number),
+            reference=drawn(choices, number, "reference", seed, *category) if choices else None,
+        )
 
 
 def more_items(
@@ -251,12 +246,12 @@ def more_items(
         first: index of the first image.
         real: files that hold real images.
     """
-    following = dict(numbers)
+    following, draws = dict(numbers), _Draws(seed, normals, references)
     taken = set(map(_stem_key, real))
     for index, category in enumerate(categories, start=first):
         number = following.get(category, 0)
         following[category] = number + 1
-        yield _new_item(index, category, number, seed, normals, references, taken)
+        yield draws.item(index, category, number, taken)
 
 
 def _in_turn(wanted: Mapping[Category, int]) -> Iterator[tuple[Category, int]]:

@@ -19,6 +19,7 @@ from defectaug.errors import DataError
 from defectaug.io import windows
 from defectaug.io.images import NativeImage, quantise, read_image, resize_float
 from defectaug.io.masks import read_mask
+from defectaug.io.progress import Log, unheard
 from defectaug.io.windows import Window
 from defectaug.methods.assessment import assess
 from defectaug.methods.native import (
@@ -130,7 +131,7 @@ class Renderer:
         control: Control = Control(),
         regions: Regions = Anywhere(),
         batch_size: int = 16,
-        log: Callable[[str], None] = lambda line: None,
+        log: Log = unheard,
     ) -> None:
         self._model = model
         self._plan = plan
@@ -201,7 +202,7 @@ class Renderer:
         return [
             Part(
                 one.delta, native, apart, draft.reference, draft.view.window,
-                self._acceptance(Category(draft.item.product, draft.kind), draft.reference is None).judge(
+                self._acceptance(Category(draft.item.product, draft.kind), draft.reference is None).verdict(
                     one, sure, draft.strength, draft.wished[1], draft.varied
                 ),
             )

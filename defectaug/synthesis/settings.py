@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from defectaug.errors import ConfigError, nearest
+from defectaug.errors import ConfigError, at_least, nearest
 from defectaug.io.files import expanded, real
 from defectaug.io.launcher import launched_as
 from defectaug.synthesis.control.options import Control, Factors
@@ -47,9 +47,8 @@ class SynthesisSettings:
     normal: str | None = None
 
     def __post_init__(self) -> None:
-        for option, value in (("--n", self.n), ("--batch-size", self.batch_size)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{option} {value}: must be 1 or more")
+        at_least(1, n=self.n, batch_size=self.batch_size)
+        at_least(0, seed=self.seed)
         for name in ("source", "reference"):
             if (place := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expanded(place))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import groupby
@@ -17,13 +17,13 @@ from defectaug.data.sample import Category, Sample
 from defectaug.errors import ConfigError, DataError, nearest
 from defectaug.io.files import expanded, has_own_images, images_with_masks, nfc, real
 from defectaug.io.images import probe
+from defectaug.io.progress import Log, unheard
 from defectaug.io.skipped import log_skipped
 from defectaug.synthesis.settings import SynthesisSettings
 
 if TYPE_CHECKING:
     from defectaug.methods.base import BundleInfo
 
-Log = Callable[[str], None]
 Samples = tuple[Sample, ...]
 SHIPPED_SOURCES = "sources"  # folder of a bundle that brings a few normal images of its own
 
@@ -119,7 +119,7 @@ def find_references(
     info: BundleInfo,
     defect: str | None,
     class_map: str | Path | ClassMap | None = None,
-    log: Log = lambda line: None,
+    log: Log = unheard,
 ) -> dict[str, Samples]:
     """Real defective images by defect, from a folder in any layout or a flat one.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from defectaug.bundle import as_model
-from defectaug.errors import ConfigError, DataError, OutputError
+from defectaug.errors import ConfigError, DataError, OutputError, at_least
 from defectaug.io import windows
 from defectaug.io.files import expanded, real
 from defectaug.io.images import NativeImage, read_image, write_png
 from defectaug.io.masks import VISIBLE, magnitude, write_mask
-from defectaug.methods.base import painting
+from defectaug.io.progress import Log, Progress
+from defectaug.methods.inference import painting
 from defectaug.methods.native import (
     Change,
     View,
@@ -41,8 +42,6 @@ from defectaug.synthesis.transfer_jobs import Job, UnfinishedTransfer, plan_jobs
 if TYPE_CHECKING:
     from defectaug.methods.base import Codes, DefectModel, Model, SourceFeatures
 
-Progress = Callable[[int, int], None]
-Log = Callable[[str], None]
 Bools = NDArray[np.bool_]
 FREE = Control("none")
 MOST_STYLES = 10_000
@@ -55,7 +54,7 @@ class TransferSettings:
     """What a transfer is asked for, as of :func:`transfer`.
 
     Raises:
-        ConfigError: a number of styles that cannot be.
+        ConfigError: a number of styles, or a seed, that cannot be.
     """
 
     defect: str | None = None
@@ -64,6 +63,7 @@ class TransferSettings:
     control: Control = FREE
 
     def __post_init__(self) -> None:
+        at_least(0, seed=self.seed)
         if self.n_styles is not None and not 1 <= self.n_styles <= MOST_STYLES:
             raise ConfigError(f"--n-styles {self.n_styles}: must be from 1 to {MOST_STYLES:,}")
 

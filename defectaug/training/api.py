@@ -13,14 +13,13 @@ from defectaug import device as devices
 from defectaug.bundle import CONFIG, STORE, WEIGHTS, framings_of, held_out, read_config, write_config
 from defectaug.config.resolve import resolve, resolve_again
 from defectaug.config.schema import Config
-from defectaug.data.survey import Stages, silent
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import expanded, real
 from defectaug.io.lock import Lock
+from defectaug.io.progress import Log, Progress, Stages, silent, unheard
 from defectaug.methods.base import check_method
 from defectaug.nn.distributed import from_first, joined, processes, rank
 from defectaug.training.fixed_batches import example_batch, validation_batch
-from defectaug.training.log import Log, Progress
 from defectaug.training.loop import STATE, Loop
 from defectaug.training.plan import describe_data, describe_plan
 from defectaug.training.prepare import DataOptions, Prepared, prepare
@@ -109,7 +108,7 @@ def train(
         options = replace(options, resumed=held_out(folder))
     with joined(compute.device):
         first = rank() == 0
-        log, progress = (log or logger.info, progress) if first else (lambda line: None, None)
+        log, progress = (log or logger.info, progress) if first else (unheard, None)
         stages = stages if first else silent
         if not dry_run:
             from_first(lambda: _check_out(folder, options.root, resume))

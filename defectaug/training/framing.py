@@ -15,14 +15,12 @@ from torch import Tensor
 from defectaug.data.framing import WHOLE, Framing
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Category, Sample
-from defectaug.data.stores import white_of
-from defectaug.data.survey import Stages, silent
 from defectaug.device import Compute
-from defectaug.io.images import as_channels, probe, read_image, resize_float
+from defectaug.io.images import as_channels, probe, read_image, resize_float, white_of
+from defectaug.io.progress import Log, Stages, silent
 from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
 from defectaug.methods.instances import Instances
 from defectaug.methods.prior import FeaturePrior, evened
-from defectaug.training.log import Log
 from defectaug.training.unlike import auroc
 
 Points = dict[int, NDArray[np.float64]]

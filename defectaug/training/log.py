@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from defectaug.errors import OutputError
 from defectaug.io.atomic import write_atomic
-
-Log = Callable[[str], None]
-"""Takes a line for the user."""
-Progress = Callable[[int, int], None]
-"""Takes how much is done, of how much in all."""
 
 
 class MetricLog:

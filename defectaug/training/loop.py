@@ -17,11 +17,12 @@ from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.errors import DataError
 from defectaug.io.atomic import write_atomic
 from defectaug.io.files import real
+from defectaug.io.progress import Log, Progress
 from defectaug.methods.base import Method
 from defectaug.nn.distributed import agree, copy_from_first, from_first, processes, rank
 from defectaug.training.checkpoint import load_state, save_state
 from defectaug.training.interrupts import termination_as_interrupt
-from defectaug.training.log import Log, MetricLog, Progress
+from defectaug.training.log import MetricLog
 
 STATE = "state"
 LOOK_AGAIN = (0.35, 0.6)  # shares of a run at which the method is asked where defects are, for images seen in windows

@@ -14,14 +14,14 @@ from defectaug.data.framing import Framing
 from defectaug.data.holdout import Holdout, check_asked, hold_out
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.stores import CropStore, FramedStore, ImageStore, Store
-from defectaug.data.survey import Stages, Survey, drop_unreadable, silent, survey, white_level
+from defectaug.data.survey import Survey, drop_unreadable, survey, white_level
 from defectaug.device import Compute
 from defectaug.errors import DataError
 from defectaug.io.files import real
+from defectaug.io.progress import Log, Stages, silent
 from defectaug.methods.base import Method, method_spec
 from defectaug.nn.distributed import from_first, local_rows
 from defectaug.training.framing import Framed, choose_framing
-from defectaug.training.log import Log
 
 LEAST_SIDE = 16  # pixels of an image; a model of the smallest size, 32, takes no smaller ones
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
@@ -12,8 +13,8 @@ from scipy.stats import rankdata
 from defectaug.data.framing import Photograph
 from defectaug.data.index import DataIndex
 from defectaug.data.sample import Category
-from defectaug.data.survey import Stages, silent
 from defectaug.errors import DataError
+from defectaug.io.progress import Stages, silent
 
 LOOKED_AT = 16  # images of a category
 LEAST = 2  # normal images to compare with
@@ -24,8 +25,9 @@ CHANCE = 0.75  # CHOICE: AUROC below which images are hardly unlike normal ones 
 class SeesTheUnusual(Protocol):
     """A method that knows what normal images of a product are like."""
 
-    def unusual(self, photograph: Photograph, product: int) -> float:
-        """How far the clearest place of an image is from what normal images of the product show."""
+    def unusual(self, photograph: Photograph, product: int, enough: float = math.inf) -> float:
+        """How far the clearest place of an image is from what normal images of the product show; where some are farther
+        than ``enough``, how far one of these is."""
         ...
 
     def is_apart(self, number: int) -> bool:
@@ -43,6 +45,9 @@ def hardly_unusual(
         index: the training images.
         read: an image by its number in the index; DataError where it cannot be read.
         stages: gives for a stage's name what shows its progress: on large images each takes a second or so.
+
+    What counts of a defective image is whether it stands out more than each of the normal ones: where it does, no more
+    of it is looked at.
     """
     if not isinstance(method, SeesTheUnusual):
         return
@@ -54,12 +59,12 @@ def hardly_unusual(
     chosen = {one: some[:: max(1, -(-len(some) // LOOKED_AT))] for one, some in numbers.items() if one[0] in comparable}
     show, total, done = stages("looking at what stands out"), sum(map(len, chosen.values())), 0
 
-    def seen(category: Category, product: int) -> list[float]:
+    def seen(category: Category, product: int, enough: float = math.inf) -> list[float]:
         nonlocal done
         found = []
         for number in chosen.get(category, ()):
             with suppress(DataError):
-                found.append(method.unusual(read(number), product))
+                found.append(method.unusual(read(number), product, enough))
             done += 1
             show(done, total)
         return found
@@ -67,7 +72,7 @@ def hardly_unusual(
     for place, product in enumerate(index.products):
         usual = seen(Category(product, index.normal), place)
         for defect in index.defects[1:] if len(usual) >= LEAST else ():
-            unusual = seen(Category(product, defect), place)
+            unusual = seen(Category(product, defect), place, max(usual))
             if unusual and (share := auroc(unusual, usual)) < CHANCE:
                 yield (
                     f"{product}/{defect}: these images stand out from normal ones hardly more than such do themselves "

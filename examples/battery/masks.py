@@ -43,7 +43,7 @@ def fits(model: InferenceModel, one: Item) -> list[tuple[float, float, float]]:
     view = reference_view(read_image(one.path), Sample(one.path, product, defect, one.mask_path), model, seed=0)
     side = model.info.image_size
     true = resize_float(view.window.cut(one.mask).astype(np.float32), (side, side)) > 0.5
-    x, networks = stack([view.pixels], model), model.model
+    x, networks = stack([view.pixels], model), model.networks
     label = torch.tensor([model.info.defects.index(defect)], device=model.device)
     with model.compute.autocast():
         likely = torch.sigmoid(own_logits(networks.encoder(x), label))

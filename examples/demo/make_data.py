@@ -1,7 +1,7 @@
 """Write the demonstration data set: products A, B, C with the classes normal, scratch, spot.
 
     python examples/demo/make_data.py OUT [--scale quick|full] [--seed 0] [--size 128] [--clean]
-                                          [--test-per-cell N] [--colour]
+                                          [--test-per-category N] [--colour]
 
 writes OUT/<product>/<class>/*.png, and OUT.masks/<product>/<defect>/*.png with the true masks (255 = defect);
 with --clean also OUT.clean, the same surfaces without their defects; with --colour all in colour. See README.md beside
@@ -74,12 +74,12 @@ def to_pixels(image: NDArray[np.floating]) -> Pixels:
     return np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
 
 
-def plan(scale: str, per_cell: int | None) -> Iterator[tuple[str, str, int]]:
-    """Every (product, class, index) of the data set; `per_cell` overrides the skewed counts."""
+def plan(scale: str, per_category: int | None) -> Iterator[tuple[str, str, int]]:
+    """Every (product, class, index) of the data set; `per_category` overrides the skewed counts."""
     counts = {"quick": QUICK, "full": FULL}[scale]
     for product in PRODUCTS:
         for kind, count in zip(CLASSES, counts[product], strict=True):
-            for index in range(count if per_cell is None else per_cell):
+            for index in range(count if per_category is None else per_category):
                 yield product, kind, index
 
 
@@ -100,24 +100,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument(
-        "--test-per-cell", type=int, metavar="N", help="N separate test images of every category instead"
-    )
+        "--test-per-category", "--test-per-cell", type=int, metavar="N",
+        help="N separate test images of every category instead",
+    )  # fmt: skip
     parser.add_argument(
         "--clean", action="store_true", help="also write every defective image without its defect"
     )
     parser.add_argument("--colour", action="store_true", help="the same surfaces and defects in colour")
     options = parser.parse_args()
-    if options.size < 32 or options.seed < 0 or (options.test_per_cell or 1) < 1:
-        parser.error("--size must be at least 32, --seed at least 0, --test-per-cell at least 1")
+    if options.size < 32 or options.seed < 0 or (options.test_per_category or 1) < 1:
+        parser.error("--size must be at least 32, --seed at least 0, --test-per-category at least 1")
     out: Path = options.out
     roots = [out.with_name(out.name + suffix) for suffix in ("", ".masks", ".clean")]
     for root in roots:
         if root.exists() and any(root.iterdir()):
             sys.exit(f"{root} is not empty: name a new folder, or delete it first")
 
-    stream = TRAIN if options.test_per_cell is None else TEST
+    stream = TRAIN if options.test_per_category is None else TEST
     total = 0
-    for product, kind, index in plan(options.scale, options.test_per_cell):
+    for product, kind, index in plan(options.scale, options.test_per_category):
         sample = make_sample(
             product, kind, index, seed=options.seed, stream=stream, size=options.size, colour=options.colour
         )

@@ -41,7 +41,9 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     made.add_argument("--seeds", type=int, default=5, metavar="N", help="trainings of each kind (default 5)")
     made.add_argument("--real-share", type=float, metavar="X", help="least share of real images drawn from a category")
     made.add_argument("--reversal", type=float, metavar="X", help="weight of the real-or-synthetic head; 0: none")
-    made.add_argument("--per-cell", type=int, metavar="N", help="synthetic images of each product and defect")
+    made.add_argument(
+        "--per-category", "--per-cell", type=int, metavar="N", help="synthetic images of each product and defect"
+    )
     made.add_argument("--seed", type=int, default=0, help="of split and synthesis")
     made.add_argument("--device", default="auto")
     made.add_argument("--map", type=Path, metavar="FILE", help="class map for DATA and --test")
@@ -188,23 +190,23 @@ def synthetic(
     Args:
         model: the bundle.
         index: its normal images are painted on.
-        options: `per_cell` images a category; default as many as the fullest real category has, at most 500.
+        options: `per_category` images a category; default as many as the fullest real category has, at most 500.
         name: of the set, below OUT/synthetic.
         only: the defects to make; None: all that the model knows.
         how: further arguments of `synthesize`, such as `reference` and `product`.
     """
     import defectaug
 
-    painter = defectaug.load_model(model, options.device)
-    count = options.per_cell or min(500, max(index.counts().values()))
+    loaded = defectaug.load_model(model, options.device)
+    count = options.per_category or min(500, max(index.counts().values()))
     base = options.out / "synthetic" / (name or model.resolve().name)
     folders = []
-    for defect in (one for one in painter.info.defects if one != painter.info.normal and one in (only or [one])):
-        out = base.with_name(f"{base.name}-{painter.info.weights_sha256[:8]}-{count}-{options.seed}") / defect
+    for defect in (one for one in loaded.info.defects if one != loaded.info.normal and one in (only or [one])):
+        out = base.with_name(f"{base.name}-{loaded.info.weights_sha256[:8]}-{count}-{options.seed}") / defect
         if not (out / "manifest.jsonl").exists() or (out / RECORD).exists():
             with Progress(f"synthesize {out.parent.name} {defect}") as progress:
                 defectaug.synthesize(
-                    model=painter,
+                    model=loaded,
                     source=index.root,
                     defect=defect,
                     n=count,

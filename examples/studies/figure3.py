@@ -91,12 +91,12 @@ def transferred(
     """What a model makes of the pairs: files of OUT/pairs."""
     import defectaug
 
-    painter = defectaug.load_model(model, options.device)
-    folder = options.out / "pairs" / f"{name}-{painter.info.weights_sha256[:8]}"
+    loaded = defectaug.load_model(model, options.device)
+    folder = options.out / "pairs" / f"{name}-{loaded.info.weights_sha256[:8]}"
     row = [folder / f"{number}-{reference.defect}.png" for number, reference in enumerate(references)]
     for source, reference, file in zip(sources, references, row, strict=True):
         folder.mkdir(parents=True, exist_ok=True)
-        asked = {"model": painter, "defect": reference.defect, "out": file, "overwrite": True}
+        asked = {"model": loaded, "defect": reference.defect, "out": file, "overwrite": True}
         defectaug.transfer(source, reference.path, **asked)
     return row
 

@@ -1,7 +1,8 @@
 """The protocol by which few-shot defect synthesis is compared (DFMGAN, Duan et al., 2023; AnomalyDiffusion, Hu et al.,
 2024).
 
-    python examples/studies/protocol.py MVTEC/bottle --out studies/bottle [--model DIR] [--slim|--full] [--per-cell N]
+    python examples/studies/protocol.py MVTEC/bottle --out studies/bottle [--model DIR] [--slim|--full]
+        [--per-category N]
 
 The first third of each defect type, by name, trains the model, with the normal images that the data set trains on;
 the rest tests. Of each type N synthetic images are made (1,000; --slim: 100). A U-Net that has seen synthetic images
@@ -185,7 +186,7 @@ def protocol(options: argparse.Namespace) -> None:
     """Trains, synthesizes, measures and writes the table."""
     size = SLIM if common.is_slim(options) else FULL
     size = replace(size, side=options.image_size or size.side, steps=options.steps or size.steps)
-    options.per_cell = options.per_cell or size.images
+    options.per_category = options.per_category or size.images
     real, test = folders(options)
     model = options.model or common.trained("model", real, options, "auto")
     made_folders = common.synthetic(model, real, options, masks=True)

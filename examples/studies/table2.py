@@ -45,8 +45,8 @@ def table2(options: argparse.Namespace) -> None:
         sets |= comparison.latent_sets(real, options)
     find = None
     if options.control:
-        painter = None if options.model is None else load_model(options.model, options.device)
-        find = mask_finder(ImageStore(), painter)  # type: ignore[arg-type]
+        loaded = None if options.model is None else load_model(options.model, options.device)
+        find = mask_finder(ImageStore(), loaded)  # type: ignore[arg-type]
     models = [options.model] if options.model else []
     result = common.study(real, sets, settings, test, options, models, find)
     lines = [*result.warnings, *sentences(result), *result.notes]

@@ -142,7 +142,7 @@ def category(product: str, defect: str) -> figure4.Category:
 def test_table_1_and_figure_4_from_folders_to_files(tmp_path: Path) -> None:
     real, out = folder(tmp_path / "data", REAL, side=64), tmp_path / "out"
     test = folder(tmp_path / "test", dict.fromkeys(REAL, 4), stream=2, side=64)
-    few = ["--slim", "--training-steps", 2, "--per-cell", 4, "--device", "cpu", "--test", test]
+    few = ["--slim", "--training-steps", 2, "--per-category", 4, "--device", "cpu", "--test", test]
     arguments = [real, "--out", out, "--presets", "tiny,stylegan2", *few]
     done = run_example("studies/table1.py", *arguments)
     assert done.returncode == 0, done.stderr

@@ -102,7 +102,7 @@ def test_counts_are_as_skewed_as_sdi() -> None:
 
 def test_command_writes_images_masks_and_clean_twins(tmp_path: Path) -> None:
     out = tmp_path / "data"
-    assert run_example("demo/make_data.py", out, "--test-per-cell", 2, "--clean", "--seed", 3).returncode == 0
+    assert run_example("demo/make_data.py", out, "--test-per-category", 2, "--clean", "--seed", 3).returncode == 0
     images = sorted(path.relative_to(out) for path in out.rglob("*.png"))
     assert len(images) == 18
     for extra in ("data.masks", "data.clean"):
@@ -117,7 +117,7 @@ def test_command_writes_images_masks_and_clean_twins(tmp_path: Path) -> None:
 def test_command_refuses_a_folder_that_is_not_empty(tmp_path: Path) -> None:
     (tmp_path / "data.masks").mkdir()
     (tmp_path / "data.masks" / "mine.txt").write_text("keep")
-    result = run_example("demo/make_data.py", tmp_path / "data", "--test-per-cell", 1)
+    result = run_example("demo/make_data.py", tmp_path / "data", "--test-per-category", 1)
     assert result.returncode != 0 and "data.masks is not empty" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "data").exists()

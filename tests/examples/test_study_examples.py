@@ -54,7 +54,7 @@ def test_a_product_that_training_has_not_seen(tmp_path: Path) -> None:
     real, out = DEMO.parents[1] / "examples/demo/data", tmp_path / "out"
     arguments = [real, "--product", "C", "--model", DEMO, "--out", out, "--slim", "--device", "cpu"]
     done = run_example(
-        "studies/unseen.py", *arguments, "--steps", 2, "--seeds", 2, "--image-size", 32, "--per-cell", 2
+        "studies/unseen.py", *arguments, "--steps", 2, "--seeds", 2, "--image-size", 32, "--per-category", 2
     )
     assert done.returncode == 0, done.stderr
     assert {one.name for one in (out / "without-C").iterdir()} == {"A", "B"}
@@ -108,7 +108,7 @@ def test_every_product_gets_every_other_ones_defects_once() -> None:
 def test_table_4_from_folders_to_files(tmp_path: Path) -> None:
     data, out = folder(tmp_path / "data", REAL, side=128), tmp_path / "out"
     test = folder(tmp_path / "test", dict.fromkeys(REAL, 3), stream=2, side=128)
-    slim = ["--slim", "--steps", 2, "--seeds", 2, "--image-size", 32, "--per-cell", 3, "--device", "cpu"]
+    slim = ["--slim", "--steps", 2, "--seeds", 2, "--image-size", 32, "--per-category", 3, "--device", "cpu"]
     named = ["--model", DEMO, "--model-few", DEMO, "--product", "A", "--few", 4]
     done = run_example("studies/table4.py", data, "--out", out, "--test", test, *named, *slim)
     assert done.returncode == 0, done.stderr
@@ -140,7 +140,7 @@ def test_pairs_of_figure_3_are_of_all_products(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_figure_3_from_folders_to_files(tmp_path: Path) -> None:
     data, out = folder(tmp_path / "data", REAL, side=128), tmp_path / "out"
-    slim = ["--slim", "--training-steps", 2, "--columns", 3, "--per-cell", 4, "--device", "cpu"]
+    slim = ["--slim", "--training-steps", 2, "--columns", 3, "--per-category", 4, "--device", "cpu"]
     done = run_example("studies/figure3.py", data, "--out", out, *slim, "--variants", "a,e", "--model", DEMO)
     assert done.returncode == 0, done.stderr
     assert [line.split(" | ")[0] for line in done.stdout.splitlines() if line.startswith("| (")] == [
@@ -204,7 +204,8 @@ def test_a_small_u_net_learns_masks() -> None:
 
 @pytest.mark.slow
 def test_the_protocol_from_folder_to_table(tmp_path: Path) -> None:
-    arguments = [mvtec(tmp_path / "part", side=64), "--out", tmp_path / "out", "--slim", "--steps", 2, "--per-cell", 3]
+    arguments = [mvtec(tmp_path / "part", side=64), "--out", tmp_path / "out", "--slim", "--steps", 2]
+    arguments += ["--per-category", 3]
     done = run_example("studies/protocol.py", *arguments, "--training-steps", 4, "--image-size", 32, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out/protocol.json").read_text())

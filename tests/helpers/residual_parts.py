@@ -17,6 +17,7 @@ from defectaug.methods.residual.defect import Defect, decompose
 from defectaug.methods.residual.inference import InferenceModel
 from defectaug.methods.residual.method import ResidualMethod
 from defectaug.methods.residual.model import CONTEXT
+from defectaug.methods.residual.spec import SPEC
 
 SIZE = 64
 
@@ -68,4 +69,4 @@ def _trained(channels: int, mapping: str) -> ResidualMethod:
 
 def model_of(method: ResidualMethod, channels: int = 3) -> InferenceModel:
     facts = info(image_size=SIZE, channels=channels)
-    return InferenceModel.build(method.config, facts, method.weights(), CPU)
+    return SPEC.load(method.config, facts, method.weights(), CPU)  # type: ignore[return-value]

@@ -16,10 +16,11 @@ from defectaug.errors import ConfigError
 from defectaug.methods.adversarial import TrainingBatch
 from defectaug.methods.defectgan import losses
 from defectaug.methods.defectgan.discriminator import Predictions
-from defectaug.methods.defectgan.generator import Layers, compose, control_map
+from defectaug.methods.defectgan.generator import control_map
 from defectaug.methods.defectgan.method import DefectGANMethod
 from defectaug.methods.defectgan.objective import Objective, Pass, ways
-from defectaug.methods.defectgan.spec import load
+from defectaug.methods.defectgan.spec import SPEC
+from defectaug.methods.layers import Layers
 
 NETWORK: dict[str, Any] = {
     "image_size": SIZE, "encoder_widths": [8, 16], "generator_widths": [8, 16], "discriminator_widths": [8, 16, 16],
@@ -59,9 +60,11 @@ def test_r1_of_a_linear_function_is_half_its_squared_slope() -> None:
 
 
 def test_where_the_mask_is_0_the_source_stays_and_where_it_is_1_it_is_gone() -> None:
-    x, foreground = images(2), images(2, 1)
-    assert torch.equal(compose(x, foreground, torch.zeros(2, 1, SIZE, SIZE)), x)
-    assert torch.equal(compose(x, foreground, torch.ones(2, 1, SIZE, SIZE)), foreground)
+    x, out = images(2), images(2, 1, channels=2)
+    for logit, shown in ((-200.0, x), (200.0, out[:, :1].tanh())):
+        out[:, 1:] = logit
+        assert torch.equal(Layers.over(x, out).image, shown)
+    assert torch.equal(Layers.over(x, out, 0.0).painted(x).delta, torch.zeros_like(x))
 
 
 def test_defects_are_painted_only_where_the_control_map_names_one() -> None:
@@ -137,7 +140,7 @@ def test_every_parameter_learns() -> None:
 def test_an_image_is_its_seed_s_alone_and_references_are_refused() -> None:
     method = small()
     facts = info(image_size=SIZE, references=False)
-    model = load(method.config, facts, method.weights(), CPU)
+    model = SPEC.load(method.config, facts, method.weights(), CPU)
     x, label = images(4), torch.tensor([1, 2, 1, 2])
     painted = model.paint(x, model.latent_codes(label, [1, 2, 3, 4]))
     alone = model.paint(x[2:3], model.latent_codes(label[2:3], [3]))

@@ -17,8 +17,7 @@ from defectaug.methods.adversarial import TrainingBatch
 from defectaug.methods.mokady import losses
 from defectaug.methods.mokady.code_bank import CodeBank
 from defectaug.methods.mokady.method import MokadyMethod
-from defectaug.methods.mokady.networks import compose
-from defectaug.methods.mokady.spec import load
+from defectaug.methods.mokady.spec import SPEC
 
 NETWORK: dict[str, Any] = {
     "image_size": SIZE, "encoder_widths": [8, 8, 16], "generator_widths": [8, 8, 16], "code_channels": 4,
@@ -83,12 +82,6 @@ def test_a_size_that_cannot_be_halved_for_every_width_is_refused() -> None:
 # Structure
 
 
-def test_where_the_mask_is_0_the_source_stays_and_where_it_is_1_it_is_gone() -> None:
-    x, foreground = images(2), images(2, 1)
-    assert torch.equal(compose(x, foreground, torch.zeros(2, 1, SIZE, SIZE)), x)
-    assert torch.equal(compose(x, foreground, torch.ones(2, 1, SIZE, SIZE)), foreground)
-
-
 def test_the_first_stage_knows_nothing_of_the_defect() -> None:
     model, b = small().model, images(2)
     common = model.encoder.common(b)
@@ -128,7 +121,7 @@ def test_the_bank_keeps_an_image_s_latest_code_and_draws_between_those_of_a_cate
 def test_an_image_is_its_seed_s_alone_and_styles_are_refused() -> None:
     method = small()
     method.step(training_batch(), 0, 0.1)
-    model = load(method.config, info(image_size=SIZE, styles=False), method.weights(), CPU)
+    model = SPEC.load(method.config, info(image_size=SIZE, styles=False), method.weights(), CPU)
     x, label, product = images(4), torch.tensor([1, 2, 1, 2]), torch.tensor([0, 0, 1, 1])
     painted = model.paint(x, model.latent_codes(label, [1, 2, 3, 4], product))
     alone = model.paint(x[2:3], model.latent_codes(label[2:3], [3], product[2:3]))

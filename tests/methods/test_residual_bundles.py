@@ -17,7 +17,7 @@ MODELS = Path(__file__).parents[2] / "models"
 @pytest.mark.parametrize("name", ["demo", "more/colour"])
 def test_models_that_ship_paste_what_they_draw(name: str) -> None:
     model = load_model(MODELS / name, "cpu")
-    bank = model.model.bank  # type: ignore[attr-defined]
+    bank = model.networks.bank  # type: ignore[attr-defined]
     filled = (bank.keys >= 0).nonzero().flatten().tolist()
     assert filled and all(bank.cutout(slot) is not None for slot in filled)
     codes = model.latent_codes(torch.tensor([1, 2]), [1, 2], torch.tensor([0, 2]))

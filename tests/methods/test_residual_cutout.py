@@ -249,16 +249,16 @@ def test_a_finished_run_keeps_cutouts_and_a_bundle_takes_them(windows: bool) -> 
     bank = method.average.bank
     slots = [slot for slot in range(len(bank.keys)) if bank.cutout(slot) is not None]
     model = model_of(method)
-    assert slots and [s for s in range(len(bank.keys)) if model.model.bank.cutout(s) is not None] == slots
+    assert slots and [s for s in range(len(bank.keys)) if model.networks.bank.cutout(s) is not None] == slots
     assert len(bank.cutouts) == int(bank.cut_ends[-1])
     codes = model.latent_codes(torch.tensor([1, 2]), [1, 2], torch.tensor([0, 1]))
     made = model.paint(torch.zeros(2, 3, SIZE, SIZE), codes)
     assert any(change is not None for change in made.changes())
-    assert all(model.model.bank.box(slot) == (0, 0, 1, 1) for slot in slots)
+    assert all(model.networks.bank.box(slot) == (0, 0, 1, 1) for slot in slots)
 
 
 def test_a_model_tells_where_the_defect_that_it_draws_was_seen() -> None:
-    bank = (model := model_of(trained())).model.bank
+    bank = (model := model_of(trained())).networks.bank
     assert bank.box(-1) is None and model.seen_in(1, 5, 0) is None
     filled = (bank.keys >= 0).nonzero().flatten().tolist()
     bank.products[:] = 0
@@ -279,7 +279,7 @@ def test_older_bundles_load() -> None:
     old = {name: value for name, value in method.weights().items() if name not in SPEC.unsized}
     old |= {"painter.out.weight": torch.zeros(3), "bank.pictures": torch.zeros(7), "bank.ends": torch.zeros(8)}
     facts = info(image_size=SIZE, channels=3)
-    bank = InferenceModel.build(method.config, facts, old, CPU).model.bank
+    bank = SPEC.load(method.config, facts, old, CPU).networks.bank  # type: ignore[union-attr]
     assert bank.cutout(0) is None and bank.box(0) is None
 
 
@@ -317,7 +317,8 @@ def test_a_source_that_is_known_to_be_normal_is_left_as_it_is(monkeypatch: pytes
 def test_cut_and_paste_does_not_vary_what_it_pastes() -> None:
     model = model_of(trained())
     assert model.variety == VARIETY
-    assert replace(model, info=replace(model.info, styles=False)).variety == Variety()
+    model.info = replace(model.info, styles=False)
+    assert model.variety == Variety()
 
 
 def wishes(count: int, region: Tensor | None = None, strength: float = 1.0, size: float = 1.0) -> Placement:
@@ -369,7 +370,7 @@ def test_a_reference_s_defect_is_enlarged_where_it_is() -> None:
 def test_what_a_source_shows_elsewhere_does_not_speak_against_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, painted = model_of(trained()), images(2, 3, SIZE, 3), square(top=30)
     logits = torch.cat([4 * painted - 2, 12 * square(top=2) - 6], dim=1)  # its own class there; another elsewhere
-    monkeypatch.setattr(type(model.model.encoder), "from_features", lambda self, x, levels: logits)
+    monkeypatch.setattr(type(model.networks.encoder), "from_features", lambda self, x, levels: logits)
     assert (model.assess(x, torch.tensor([1, 1]), painted).confidence > 0.5).all()
     assert (model.assess(x, torch.tensor([1, 1]), square(top=2)).confidence < 0.5).all()
 

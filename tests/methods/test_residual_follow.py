@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from residual_parts import SIZE as WIDE
+from residual_parts import small
 from torch import Tensor
 
 from defectaug.data.framing import Photograph
-from defectaug.io.windows import Window, whole
+from defectaug.io.windows import Window, tiles, whole
 from defectaug.methods.residual.follow import best_window, connected, cut_out, followed, look_over
 
 SIZE, SIDE = (90, 200), 32
@@ -123,3 +126,14 @@ def test_places_known_before_say_where_to_look_first() -> None:
 def test_nothing_is_said_where_nothing_is_found_or_the_whole_image_is_shown() -> None:
     assert look_over(photograph(), likely(np.full(SIZE, 0.05), [])) is None
     assert look_over(Photograph(np.zeros(SIZE, np.float32)), likely(np.ones(SIZE), [])) is None
+
+
+def test_of_an_image_that_stands_out_enough_no_more_windows_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, asked = small(), []
+    monkeypatch.setattr(method.prior, "heat", lambda levels, product: torch.full((1, 1, 2, 2), 2.0))
+    blank = torch.zeros(1, 1, WIDE, WIDE)
+    monkeypatch.setattr(method, "_shown", lambda photograph, window: asked.append(window) or blank)
+    photograph = Photograph(np.zeros(SIZE, np.float32), SIDE, points=np.array([[0.9, 0.9], [0.85, 0.95], [0.1, 0.5]]))
+    assert method.unusual(photograph, 0, 1.5) == 2
+    assert len(asked) == 1 and asked[0].cut(np.indices(SIZE).sum(0)).max() == sum(SIZE) - 2  # the last corner
+    assert method.unusual(photograph, 0, 2.0) == 2 and len(asked) == 1 + len(tiles(SIZE, SIDE))

@@ -21,7 +21,7 @@ from defectaug.methods.residual.defect import masked_mean
 from defectaug.methods.residual.inference import InferenceModel
 from defectaug.methods.residual.mapping import lesson
 from defectaug.methods.residual.mapping.frame import from_frame, pose_of, to_frame
-from defectaug.methods.residual.mapping.lesson import Lesson, bent
+from defectaug.methods.residual.mapping.lesson import Lesson, augmented
 from defectaug.methods.residual.mapping.mapped import Mapped
 from defectaug.methods.residual.mapping.network import SIDE
 from defectaug.methods.residual.method import ResidualMethod
@@ -54,14 +54,14 @@ def test_an_empty_mask_has_a_finite_pose() -> None:
     assert bool(pose.isfinite().all())
 
 
-def test_defects_are_bent_about_where_they_are_and_flips_are_heeded() -> None:
+def test_defects_are_augmented_about_where_they_are_and_flips_are_heeded() -> None:
     defect = replace(a_defect(1, 8), mask=hairline(30).expand(8, -1, -1, -1))
-    moved = bent(defect, "none", torch.Generator().manual_seed(0))
+    moved = augmented(defect, "none", torch.Generator().manual_seed(0))
     assert not torch.equal(moved.mask, defect.mask)
     before, after = pose_of(defect.mask), pose_of(moved.mask)
     assert float((after[:, :2] - before[:, :2]).abs().max()) < 0.35  # some ten pixels
     assert bool((after[:, 3] > 0).all())  # none leans the other way
-    assert bool((pose_of(bent(defect, "h", torch.Generator().manual_seed(0)).mask)[:, 3] < 0).any())
+    assert bool((pose_of(augmented(defect, "h", torch.Generator().manual_seed(0)).mask)[:, 3] < 0).any())
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def config(**own: object) -> Config:
 @pytest.fixture
 def model() -> StyleGAN2:
     torch.manual_seed(0)
-    made = StyleGAN2(config().network, defects=3, products=2)
+    made = StyleGAN2(config(), defects=3, products=2)
     return made.eval().requires_grad_(False)
 
 
@@ -109,7 +109,7 @@ def test_truncation_0_gives_the_mean_image_of_each_class(model: StyleGAN2) -> No
 def test_pixels_beside_each_other_stay_so_through_all_levels() -> None:
     """Two by two pixels that coarse features make are enlarged as an image is, not each by itself."""
     torch.manual_seed(0)
-    synthesis = StyleGAN2(config().network, 3, 2).generator.synthesis.requires_grad_(False)
+    synthesis = StyleGAN2(config(), 3, 2).generator.synthesis.requires_grad_(False)
     for to_image in synthesis.to_image:
         to_image.bias.zero_()
         to_image.conv.conv.weight.zero_()

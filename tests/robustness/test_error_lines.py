@@ -115,6 +115,7 @@ SYNTHESIS: dict[str, tuple[Act, type[Exception]]] = {
         lambda p: paint(p, source=data(p / "other", {"A/normal": 2, "A/scratch": 1}), product="B"),
         DataError,
     ),
+    "--seed -1: must be 0 or more": (lambda p: paint(p, seed=-1), ConfigError),
     "--out .*: is a file, not a folder": (lambda p: paint(p, out=file_in_the_way(p / "out")), OutputError),
     "masks is not empty": (
         lambda p: (flat(p / "out.masks", 1), paint(p, product="A", defect="spot", masks=True)),
@@ -125,6 +126,7 @@ SYNTHESIS: dict[str, tuple[Act, type[Exception]]] = {
 }
 
 TRANSFER: dict[str, tuple[Act, type[Exception]]] = {
+    "--seed -1: must be 0 or more": (lambda p: transferred(p, seed=-1), ConfigError),
     "--n-styles 0: must be from 1": (lambda p: transferred(p, n_styles=0), ConfigError),
     "restores the image, and paints nothing": (lambda p: transferred(p, defect="normal", n_styles=2), ConfigError),
     "no images in this folder": (lambda p: transferred(p, src=folder_called(p / "empty")), DataError),

@@ -27,7 +27,7 @@ REAL = Real([spot(seed) for seed in range(8)], [f"{seed}.png" for seed in range(
 
 
 def test_defects_like_real_ones_are_accepted() -> None:
-    verdicts = [Acceptance(REAL).judge(spot(seed), 0.9) for seed in range(20, 60)]
+    verdicts = [Acceptance(REAL).verdict(spot(seed), 0.9) for seed in range(20, 60)]
     assert np.mean([verdict.accepted for verdict in verdicts]) > 0.9
     assert all(0 <= verdict.score <= 1 for verdict in verdicts)
 
@@ -45,27 +45,27 @@ def test_defects_like_real_ones_are_accepted() -> None:
     ],
 )
 def test_planted_bad_ones_are_rejected_and_told_why(bad: Shown, reason: str) -> None:
-    verdict = Acceptance(REAL).judge(bad, 0.9)
+    verdict = Acceptance(REAL).verdict(bad, 0.9)
     assert verdict.reason == reason and verdict.score < 0.5 and not verdict.accepted
 
 
 def test_the_class_counts_and_copies_do_not_where_references_guide() -> None:
-    assert Acceptance(REAL).judge(spot(20), 0.3).reason == "taken for another defect, or for none"
-    assert Acceptance(REAL, copies=False).judge(REAL.shown[3], 0.9).accepted
+    assert Acceptance(REAL).verdict(spot(20), 0.3).reason == "taken for another defect, or for none"
+    assert Acceptance(REAL, copies=False).verdict(REAL.shown[3], 0.9).accepted
 
 
 def test_wishes_shift_what_is_expected() -> None:
     strong, large = spot(96, tone=-1.4), spot(97, radius=11)
-    assert not Acceptance(REAL).judge(strong, 0.9).accepted
-    assert Acceptance(REAL).judge(strong, 0.9, strength=3.0).accepted
-    assert not Acceptance(REAL).judge(large, 0.9).accepted
-    assert Acceptance(REAL).judge(large, 0.9, size=3.0).accepted
+    assert not Acceptance(REAL).verdict(strong, 0.9).accepted
+    assert Acceptance(REAL).verdict(strong, 0.9, strength=3.0).accepted
+    assert not Acceptance(REAL).verdict(large, 0.9).accepted
+    assert Acceptance(REAL).verdict(large, 0.9, size=3.0).accepted
     unlike, far = (spot(98, radius=8, features=features) for features in (2.7, 20))
-    assert Acceptance(REAL).judge(unlike, 0.9).reason == "unlike real ones"
-    assert Acceptance(REAL).judge(unlike, 0.9, size=2.0).accepted
-    assert Acceptance(REAL).judge(far, 0.9, size=2.0).reason == "unlike real ones"
+    assert Acceptance(REAL).verdict(unlike, 0.9).reason == "unlike real ones"
+    assert Acceptance(REAL).verdict(unlike, 0.9, size=2.0).accepted
+    assert Acceptance(REAL).verdict(far, 0.9, size=2.0).reason == "unlike real ones"
 
 
 def test_without_real_ones_it_is_visible_and_of_its_class() -> None:
-    assert Acceptance(Real()).judge(spot(91, radius=15), 0.8).accepted
-    assert not Acceptance(Real()).judge(spot(90, tone=-0.02), 0.8).accepted
+    assert Acceptance(Real()).verdict(spot(91, radius=15), 0.8).accepted
+    assert not Acceptance(Real()).verdict(spot(90, tone=-0.02), 0.8).accepted

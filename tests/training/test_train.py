@@ -20,10 +20,10 @@ from defectaug.bundle import read_config
 from defectaug.data.class_map import ClassMap
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.sample import Sample
-from defectaug.data.survey import silent
 from defectaug.device import choose
 from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.images import Header
+from defectaug.io.progress import silent, unheard
 from defectaug.methods.features import find_weights
 from defectaug.methods.instances import Instances
 from defectaug.methods.prior import FeaturePrior
@@ -243,7 +243,7 @@ def test_small_defects_on_large_images_are_found_to_be_so(tmp_path: Path) -> Non
     index = index_folder(tmp_path).training()
     counted: dict[str, list[tuple[int, int]]] = {}
     found = choose_framing(
-        index, 128, 255, choose("cpu", "fp32"), lambda line: None,
+        index, 128, 255, choose("cpu", "fp32"), unheard,
         lambda stage: lambda done, total: counted.setdefault(stage, []).append((done, total)),
     )  # fmt: skip
     assert list(counted) == [f"looking at {name}" for name in index.products]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_a_training_names_what_cannot_be_told_from_normal_images(parts: Path, tm
 class Told:
     """A method that finds the brightest pixel unusual."""
 
-    def unusual(self, photograph: Photograph, product: int) -> float:
+    def unusual(self, photograph: Photograph, product: int, enough: float = math.inf) -> float:
         return float(photograph.pixels.max())
 
     def is_apart(self, number: int) -> bool:
@@ -77,6 +78,26 @@ def test_looking_at_large_images_shows_its_progress(parts: Path) -> None:
     list(hardly_unusual(Told(), index_folder(parts), lambda number: read, stages))
     total = 2 * (10 + 8)  # every second normal image, so that they are 16 at most, and all dents
     assert shown == [("looking at what stands out", done, total) for done in range(1, total + 1)]
+
+
+def test_of_a_defective_image_no_more_is_looked_at_than_tells_it_from_all_normal_ones(parts: Path) -> None:
+    index = index_folder(parts)
+    asked: list[tuple[str, float]] = []
+
+    class Hurried(Told):
+        def unusual(self, photograph: Photograph, product: int, enough: float = math.inf) -> float:
+            asked.append((index.products[product], enough))
+            return min(super().unusual(photograph, product), enough + 0.001)
+
+    def read(number: int) -> Photograph:
+        sample = index.samples[number]
+        dent = 0.5 * (sample.defect != "normal" and sample.product == "A")
+        return Photograph(np.full((4, 4), 0.01 * (number % 7) + dent, np.float32))
+
+    assert list(hardly_unusual(Hurried(), index, read)) == list(hardly_unusual(Told(), index, read)) != []
+    for product in "AB":
+        usual, highest = sorted({enough for one, enough in asked if one == product}, reverse=True)
+        assert usual == math.inf and 0 < highest <= 0.06
 
 
 def test_auroc_counts_ties_half() -> None:

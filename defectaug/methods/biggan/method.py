@@ -18,19 +18,12 @@ from defectaug.nn.augment import diff_augment
 
 class BigGANMethod(NoiseMethod[BigGAN]):
     """Hinge loss, some steps of D to one of G, orthogonal regularisation of G; D sees augmented images.
-
-    Args:
-        config: all settings.
-        defects: number of classes, the normal one included.
-        products: number of products.
-        compute: device and precision.
-        seed: of the initial weights and of every step's random numbers.
-    """
+    Arguments as of :attr:`defectaug.methods.base.MethodSpec.train`."""
 
     def __init__(self, config: Config, defects: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)
-        own, o = config.biggan, config.optimizer
-        super().__init__(BigGAN(config, defects, products), config, compute, seed, own.truncation)
+        o = config.optimizer
+        super().__init__(BigGAN(config, defects, products), config, compute, seed)
         self.labels, betas = defects * products, (o.beta1, o.beta2)
         self.optimizers = {
             "generator_optimizer": adam(list(self.model.generator.parameters()), o.rate, betas),

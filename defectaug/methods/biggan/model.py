@@ -25,7 +25,7 @@ class BigGAN(NoiseNetworks):
     discriminator: Discriminator
 
     def __init__(self, config: Config, defects: int, products: int) -> None:
-        super().__init__(defects)
+        super().__init__(defects, config.biggan.truncation)
         self.generator = Generator(config.network, config.biggan, defects * products)
         self.discriminator = Discriminator(config.network, config.biggan, defects * products)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from types import MappingProxyType
 
 from defectaug.config.schema import Config
@@ -25,7 +24,4 @@ def networks(config: Config, defects: int, products: int) -> CutPaste:
     return CutPaste(net.image_size, net.channels, defects, products, net.memory)
 
 
-SPEC = MethodSpec(
-    CutPasteMethod, partial(InferenceModel.build, networks=networks), networks, unsized=UNSIZED, retired=RETIRED,
-    styles=False,
-)  # fmt: skip
+SPEC = MethodSpec(CutPasteMethod, InferenceModel, networks, unsized=UNSIZED, retired=RETIRED, styles=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -12,26 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
+from defectaug.methods.layers import THIN, Layers
 from defectaug.nn.blocks import NoiseInjection, Resample, Trunk, activate, conv3, resample, unfold_evenly
 from defectaug.nn.norm import InstanceNorm
 
 FINE = 8  # features at full size
-THIN = -2.0  # bias of the mask's logits at the start: 0.12 everywhere
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Result of G: ``image`` (N, C, S, S), and the layer that it holds: ``foreground`` (N, C, S, S), ``mask``
-    (N, 1, S, S) in [0, 1]."""
-
-    image: Tensor
-    foreground: Tensor
-    mask: Tensor
-
-
-def compose(x: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
-    """Layer-wise composition: the foreground where the mask is 1, the image x where it is 0."""
-    return x * (1 - mask) + foreground * mask
 
 
 def control_map(label: Tensor, classes: int, size: int) -> Tensor:
@@ -113,5 +97,4 @@ class Generator(nn.Module):
             h = block(h, control, here)
         out = self.out(activate(F.pixel_shuffle(self.unfold(activate(h)), self.fold))).float()
         allowed = F.interpolate(control.sum(1, keepdim=True), size=x.shape[2:], mode="nearest")
-        foreground, mask = torch.tanh(out[:, :-1]), torch.sigmoid(out[:, -1:]) * allowed.clamp(max=1)
-        return Layers(compose(x, foreground, mask), foreground, mask)
+        return Layers.over(x, out, allowed.clamp(max=1))

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from defectaug.methods.adversarial import NORMAL
 from defectaug.methods.base import Painted, SourceFeatures
-from defectaug.methods.defectgan.generator import Layers
 from defectaug.methods.defectgan.model import DefectGAN
 from defectaug.methods.inference import GuidedModel, join_rows, split_rows
+from defectaug.methods.layers import Layers
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class InferenceModel(GuidedModel[DefectGAN]):
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:
         """Defacement of sources whose features are there."""
         x, features = join_rows(sources)
-        return _painted(x, self._decoded(x, features, codes))
+        return self._decoded(x, features, codes).painted(x)
 
     @torch.inference_mode()
     def restore(self, source: Tensor) -> Painted:
@@ -72,7 +72,7 @@ class InferenceModel(GuidedModel[DefectGAN]):
         normal = torch.full((len(x),), NORMAL, device=self.device)
         with self.compute.autocast():
             features = self.networks.generator.encoder(x)
-        return _painted(x, self._decoded(x, features, self.latent_codes(normal, [0] * len(x))))
+        return self._decoded(x, features, self.latent_codes(normal, [0] * len(x))).painted(x)
 
     def shows(self, image: Tensor, defect: Tensor) -> Tensor:
         """Whether D_cls gives the images these classes, (N,) booleans."""
@@ -81,7 +81,3 @@ class InferenceModel(GuidedModel[DefectGAN]):
     def _decoded(self, x: Tensor, features: Tensor, codes: Codes) -> Layers:
         with self.compute.autocast():
             return self.networks.generator.decode(x, features, self.networks.control(codes.defect), codes.noise)
-
-
-def _painted(x: Tensor, layers: Layers) -> Painted:
-    return Painted(layers.image, layers.image - x, layers.mask)

@@ -9,6 +9,7 @@ from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.methods.adversarial import NORMAL, AdversarialMethod, TrainingBatch
+from defectaug.methods.base import Method
 from defectaug.methods.defectgan.model import DefectGAN
 from defectaug.methods.defectgan.objective import Objective, Pass
 from defectaug.methods.sample_grid import tile
@@ -16,23 +17,14 @@ from defectaug.methods.sample_grid import tile
 
 class DefectGANMethod(AdversarialMethod[DefectGAN, Pass]):
     """The two networks under their objective.
+    Arguments as of :attr:`defectaug.methods.base.MethodSpec.train`."""
 
-    Args:
-        config: all settings.
-        classes: number of defect classes, the normal one included.
-        products: number of products; one G is for all.
-        compute: device and precision.
-        seed: of the initial weights and of every step's random numbers.
-    """
+    score = Method.score  # none: the last weights are the ones to keep
 
     def __init__(self, config: Config, classes: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)
         model = DefectGAN(config.network, classes)
         super().__init__(model, Objective(model, config.defectgan, config.run.augment), config, compute, seed)
-
-    def score(self, sources: Batch) -> dict[str, float]:
-        """None: the last weights are the ones to keep."""
-        return {}
 
     @torch.no_grad()
     def grid(self, examples: Batch) -> Tensor:

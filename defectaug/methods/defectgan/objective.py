@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from defectaug.config.schema import DefectGANConfig
-from defectaug.methods.adversarial import NORMAL, Terms, TrainingBatch
+from defectaug.methods.adversarial import NORMAL, OnImages, Terms, TrainingBatch
 from defectaug.methods.defectgan import losses
-from defectaug.methods.defectgan.generator import Layers
 from defectaug.methods.defectgan.model import DefectGAN
-from defectaug.nn.augment import differentiable_augment
+from defectaug.methods.layers import Layers
 
 
 @dataclass(frozen=True)
@@ -41,17 +40,11 @@ def ways(defect: Tensor) -> Tensor:
     return (normal / share + (1 - normal) / (1 - share)) / 2
 
 
-class Objective:
-    """The terms of section 3.3.
+class Objective(OnImages):
+    """The terms of section 3.3."""
 
-    Args:
-        model: the networks.
-        weights: of the terms.
-        augment: whether D sees augmented images.
-    """
-
-    def __init__(self, model: DefectGAN, weights: DefectGANConfig, augment: bool) -> None:
-        self.model, self.weights, self.augment = model, weights, augment
+    model: DefectGAN
+    weights: DefectGANConfig
 
     def weights_at(self, fraction: float) -> Mapping[str, float]:
         """They stay as they are."""
@@ -65,10 +58,6 @@ class Objective:
         there = generator(batch.image, self.model.control(label), noise[0])
         back = generator(there.image, self.model.control(batch.defect), noise[1])
         return Pass(label, there, back, ways(batch.defect))
-
-    def seen(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Images as D sees them."""
-        return differentiable_augment(x, rng) if self.augment else x
 
     def discriminator_terms(self, batch: TrainingBatch, out: Pass, rng: torch.Generator) -> Terms:
         """D_src on real and generated images, D_cls on real ones alone."""

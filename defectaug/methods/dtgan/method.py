@@ -17,14 +17,7 @@ from defectaug.methods.sample_grid import tile
 
 class DTGANMethod(AdversarialMethod[DTGAN, Pass]):
     """The paper's networks under its objective.
-
-    Args:
-        config: all settings.
-        domains: number of defect classes, the normal one included.
-        products: number of products.
-        compute: device and precision.
-        seed: of the initial weights and of every step's random numbers.
-    """
+    Arguments as of :attr:`defectaug.methods.base.MethodSpec.train`."""
 
     def __init__(self, config: Config, domains: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)

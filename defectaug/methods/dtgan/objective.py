@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from defectaug.config.schema import LossConfig
-from defectaug.methods.adversarial import Terms, TrainingBatch
+from defectaug.methods.adversarial import OnImages, Terms, TrainingBatch
 from defectaug.methods.dtgan import losses
 from defectaug.methods.dtgan.anchor import anchor_like, is_defective
 from defectaug.methods.dtgan.codes import Codes
@@ -22,7 +22,6 @@ from defectaug.methods.dtgan.generator import Background
 from defectaug.methods.dtgan.guides import LatentGuide, ReferenceGuide, mixtures
 from defectaug.methods.dtgan.mapping import Latent
 from defectaug.methods.dtgan.model import DTGAN
-from defectaug.nn.augment import differentiable_augment
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,12 @@ class Pass:
     latent: Latent  # of the first rows
 
 
-class Objective:
+class Objective(OnImages):
     """Eqs. (1) to (7) with R1. Eqs. (3), (4), and G(x, E(x)) = x, are left out where their weight is 0, Eqs. (6), (7)
-    where D has no such classifier.
+    where D has no such classifier."""
 
-    Args:
-        model: the networks.
-        weights: of the terms.
-        augment: whether D sees augmented images.
-    """
-
-    def __init__(self, model: DTGAN, weights: LossConfig, augment: bool) -> None:
-        self.model, self.weights, self.augment = model, weights, augment
+    model: DTGAN
+    weights: LossConfig
 
     def weights_at(self, fraction: float) -> Mapping[str, float]:
         """Eq. (4) is maximised; its weight falls linearly to 0."""
@@ -63,10 +56,6 @@ class Objective:
         background = model.generator.background(batch.image)
         fake = model.generator.render(background, codes)
         return Pass(background, codes, fake, model.encoder(batch.image, batch.defect), latent)
-
-    def seen(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Images as D sees them."""
-        return differentiable_augment(x, rng) if self.augment else x
 
     # --- D ---------------------------------------------------------------------------------------------------
 

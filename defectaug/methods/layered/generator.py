@@ -79,11 +79,11 @@ class FineConv(nn.Module):
     Full-resolution layers of a few channels would cost as much as the rest of the network.
     """
 
-    def __init__(self, c_in: int, c_out: int, fold: int, *, std: float = 0.02) -> None:
+    def __init__(self, c_in: int, c_out: int, fold: int) -> None:
         super().__init__()
         self.fold = fold
         self.conv = conv3(c_in, c_out * fold * fold)
-        nn.init.normal_(self.conv.weight, std=std)
+        nn.init.normal_(self.conv.weight, std=0.02)
         unfold_evenly(self.conv.weight, fold)
 
     def forward(self, h: Tensor) -> Tensor:

@@ -20,14 +20,7 @@ from defectaug.nn.distributed import gather_rows, processes
 
 class LayeredMethod(AdversarialMethod[LayeredGAN, Pass]):
     """The networks of the layered form under its objective, watched for a collapse.
-
-    Args:
-        config: all settings.
-        domains: number of defect classes, the normal one included.
-        products: number of products.
-        compute: device and precision.
-        seed: of the initial weights and of every step's random numbers.
-    """
+    Arguments as of :attr:`defectaug.methods.base.MethodSpec.train`."""
 
     def __init__(self, config: Config, domains: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)

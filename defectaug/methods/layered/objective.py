@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from defectaug.config.schema import LossConfig
-from defectaug.methods.adversarial import NORMAL, Terms, TrainingBatch
+from defectaug.methods.adversarial import NORMAL, OnImages, Terms, TrainingBatch
 from defectaug.methods.dtgan import losses as paper
 from defectaug.methods.dtgan.anchor import is_defective
 from defectaug.methods.dtgan.codes import Codes
@@ -23,7 +23,6 @@ from defectaug.methods.dtgan.objective import class_terms, r1_penalty
 from defectaug.methods.layered import losses
 from defectaug.methods.layered.generator import Background, Layers
 from defectaug.methods.layered.model import LayeredGAN
-from defectaug.nn.augment import differentiable_augment
 from defectaug.nn.frozen import frozen
 from defectaug.nn.schedules import ramp
 
@@ -52,17 +51,11 @@ class Focus:
     own_code: Tensor
 
 
-class Objective:
-    """Eqs. (1) to (7) with R1, and the terms of the layers.
+class Objective(OnImages):
+    """Eqs. (1) to (7) with R1, and the terms of the layers."""
 
-    Args:
-        model: the networks.
-        weights: of the terms.
-        augment: whether D sees augmented images.
-    """
-
-    def __init__(self, model: LayeredGAN, weights: LossConfig, augment: bool) -> None:
-        self.model, self.weights, self.augment = model, weights, augment
+    model: LayeredGAN
+    weights: LossConfig
 
     def weights_at(self, fraction: float) -> Mapping[str, float]:
         """That of the opacities' area rises once defects have been found; Eq. (4) is maximised, and fades."""
@@ -84,10 +77,6 @@ class Objective:
         # Always as many rows: a new shape costs the CPU's convolution library a compilation.
         restored = (~is_defective(batch.defect)).to(torch.uint8).argsort(stable=True)[: len(batch) // 2]
         return Pass(background, codes, layers, layers.over(background.clean), own, direct, latent, restored)
-
-    def seen(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Images as D sees them."""
-        return differentiable_augment(x, rng) if self.augment else x
 
     @staticmethod
     def fakes(batch: TrainingBatch, out: Pass) -> tuple[Tensor, Tensor, Tensor]:

@@ -69,7 +69,7 @@ class InferenceModel(GuidedModel[Mokady]):
         x, common = join_rows(sources)
         with self.compute.autocast():
             layers = self.networks.generator.defective(common, codes.separate, x)
-        return Painted(layers.image, layers.image - x, layers.mask)
+        return layers.painted(x)
 
     @torch.inference_mode()
     def restore(self, source: Tensor) -> Painted:

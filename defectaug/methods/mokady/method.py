@@ -9,6 +9,7 @@ from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.methods.adversarial import AdversarialMethod, TrainingBatch
+from defectaug.methods.base import Method
 from defectaug.methods.mokady.model import Mokady
 from defectaug.methods.mokady.objective import Objective, Pass
 from defectaug.methods.sample_grid import tile
@@ -17,14 +18,9 @@ from defectaug.nn.distributed import gather_rows
 
 class MokadyMethod(AdversarialMethod[Mokady, Pass]):
     """The networks under their objective.
+    Arguments as of :attr:`defectaug.methods.base.MethodSpec.train`."""
 
-    Args:
-        config: all settings.
-        classes: number of defect classes, the normal one included.
-        products: number of products; the networks are for all.
-        compute: device and precision.
-        seed: of the initial weights and of every step's random numbers.
-    """
+    score = Method.score  # none: the last weights are the ones to keep
 
     def __init__(self, config: Config, classes: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)
@@ -40,10 +36,6 @@ class MokadyMethod(AdversarialMethod[Mokady, Pass]):
         codes, label, product, key = (gather_rows(part) for part in rows)
         shown = label > 0
         self.model.mapping.remember(codes[shown], label[shown], product[shown], key[shown])
-
-    def score(self, sources: Batch) -> dict[str, float]:
-        """None: the last weights are the ones to keep."""
-        return {}
 
     @torch.no_grad()
     def grid(self, examples: Batch) -> Tensor:

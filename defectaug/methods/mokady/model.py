@@ -7,8 +7,9 @@ from torch import Tensor
 
 from defectaug.config.schema import NetworkConfig
 from defectaug.methods.adversarial import Networks, TrainingBatch
+from defectaug.methods.layers import Layers
 from defectaug.methods.mokady.code_bank import CodeBank
-from defectaug.methods.mokady.networks import Decoders, DomainClassifier, Encoders, Layers
+from defectaug.methods.mokady.networks import Decoders, DomainClassifier, Encoders
 
 
 class Mokady(Networks):

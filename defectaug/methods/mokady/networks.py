@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
+from defectaug.methods.layers import THIN, Layers
 from defectaug.nn.branches import BranchedConv1x1
 
-THIN = -2.0  # bias of the mask's logits at the start: 0.12 everywhere
 GROUPS = 4  # of normalisation, a statistic of single images
 
 
@@ -72,20 +71,6 @@ class Encoders(nn.Module):
         return torch.tanh(self.heads(self.separate_trunk(x), label - 1))
 
 
-@dataclass(frozen=True)
-class Layers:
-    """Result of D_B: ``image`` (N, C, S, S), the layer in it (N, C, S, S), and its ``mask`` (N, 1, S, S)."""
-
-    image: Tensor
-    foreground: Tensor
-    mask: Tensor
-
-
-def compose(base: Tensor, foreground: Tensor, mask: Tensor) -> Tensor:
-    """m * foreground + (1 - m) * base."""
-    return base * (1 - mask) + foreground * mask
-
-
 class Decoders(nn.Module):
     """D_A decodes a normal image from the common code; D_B a mask and a foreground from both, which are laid over an
     image."""
@@ -110,9 +95,7 @@ class Decoders(nn.Module):
 
     def defective(self, common: Tensor, separate: Tensor, base: Tensor) -> Layers:
         """D_B: the defects of separate codes, in the surroundings of common ones, over images ``base``."""
-        out = self.defect_decoder(torch.cat([common, separate], dim=1)).float()
-        foreground, mask = torch.tanh(out[:, :-1]), torch.sigmoid(out[:, -1:])
-        return Layers(compose(base, foreground, mask), foreground, mask)
+        return Layers.over(base, self.defect_decoder(torch.cat([common, separate], dim=1)).float())
 
 
 class DomainClassifier(nn.Module):

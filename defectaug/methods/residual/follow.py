@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from defectaug.data.framing import Photograph
-from defectaug.io.windows import Window, square, tiles, whole
+from defectaug.io.windows import Window, square, whole
 from defectaug.methods.residual.cutout import Cutout, enlarged
 
 Floats = NDArray[np.float32]
@@ -34,16 +34,8 @@ def look_over(
     its height and width: places (N, 2) as shares of height and width; None where nothing is found."""
     if photograph.side is None:
         return None
-    size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
-    windows = tiles(size, photograph.side)
-    if photograph.points is not None:
-        rows, columns = (photograph.points * size).T
-
-        def held(one: Window) -> int:
-            down, across = rows - one.top, columns - one.left
-            return int(np.count_nonzero((down >= 0) & (down < one.height) & (across >= 0) & (across < one.width)))
-
-        windows = sorted(windows, key=held, reverse=True)[:TILES]
+    size = photograph.size
+    windows = photograph.parts() if photograph.points is None else photograph.parts()[:TILES]
     found = np.zeros(size, np.float32)
     for start in range(0, len(windows), TOGETHER):
         some = windows[start : start + TOGETHER]
@@ -64,7 +56,7 @@ def look_over(
 def best_window(photograph: Photograph, read: Read) -> Window:
     """What to show a model of an image: all of it, or of one that is seen in windows the one about the clearest of the
     defects that are found where they may be."""
-    size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
+    size = photograph.size
     if photograph.side is None:
         return whole(size)
     points = np.array([[0.5, 0.5]]) if photograph.points is None else photograph.points
@@ -87,7 +79,7 @@ def cut_out(photograph: Photograph, style: Tensor, level: Tensor, mask: Tensor, 
         mask: (1, 1, S, S) of what was shown.
         read: of other windows.
     """
-    size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
+    size = photograph.size
     shown = photograph.window or whole(size)
     scale = (shown.height * shown.width) ** 0.5 / mask.shape[-1]
     if photograph.side is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,12 +16,12 @@ from defectaug.io.images import to_model
 from defectaug.io.windows import Window
 from defectaug.methods.assessment import Assessment, odds
 from defectaug.methods.base import BundleInfo, Painted, SourceFeatures
+from defectaug.methods.inference import TrainedModel
 from defectaug.methods.placement import Placement, Seen, Variety
 from defectaug.methods.residual.cutout import HUE, Cutout
 from defectaug.methods.residual.defect import Defect, masked_mean, paste, stronger
 from defectaug.methods.residual.encoder import Encoder
 from defectaug.methods.residual.follow import cut_out
-from defectaug.methods.residual.mapping.mapped import bundled
 from defectaug.methods.residual.model import CONTEXT, Residual
 from defectaug.methods.residual.warp import BEND, Warps, draw_warps, enlarge, fitting, put
 from defectaug.nn.blocks import dilated
@@ -61,40 +61,12 @@ class Codes:
         return Codes(self.shape[rows], warps, cutouts, alike)
 
 
-@dataclass(frozen=True)
-class InferenceModel:
+class InferenceModel(TrainedModel[Residual]):
     """Implements :class:`defectaug.methods.base.DefectModel`."""
 
-    info: BundleInfo
-    model: Residual
-    compute: Compute
-    flips: str
-
-    @staticmethod
-    def build(
-        config: Config,
-        info: BundleInfo,
-        weights: Mapping[str, Tensor],
-        compute: Compute,
-        networks: Callable[[Config, int, int], Residual] = bundled,
-    ) -> InferenceModel:
-        """The networks with the given weights.
-
-        Raises:
-            RuntimeError: the weights do not fit.
-        """
-        model = networks(config, len(info.defects), len(info.products))
-        known = {name: value for name, value in weights.items() if not name.startswith(RETIRED)}
-        model.load_state_dict(model.bank.state_dict(prefix="bank.") | known)
-        model.eval().requires_grad_(False)
-        model.encoder.features.fold()
-        model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return InferenceModel(info, model, compute, config.data.flips)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        return self.compute.device
+    def __init__(self, config: Config, info: BundleInfo, networks: Residual, compute: Compute) -> None:
+        super().__init__(config, info, networks, compute)
+        networks.encoder.features.fold()
 
     @property
     def variety(self) -> Variety:
@@ -107,14 +79,14 @@ class InferenceModel:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         label = defect.to(self.device)
         owner = torch.full_like(label, -1) if product is None else product.to(self.device)
-        shape, cutouts, alike = self.model.drawn(label, owner, generators)
+        shape, cutouts, alike = self.networks.drawn(label, owner, generators)
         return Codes(shape, draw_warps(generators, self.device), cutouts, alike)
 
     @torch.inference_mode()
     def seen_in(self, defect: int, seed: int, product: int) -> Seen | None:
         """As of :class:`defectaug.methods.placement.KnowsPlaces`."""
         label, owner = (torch.tensor([number], device=self.device) for number in (defect, product))
-        return self.model.seen_in(label, owner, torch.Generator().manual_seed(seed))
+        return self.networks.seen_in(label, owner, torch.Generator().manual_seed(seed))
 
     @torch.inference_mode()
     def reference_codes(
@@ -135,7 +107,7 @@ class InferenceModel:
 
     def _read(self, image: Tensor, defect: Tensor) -> tuple[Defect, Tensor]:
         with self.compute.autocast():
-            return self.model.read(self._ready(image), defect.to(self.device))
+            return self.networks.read(self._ready(image), defect.to(self.device))
 
     def _cut_out(self, photograph: Photograph, shape: Defect, level: Tensor) -> Cutout | None:
         """A defect (1,), of the level (C,), cut out of its photograph."""
@@ -151,7 +123,7 @@ class InferenceModel:
         """The same shapes in styles of the product that their own are most like: of another, a scratch may be dark
         where all are bright."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        bank, own = self.model.bank, codes.shape.style
+        bank, own = self.networks.bank, codes.shape.style
         style = bank.draw_styles(codes.defect, bank.nearest_product(codes.defect, own), generators, own)
         return replace(codes, shape=codes.shape.with_style(style))
 
@@ -178,7 +150,7 @@ class InferenceModel:
         kept = torch.ones_like(shape.mask)
         if codes.warps is not None:
             around = F.adaptive_avg_pool2d(clean, CONTEXT)
-            maps, bend = fitting(shape, around, codes.warps, self.flips, placement)
+            maps, bend = fitting(shape, around, codes.warps, self.config.data.flips, placement)
             shape, maps, dropped = put(shape, around, maps, bend, placement)
             kept = 1 - dilated(dropped.to(kept.dtype), 1)
         elif placement is not None:
@@ -187,7 +159,7 @@ class InferenceModel:
             shape = shape.within(placement.region)
         style, strength = shape.style, None if placement is None else placement.strength.tolist()
         with self.compute.autocast():
-            filled = self.model.clean(clean, shape.mask).float()
+            filled = self.networks.clean(clean, shape.mask).float()
             level = masked_mean(filled, shape.mask).flatten(1)
             if placement is not None:
                 shape = shape.with_style(stronger(shape.style, placement.strength))
@@ -197,7 +169,7 @@ class InferenceModel:
         if placement is not None:
             image, opacity = torch.where(placement.region > 0, image, x), opacity * (placement.region > 0)
         pastings = [
-            self.model.pasting(
+            self.networks.pasting(
                 cutout, codes.alike[row], kept[row].cpu(), (clean[row] - x[row]).cpu(),
                 style[row].float().cpu(), level[row].float().cpu(),
                 HUE if codes.warps is None or codes.alike[row] else 1.0,  # a style of another product is in its colours
@@ -226,19 +198,19 @@ class InferenceModel:
     def _probability(self, x: Tensor) -> Tensor:
         """(N, 1, S, S) of a defect of any class."""
         with self.compute.autocast():
-            return torch.sigmoid(self.model.encoder(x)).amax(1, keepdim=True)
+            return torch.sigmoid(self.networks.encoder(x)).amax(1, keepdim=True)
 
     def _cleaned(self, x: Tensor, mask: Tensor) -> Tensor:
         if not mask.any():
             return x
         with self.compute.autocast():
-            return self.model.clean(x, mask.float()).float()
+            return self.networks.clean(x, mask.float()).float()
 
     @torch.inference_mode()
     def name_defect(self, image: Tensor) -> Tensor:
         """Class numbers (N,): of the class that E finds most of, 0 where it finds none."""
         with self.compute.autocast():
-            return name(self.model.encoder, self._ready(image))
+            return name(self.networks.encoder, self._ready(image))
 
     def shows(self, image: Tensor, defect: Tensor) -> Tensor:
         """Whether E finds these defects above all others, (N,) booleans."""
@@ -247,7 +219,7 @@ class InferenceModel:
     @torch.inference_mode()
     def assess(self, image: Tensor, defect: Tensor, mask: Tensor) -> Assessment:
         """E's confidence in the classes (N,) beside all others and beside none, and its features, within the masks."""
-        x, encoder = self._ready(image), self.model.encoder
+        x, encoder = self._ready(image), self.networks.encoder
         with self.compute.autocast():
             levels = encoder.features(x)
             found = torch.sigmoid(encoder.from_features(x, levels)) * dilated(mask, 2)
@@ -256,9 +228,6 @@ class InferenceModel:
         others = clearest.scatter(1, own, 0.0).amax(1).clamp(min=CLEAR)
         pooled = [masked_mean(level.float(), F.adaptive_avg_pool2d(mask, level.shape[-1])) for level in levels]
         return Assessment(odds(clearest.gather(1, own)[:, 0], others), torch.cat(pooled, dim=1).flatten(1))
-
-    def _ready(self, image: Tensor) -> Tensor:
-        return image.to(self.device, memory_format=torch.channels_last)
 
 
 def name(encoder: Encoder, x: Tensor) -> Tensor:

@@ -37,19 +37,3 @@ def weak_segmentation(logits: Tensor, prior: Tensor) -> Tensor:
 def weighted_l1(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     """Mean absolute difference of images (N, C, S, S) under weights (N, 1, S, S), over the weights' sum."""
     return ((a - b).abs().mean(1, keepdim=True) * weight).sum() / weight.sum().clamp(min=1)
-
-
-def adversarial_d(real: Tensor, fake: Tensor) -> Tensor:
-    """The paper's Eq. (1) as D minimises it, from logits (N,)."""
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
-
-
-def adversarial_g(fake: Tensor) -> Tensor:
-    """Eq. (1) as G minimises it, non-saturating."""
-    return F.softplus(-fake).mean()
-
-
-def r1(real: Tensor, x: Tensor) -> Tensor:
-    """R1 penalty (Mescheder et al. 2018): half the squared gradient norm of logits (N,) at real images x."""
-    (gradient,) = torch.autograd.grad(real.sum(), x, create_graph=True)
-    return 0.5 * gradient.flatten(1).square().sum(1).mean()

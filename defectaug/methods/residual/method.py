@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -12,8 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch import Tensor
+from torch.optim import AdamW
 
 from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
@@ -21,7 +22,8 @@ from defectaug.data.framing import Photograph
 from defectaug.device import Compute
 from defectaug.errors import DataError, TrainingError
 from defectaug.io.images import to_model
-from defectaug.io.windows import Window, tiles, whole
+from defectaug.io.windows import Window
+from defectaug.methods.base import Method
 from defectaug.methods.features import PACKAGE, find_weights, load_weights
 from defectaug.methods.prior import FeaturePrior, evened, is_apart
 from defectaug.methods.residual import objective
@@ -48,7 +50,7 @@ DOUBT, BELIEF = 60, 150  # steps in which masks are the prior's, and in which th
 WEAK = 0.3  # weight of what labels and prior say, once E finds defects by itself
 
 
-class ResidualMethod:
+class ResidualMethod(Method):
     """Implements :class:`defectaug.methods.base.Method`.
 
     Attributes:
@@ -79,11 +81,11 @@ class ResidualMethod:
         self.model = model.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.prior = FeaturePrior(products).to(compute.device)
-        self.modules: Mapping[str, nn.Module] = {"model": self.model, "average": self.average, "prior": self.prior}
+        self.modules = {"model": self.model, "average": self.average, "prior": self.prior}
         o = config.optimizer
         learning = [p for m in (model.encoder, model.inpainter) for p in m.parameters() if p.requires_grad]
         optimizer = AdamW(learning, o.rate, betas=(0.9, o.beta2), weight_decay=o.weight_decay)
-        self.optimizers: Mapping[str, Optimizer] = {"encoder_optimizer": optimizer}
+        self.optimizers = {"encoder_optimizer": optimizer}
 
     # --- one step --------------------------------------------------------------------------------------------
 
@@ -233,7 +235,7 @@ class ResidualMethod:
         bank = self.average.bank
         product, label = bank.products[slot : slot + 1], torch.full((1,), 1 + slot // bank.share)
         label = label.to(product.device)
-        size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
+        size = photograph.size
 
         @cache  # windows are asked for again, to find where the defect ends and to cut it out
         def masked(window: Window) -> tuple[Tensor, Tensor]:
@@ -262,12 +264,12 @@ class ResidualMethod:
         return cut_out(replace(photograph, window=shown), defect.style[0], level, mask, mask_of)
 
     @torch.no_grad()
-    def unusual(self, photograph: Photograph, product: int) -> float:
-        """The clearest place of the prior, in any of the windows."""
-        size = (photograph.pixels.shape[0], photograph.pixels.shape[1])
-        parts = [whole(size)] if photograph.side is None else tiles(size, photograph.side)
+    def unusual(self, photograph: Photograph, product: int, enough: float = math.inf) -> float:
+        """The clearest place of the prior, in any of the windows: first in those where the defect may be."""
         number, clearest = torch.tensor([product], device=self.compute.device), 0.0
-        for part in parts:
+        for part in photograph.parts():
+            if clearest > enough:
+                break
             with self.compute.autocast():
                 levels = self.average.encoder.features(evened(self._shown(photograph, part)))
             clearest = max(clearest, float(self.prior.heat(levels, number).amax()))
@@ -276,10 +278,6 @@ class ResidualMethod:
     def is_apart(self, number: int) -> bool:
         """As of :class:`FeaturePrior`."""
         return is_apart(number)
-
-    def score(self, sources: Batch) -> dict[str, float]:
-        """None: the last weights are the ones to keep."""
-        return {}
 
     @torch.no_grad()
     def grid(self, shown: Batch) -> Tensor:

@@ -8,10 +8,4 @@ from defectaug.methods.residual.inference import RETIRED, InferenceModel
 from defectaug.methods.residual.mapping.mapped import bundled
 from defectaug.methods.residual.method import ResidualMethod
 
-SPEC = MethodSpec(
-    train=ResidualMethod,
-    load=InferenceModel.build,
-    networks=bundled,
-    unsized=UNSIZED,
-    retired=RETIRED,
-)
+SPEC = MethodSpec(ResidualMethod, InferenceModel, bundled, unsized=UNSIZED, retired=RETIRED)

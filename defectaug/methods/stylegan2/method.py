@@ -37,19 +37,12 @@ class PathMean(nn.Module):
 
 class StyleGAN2Method(NoiseMethod[StyleGAN2]):
     """Logistic loss with R1 and path lengths, each in some steps only; D sees augmented images.
-
-    Args:
-        config: all settings.
-        defects: number of classes, the normal one included.
-        products: number of products.
-        compute: device and precision.
-        seed: of the initial weights and of every step's random numbers.
-    """
+    Arguments as of :attr:`defectaug.methods.base.MethodSpec.train`."""
 
     def __init__(self, config: Config, defects: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)
         own, o = config.stylegan2, config.optimizer
-        super().__init__(StyleGAN2(config.network, defects, products), config, compute, seed, own.truncation)
+        super().__init__(StyleGAN2(config, defects, products), config, compute, seed)
         self.path = PathMean().to(compute.device)
         self.modules["path"] = self.path
         self.adaptive = Adaptive(own.ada_target, own.ada_images).to(compute.device) if own.augment == "ada" else None

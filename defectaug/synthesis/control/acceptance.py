@@ -125,7 +125,7 @@ class Acceptance:
         self._names = list(real.names) if copies else []
         self._images = np.stack([one.image for one in real.shown]) if self._names else np.empty(0, np.float32)
 
-    def judge(
+    def verdict(
         self, shown: Shown, confidence: float, strength: float = 1.0, size: float = 1.0, varied: float = 1.0
     ) -> Verdict:
         """The verdict on one defect.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -16,12 +16,12 @@ from defectaug.errors import DataError
 from defectaug.io.files import MASK_ENDING, image_files, nfc, real
 from defectaug.io.images import NativeImage, probe, read_image, resize_float
 from defectaug.io.masks import read_mask
+from defectaug.io.progress import Log
 from defectaug.methods.native import View
 
 LOOKED_AT = 16  # images of a product in which its surroundings are sought
 
 Bools = NDArray[np.bool_]
-Log = Callable[[str], None]
 
 
 class Regions(Protocol):

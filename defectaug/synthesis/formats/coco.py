@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from defectaug.io.progress import Log
 from defectaug.io.regions import Region
-from defectaug.synthesis.formats.finished import Finished, Log, link
+from defectaug.synthesis.formats.finished import Finished, link
 
 NAME = "annotations.json"
 INSET = 0.01  # pixels: more than what six digits of a share round away, too little to be seen at another scale

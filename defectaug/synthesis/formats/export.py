@@ -15,9 +15,10 @@ from pathlib import Path
 from defectaug.errors import OutputError
 from defectaug.io.atomic import cause, part_of, write_atomic
 from defectaug.io.files import real
+from defectaug.io.progress import Log
 from defectaug.io.targets import file_target
 from defectaug.synthesis.formats import coco, mvtec, yolo
-from defectaug.synthesis.formats.finished import Finished, Log
+from defectaug.synthesis.formats.finished import Finished
 from defectaug.synthesis.formats.page import is_page, thumbnails_of, write_page
 from defectaug.synthesis.settings import FORMATS
 

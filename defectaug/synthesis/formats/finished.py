@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from defectaug.io import manifest
 from defectaug.io.masks import mask_folder, read_mask
+from defectaug.io.progress import Log
 from defectaug.io.regions import Region, regions
 from defectaug.synthesis.write import copy_file
 
 LONGEST = 150  # bytes of a file's name without its ending, of which file systems allow 255
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from defectaug.io.images import read_image, write_png
-from defectaug.synthesis.formats.finished import Entry, Finished, Log, link
+from defectaug.io.progress import Log
+from defectaug.synthesis.formats.finished import Entry, Finished, link
 from defectaug.synthesis.write import copy_file
 
 GOOD = "good"

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from defectaug.io.images import NativeImage, as_channels, quantise, read_image, resize_float
+from defectaug.io.images import picture, read_image, resize_float
 from defectaug.io.regions import regions
 from defectaug.synthesis.formats.finished import Entry, Finished
 
@@ -72,8 +72,7 @@ def is_page(path: Path) -> bool:
 
 def _shown(entry: Entry, white: int, report: Path, thumbnails: Path) -> dict[str, Any]:
     """What the page knows of an image, whose thumbnail is written."""
-    native = read_image(entry.path)
-    small = _small(native, white)
+    small = picture(read_image(entry.path), SIDE, white)
     name = f"{entry.line['index']:07d}.jpg"
     _save_jpeg(small, thumbnails / name)
     height, width = small.shape[:2]
@@ -108,15 +107,6 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "defects", str(len(entry.line.get("boxes") or ()))
     for name in ("source", "reference"):
         yield name, str(entry.line.get(name) or "none")
-
-
-def _small(native: NativeImage, white: int) -> NDArray[np.uint8]:
-    """At most SIDE pixels wide and high: (H, W) or (H, W, 3)."""
-    level = white if native.white > 255 and white > 255 else native.white
-    scale = min(1.0, SIDE / max(native.size))
-    size = max(1, round(native.size[0] * scale)), max(1, round(native.size[1] * scale))
-    values = quantise(resize_float(as_channels(native.pixels, native.channels), size) / level, np.uint8)
-    return values[..., 0] if native.channels == 1 else values
 
 
 def _save_jpeg(pixels: NDArray[np.uint8], path: Path) -> None:

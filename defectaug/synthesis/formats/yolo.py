@@ -14,8 +14,9 @@ from pathlib import Path
 
 import yaml
 
+from defectaug.io.progress import Log
 from defectaug.io.regions import Region, one_ring
-from defectaug.synthesis.formats.finished import Finished, Log, distinct_stems, link
+from defectaug.synthesis.formats.finished import Finished, distinct_stems, link
 
 INSET = 0.1  # pixels: more than what six digits of a share round away, less than the half that would lose a pixel
 _HEAD = """\

@@ -10,7 +10,6 @@ from torch import Tensor
 MARGIN = 1.15  # times a defect's extents
 THINNEST = 1.5  # pixels of half an extent at least
 POSE = 6  # numbers of a pose: centre x and y, cosine and sine of twice the angle, logarithms of half the extents
-SAFE = 1e-6
 
 
 def pose_of(mask: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
-"""How M learns, from the bank's defects, bent anew in each step: a reader tells it where in its noise each lies, as in
-a variational autoencoder, and a critic compares what it draws with them."""
+"""How M learns, from the bank's defects, augmented anew in each step: a reader tells it where in its noise each lies,
+as in a variational autoencoder, and a critic compares what it draws with them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from defectaug.device import Compute
+from defectaug.methods.dtgan.losses import adversarial_d, adversarial_g, r1
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.defect import CLIP, Defect
-from defectaug.methods.residual.losses import adversarial_d, adversarial_g, r1, segmentation, weighted_l1
+from defectaug.methods.residual.losses import segmentation, weighted_l1
 from defectaug.methods.residual.mapping.frame import pose_of, to_frame
 from defectaug.methods.residual.mapping.network import LATENT, SIDE, Drawing, Mapping
 from defectaug.methods.residual.warp import KNOTS, NUMBERS, STAY, matrices, warp
@@ -30,7 +31,7 @@ STRUCTURE, AROUND, NUMBER, KL, ADVERSARIAL = 3.0, 2.0, 0.2, 0.02, 0.2  # weights
 R1, R1_EVERY = 0.5, 16
 FOLLOW = 0.98  # of the averaged weights
 MOMENT = 0.02  # by which each defect moves the moments of z of its category
-LEAST = 4  # pixels of a bent defect
+LEAST = 4  # pixels of an augmented defect
 FEATURES = 96
 
 
@@ -135,7 +136,7 @@ class Lesson:
         """Defects of the bank turned, scaled, stretched, mirrored and bent a little, about where they are."""
         chosen = self.slots[torch.randint(len(self.slots), (BATCH,), generator=self.generator).to(self.device)]
         label = 1 + chosen // self.bank.share
-        defect = bent(self.bank.get(chosen, label), self.flips, self.generator)
+        defect = augmented(self.bank.get(chosen, label), self.flips, self.generator)
         rows = ((defect.mask > 0.5).flatten(1).sum(1) >= LEAST).nonzero().flatten()
         defect, category = defect[rows], self.category(label, self.bank.products[chosen])[rows]
         pose = pose_of(defect.mask)
@@ -156,7 +157,7 @@ class Lesson:
             z = torch.cat([z, self.live.near(shown.category, self._noise(count, LATENT))])
             made = self.live(z, shown.category.repeat(2), self._noise(2 * count, 1, SIDE, SIDE))
         again, drawn = made[:count], self._drawn(made[count:], shown.category)
-        values = {"critic": self._judge(shown, drawn, number)}
+        values = {"critic": self._critic_step(shown, drawn, number)}
         mask, inside = shown.maps[:, :1], (shown.maps[:, :1] > 0.5).float()
         with self.compute.autocast():
             verdict = self.critic(drawn)
@@ -188,7 +189,7 @@ class Lesson:
         numbers = made.mean + made.deviation * self._noise(*made.mean.shape)
         return Example(torch.cat([mask, mask * made.structure / CLIP], 1), made.around, numbers, category)
 
-    def _judge(self, shown: Example, drawn: Example, number: int) -> float:
+    def _critic_step(self, shown: Example, drawn: Example, number: int) -> float:
         """A step of the critic."""
         real = Example(shown.maps.requires_grad_(number % R1_EVERY == 0), shown.around, shown.numbers, shown.category)
         fake = Example(drawn.maps.detach(), drawn.around.detach(), drawn.numbers.detach(), drawn.category)
@@ -224,7 +225,7 @@ def unlikeliness(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     return (((x - mean) / deviation).square() / 2 + deviation.log()).sum(1).mean()
 
 
-def bent(defect: Defect, flips: str, generator: torch.Generator) -> Defect:
+def augmented(defect: Defect, flips: str, generator: torch.Generator) -> Defect:
     """Defects turned, scaled, stretched, mirrored and bent a little, about where they are."""
     count, device = len(defect), defect.mask.device
     z = torch.randn(count, 1, NUMBERS, generator=generator).to(device)
