@@ -63,7 +63,8 @@ def control_of(options: argparse.Namespace, model: Path | None) -> Any:
 
     if not options.control:
         return None
-    return mask_finder(ImageStore(), None if model is None else load_model(model, options.device))  # type: ignore[arg-type]
+    painter: Any = None if model is None else load_model(model, options.device)
+    return mask_finder(ImageStore(), painter)
 
 
 def training_options(made: argparse.ArgumentParser) -> None:
