@@ -35,7 +35,7 @@ from defectaug.io.masks import read_mask
 from defectaug.metrics.augmentation import Augment
 from defectaug.metrics.classifier import CategorySampler, Labelled, Recipe, build, fit, predict, usual_rate
 from defectaug.metrics.distances import intra_cluster, pair_mean
-from defectaug.metrics.features import LiteMaps
+from defectaug.metrics.features import LiteFeatures, LiteMaps
 from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of
 from defectaug.metrics.images import Form, decode
 from defectaug.nn.backbones import LITE, find_weights
@@ -170,8 +170,22 @@ def spread(found: Sequence[float | None]) -> Value:
     return Spread(fmean(known), stdev(known)) if len(known) > 1 else known[0] if known else None
 
 
+def class_score(chances: Tensor) -> float:
+    """What IS takes of chances (N, C) of classes: from 1, all images alike, to C (Salimans et al., 2016)."""
+    mean = chances.mean(0, keepdim=True)
+    return float((torch.xlogy(chances, chances) - torch.xlogy(chances, mean)).sum(1).mean().exp())
+
+
+def named_classes(images: Images, compute: Compute) -> Tensor:
+    """Chances (N, 1000) of ImageNet's classes by EfficientNet-Lite1."""
+    file = require(EFFICIENTNET_LITE, None)
+    features, head = LiteFeatures(file, compute.device), torch.load(file.path, map_location="cpu", weights_only=True)
+    rows = torch.from_numpy(np.concatenate([features(part) for part in images.pixels.split(32)]))
+    return torch.softmax(rows @ head["_fc.weight"].T + head["_fc.bias"], 1)
+
+
 def diversity(made: Images, real: Images, compute: Compute) -> list[Value]:
-    """Distance of pairs of synthetic images, and within clusters; means over the types."""
+    """The score of classes; distances of pairs of synthetic images, and within clusters, as means over the types."""
     maps = LiteMaps(require(EFFICIENTNET_LITE, None), compute.device)
 
     def rows(images: Images, kind: str) -> np.ndarray:
@@ -185,7 +199,8 @@ def diversity(made: Images, real: Images, compute: Compute) -> list[Value]:
         pairs.append(pair_mean(among))
         clustered.append(intra_cluster(among, cdist(a, b, "sqeuclidean")))
     known = [one for one in clustered if one is not None]
-    return [float(np.mean(pairs)), float(np.mean(known)) if known else None]
+    scored = class_score(named_classes(made, compute))
+    return [scored, float(np.mean(pairs)), float(np.mean(known)) if known else None]
 
 
 def protocol(options: argparse.Namespace) -> None:
@@ -212,12 +227,15 @@ def protocol(options: argparse.Namespace) -> None:
         f"{len(defects.types)} and {len(rest.types) - len(defects.types)} normal ones test. U-Net of width "
         f"{size.width}, {size.steps} steps of {size.batch}, {size.side} pixels, synthetic and normal images alone; "
         f"classifier {size.classifier}, synthetic images alone. Mean ± standard deviation of {options.seeds} "
-        "trainings, of one model's images. Distances of pairs, and within clusters as IC-LPIPS takes them (Ojha et "
-        f"al., 2021): {LiteMaps.name}, whole images; not LPIPS."
+        "trainings, of one model's images. Score of classes: as IS, by EfficientNet-Lite1 at 128 pixels. Distances of "
+        "pairs, and within clusters as IC-LPIPS takes them (Ojha et al., 2021), around the real images that trained: "
+        f"{LiteMaps.name}, whole images; not LPIPS."
     )
+    beside: list[Value] = ["real test images", len(defects.types), *[None] * 5]
+    beside += diversity(defects, few_defects, compute)
     columns = ["model", "synthetic images", "pixel AUROC (%)", "AP (%)", "F1-max (%)", "PRO (%)"]
-    columns += ["type named right (%)", "distance of pairs", "within clusters"]
-    table = Table("Localisation, naming, diversity", columns, [row], note)
+    columns += ["type named right (%)", "score of classes", "distance of pairs", "within clusters"]
+    table = Table("Localisation, naming, diversity", columns, [row, beside], note)
     common.write("protocol", options, f"The field's protocol on {options.data.name}", [], [table], {})
 
 

@@ -182,6 +182,13 @@ def test_the_protocol_tells_how_far_trainings_differ() -> None:
     assert protocol.spread([2.0]) == 2.0 and protocol.spread([None, None]) is None
 
 
+def test_the_score_of_classes_at_closed_forms() -> None:
+    assert protocol.class_score(torch.eye(4)) == pytest.approx(4)
+    assert protocol.class_score(torch.full((3, 4), 0.25)) == pytest.approx(1)
+    half = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
+    assert protocol.class_score(half) == pytest.approx(2)  # 0 / 0 of classes that none has counts nothing
+
+
 def test_localisation_scores_at_closed_forms() -> None:
     masks = np.zeros((2, 20, 20), bool)
     masks[0, 2:6, 2:6], masks[0, 10:12, 10:12] = True, True
@@ -216,5 +223,5 @@ def test_the_protocol_from_folder_to_table(tmp_path: Path) -> None:
     done = run_example("studies/protocol.py", *arguments)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out/protocol.json").read_text())
-    assert len(found["tables"][0]["rows"][0]) == 9 and "4 defective images of 2 types train" in done.stdout
+    assert len(found["tables"][0]["rows"][0]) == 10 and "4 defective images of 2 types train" in done.stdout
     assert set(found["tables"][0]["rows"][0][2]) == {"mean", "deviation"}
