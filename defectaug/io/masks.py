@@ -12,7 +12,7 @@ from defectaug.io.images import NativeImage, read_image, resize_float, write_png
 
 VISIBLE = 6 / 255  # of the white level: a change the eye can see on a plain surface
 SHARE_OF_PEAK = 0.25  # CHOICE: of an image's greatest change, both smoothed: what is less is the defect's soft rim
-DISTINCT = 12 / 255  # CHOICE: of white: where a defect was painted, what changes by more is part of it beside a glint, too
+DISTINCT = 12 / 255  # CHOICE: of white: where a defect was painted, a greater change is part of it beside a glint, too
 
 
 def mask_folder(images: Path) -> Path:
