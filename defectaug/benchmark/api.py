@@ -111,6 +111,7 @@ def run_study(
         left_out={one.name: one.left_out for one in usable},
         notes=notes,
         recipes={one.name: one.recipe for one in usable if one.recipe},
+        models={one.name: one.model for one in usable if one.model},
         leaks={one.name: one.leak for one in usable if one.leak},
         machine=f"{platform.machine()}, {compute.describe()}",
         versions={"defectaug": __version__, "torch": torch.__version__, "python": platform.python_version()},

@@ -30,6 +30,7 @@ class SyntheticSet:
         left_out: how many were left out, by reason.
         leak: what may flatter every result, and how to avoid it; None where nothing speaks for that.
         recipe: that of the model that made them, and its data; None where that is not known.
+        model: sha256 of its weights; None where that is not known, or where there are several.
     """
 
     name: str
@@ -37,6 +38,7 @@ class SyntheticSet:
     left_out: dict[str, int]
     leak: str | None
     recipe: str | None = None
+    model: str | None = None
 
     def lines(self) -> list[str]:
         """What the user is told of it."""
@@ -95,7 +97,9 @@ def filter_leaks(
         raise DataError(f"{roots[0]}: no image that may be trained on ({why})")
     bundles = bundles_of(records, models)
     leak = _leak(images, tainted, real, index, form, bundles)
-    return SyntheticSet(name, images, left_out, leak, _recipe(bundles_of(records)))
+    weights = {record.model for record in records}
+    model = weights.pop() if len(weights) == 1 else None
+    return SyntheticSet(name, images, left_out, leak, _recipe(bundles_of(records)), model)
 
 
 def _recipe(bundles: Sequence[Path]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,8 @@ class StudyResult:
         left_out: synthetic images that the leakage filter has left out, by set and reason.
         notes: what the numbers cannot tell; `leaks`: what may flatter the results of a set, by its name.
         machine, versions: what it ran on, and of the libraries.
-        recipes: recipe and data of the model that made a set, by the set's name, where they are known.
+        recipes: recipe and data of the model that made a set, by the set's name, where they are known; `models`: the
+            sha256 of its weights.
     """
 
     folder: str
@@ -139,6 +141,7 @@ class StudyResult:
     machine: str
     versions: Mapping[str, str]
     recipes: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -155,7 +158,7 @@ class StudyResult:
         found = [self._compared(one) for one in self.conditions if one.synthetic is not None]
         for recipe in set(self.recipes.values()):
             sets = [name for name, made_by in self.recipes.items() if made_by == recipe]
-            if len(sets) >= GENERATORS:
+            if len({self.models.get(name) for name in sets}) >= GENERATORS:  # sets of one model tell nothing of others
                 found = [self._among_generators(one, found, sets) if one.synthetic in sets else one for one in found]
         return tuple(found)
 
@@ -187,7 +190,7 @@ class StudyResult:
         return Comparison(condition.name, against.name, synthetic, found)
 
     def _among_generators(self, one: Comparison, others: Sequence[Comparison], sets: Sequence[str]) -> Comparison:
-        """The comparison with the intervals over those of the other sets by models of its recipe."""
+        """The comparison with the intervals over those of the other sets by models of its recipe, one of each model."""
         chosen = self.condition(one.condition)
         alike = [
             other
@@ -196,10 +199,12 @@ class StudyResult:
             and (found := self.condition(other.condition)).augmentation == chosen.augmentation
             and found.amount == chosen.amount
         ]
-        spread = {
-            name: difference.with_generators([other.differences[name].mean for other in alike])
-            for name, difference in one.differences.items()
-        }
+        spread = {}
+        for name, difference in one.differences.items():
+            of: dict[str | None, list[float]] = {}
+            for other in alike:
+                of.setdefault(self.models.get(other.synthetic), []).append(other.differences[name].mean)
+            spread[name] = difference.with_generators([fmean(some) for some in of.values()])
         return replace(one, differences=spread)
 
     def condition(self, name: str) -> ConditionResult:

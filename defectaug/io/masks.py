@@ -12,6 +12,7 @@ from defectaug.io.images import NativeImage, read_image, resize_float, write_png
 
 VISIBLE = 6 / 255  # of the white level: a change the eye can see on a plain surface
 SHARE_OF_PEAK = 0.25  # CHOICE: of an image's greatest change, both smoothed: what is less is the defect's soft rim
+DISTINCT = 12 / 255  # CHOICE: of white: where a defect was painted, a greater change is part of it beside a glint, too
 
 
 def mask_folder(images: Path) -> Path:
@@ -68,8 +69,9 @@ def magnitude(change: NDArray) -> NDArray:
 
 
 def defect_mask(
-    change: NDArray[np.float32], seen: tuple[int, int] | None = None, enlarged: float = 1.0
-) -> NDArray[np.bool_]:
+    change: NDArray[np.float32], seen: tuple[int, int] | None = None, enlarged: float = 1.0,
+    painted: NDArray[np.bool_] | None = None,
+) -> NDArray[np.bool_]:  # fmt: skip
     """Where a change (H, W) or (H, W, 3) is visible, without its soft rim: bool (H, W).
 
     The change is smoothed by one pixel of the network's (CHOICE): where a surface happens to have a defect's colour
@@ -79,6 +81,7 @@ def defect_mask(
         change: as a fraction of the white level.
         seen: height and width at which the network has seen all of it; None for its own.
         enlarged: factor on the defect's sides, which its rim and its gaps have grown by.
+        painted: (H, W), where the defect is known to lie, its rim aside: a change of `DISTINCT` is enough there.
     """
     strength = magnitude(change)
     if float(strength.max(initial=0)) <= VISIBLE:
@@ -86,7 +89,8 @@ def defect_mask(
     size = strength.shape[0], strength.shape[1]
     height, width = (max(1, round(edge / enlarged)) for edge in seen or size)
     smooth = resize_float(_smoothed(resize_float(strength, (height, width))), size)
-    return smooth > SHARE_OF_PEAK * smooth.max()
+    least = SHARE_OF_PEAK * smooth.max()
+    return smooth > least if painted is None else smooth > np.where(painted, min(least, DISTINCT), least)
 
 
 def _smoothed(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from defectaug.methods.base import DefectModel, NativeChange
 
 AROUND = 3  # times a window's side, as far as a defect is followed out of it
+PAINTED = 0.4  # CHOICE: of a defect's share of a pixel: less is its rim
 NOISE_FLOOR = 1 / 255  # of the white level: what the network leaves everywhere
 
 Floats = NDArray[np.float32]
@@ -48,7 +49,7 @@ class Change:
         """Where the defect is visible, by :func:`defectaug.io.masks.defect_mask`."""
         if self.defect is None:
             return defect_mask(self.values, seen, enlarged)
-        return defect_mask(magnitude(self.values) * self.defect, seen, enlarged)
+        return defect_mask(magnitude(self.values) * self.defect, seen, enlarged, self.defect > PAINTED)
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,11 @@ def _warnings(result: StudyResult) -> list[str]:
             "How far another training of the generator would change the result is in no interval; the sets of three "
             "models of one recipe, evaluated together, tell."
         )
+    if result.over_control:
+        found.append(
+            "How far another draw of cut and paste, or of a set, would change the comparison of the two is in no "
+            "interval; on the demonstration set two draws of cut and paste differ by a point."
+        )
     for name, reasons in result.left_out.items():
         found += [
             f"{name}: {count:,} synthetic image{'s' * (count != 1)} left out, {why}" for why, count in reasons.items()

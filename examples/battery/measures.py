@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
 from defectaug.io.images import read_image, resize_float
-from defectaug.methods.base import DefectModel
+from defectaug.methods.base import BundleInfo, DefectModel
 from defectaug.methods.native import restoration_change
 from defectaug.metrics.localisation import BLUR, PixelCounts, blurred
 
@@ -234,14 +234,15 @@ def restoration(material: Material) -> Row:
 
 
 def transfers(material: Material, name: str) -> Row:
+    """:func:`overlap`, as a mean over the transfers of a category."""
+    overlaps = [overlap(one, material.model.info, name) for one in material.transferred.get(name, ())]
+    return {"transfer IoU": float(np.mean(overlaps))} if overlaps else {}
+
+
+def overlap(one: Transferred, info: BundleInfo, name: str) -> float:
     """Overlap of a transfer's mask with the reference's true mask, which is brought to the transfer's size; where
     images are seen in windows defects keep their size, and places are those of windows: the best overlap, then."""
-    info, product = material.model.info, name.split("/")[0]
-    overlaps = []
-    for one in material.transferred.get(name, ()):
-        made, reference = one.made.mask, one.reference.mask
-        if info.window(product, reference.shape) is None:
-            overlaps.append(iou(made, resize_float(reference.astype(np.float32), made.shape) > 0.5))
-        else:
-            overlaps.append(moved_iou(made, reference))
-    return {"transfer IoU": float(np.mean(overlaps))} if overlaps else {}
+    made, reference = one.made.mask, one.reference.mask
+    if info.window(name.split("/")[0], reference.shape) is None:
+        return iou(made, resize_float(reference.astype(np.float32), made.shape) > 0.5)
+    return moved_iou(made, reference)

@@ -52,6 +52,23 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def control_option(made: argparse.ArgumentParser) -> None:
+    """The option of a study that has the control."""
+    made.add_argument("--control", action="store_true", help="also training defects, cut out and pasted")
+
+
+def control_of(options: argparse.Namespace, model: Path | None) -> Any:
+    """What gives the masks of real defects for the control, by the images' own masks or by the model; None without."""
+    from defectaug.bundle import load_model
+    from defectaug.metrics.changes import mask_finder
+    from defectaug.metrics.images import ImageStore
+
+    if not options.control:
+        return None
+    painter: Any = None if model is None else load_model(model, options.device)
+    return mask_finder(ImageStore(), painter)
+
+
 def training_options(made: argparse.ArgumentParser) -> None:
     """The options of a study that trains models."""
     made.add_argument("--training-steps", type=int, metavar="N", help="length of each training (default: the recipe's)")

@@ -2,13 +2,13 @@
 2024).
 
     python examples/studies/protocol.py MVTEC/bottle --out studies/bottle [--model DIR] [--slim|--full]
-        [--per-category N]
+        [--per-category N] [--seeds 5]
 
 The first third of each defect type, by name, trains the model, with the normal images that the data set trains on;
 the rest tests. Of each type N synthetic images are made (1,000; --slim: 100). A U-Net that has seen synthetic images
 with their masks, and normal ones, finds the defects of the rest; a classifier that has seen synthetic images alone
-names the type; synthetic images are compared with one another around the real one each is nearest to. The model sees no
-masks.
+names the type, both trained --seeds times; synthetic images are compared with one another around the real one each is
+nearest to. The model sees no masks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 
 import common
 import numpy as np
@@ -33,13 +34,13 @@ from defectaug.io.images import resize_float
 from defectaug.io.masks import read_mask
 from defectaug.metrics.augmentation import Augment
 from defectaug.metrics.classifier import CategorySampler, Labelled, Recipe, build, fit, predict, usual_rate
-from defectaug.metrics.distances import intra_cluster, pair_mean, share_interval
-from defectaug.metrics.features import LiteMaps
+from defectaug.metrics.distances import intra_cluster, pair_mean
+from defectaug.metrics.features import LiteFeatures, LiteMaps
 from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of
 from defectaug.metrics.images import Form, decode
 from defectaug.nn.backbones import LITE, find_weights
 from defectaug.nn.weights import EFFICIENTNET_LITE, require
-from defectaug.reporting.sections import Table, Value
+from defectaug.reporting.sections import Spread, Table, Value
 
 TRAINING_SHARE = 3  # one in so many defective images of a type
 COVERED = 0.25  # share of a pixel that the mask covers where it counts as defect
@@ -135,7 +136,7 @@ def read(records: Sequence[ImageRecord], side: int) -> Images:
     return Images(decoded.images, torch.from_numpy(np.stack(masks)), [record.defect for record in decoded.records])
 
 
-def localise(made: Images, real: Images, normal: Images, size: Size, seed: int, compute: Compute) -> list[Value]:
+def localise(made: Images, real: Images, normal: Images, size: Size, seed: int, compute: Compute) -> list[float]:
     """Pixel AUROC, AP, F1-max and PRO, per cent, of a U-Net trained on synthetic images and on normal ones."""
     pixels, masks = torch.cat([made.pixels, normal.pixels]), torch.cat([made.masks, normal.masks])
     with Progress("train the U-Net", unit="step") as progress:
@@ -146,8 +147,8 @@ def localise(made: Images, real: Images, normal: Images, size: Size, seed: int, 
     return [100 * value for value in (scores.auroc, scores.precision, scores.f1, scores.pro)]
 
 
-def name_types(made: Images, real: Images, size: Size, seed: int, compute: Compute) -> Value:
-    """Share of real defective images whose type is named right by a classifier that has seen synthetic ones alone."""
+def name_types(made: Images, real: Images, size: Size, seed: int, compute: Compute) -> float | None:
+    """Real defective images whose type is named right, per cent, by a classifier that has seen synthetic ones alone."""
     types = sorted(set(made.types))
     if len(types) < 2:
         return None
@@ -160,12 +161,31 @@ def name_types(made: Images, real: Images, size: Size, seed: int, compute: Compu
     fit(classifier, data, sampler, recipe, compute, augment=Augment(), seed=seed)
     named = predict(classifier, real.pixels, compute).argmax(1).tolist()
     right = sum(types[number] == wanted for number, wanted in zip(named, real.types, strict=True))
-    found = share_interval(right, len(named))
-    return replace(found, value=100 * found.value, low=100 * found.low, high=100 * found.high)
+    return 100 * right / len(named)
+
+
+def spread(found: Sequence[float | None]) -> Value:
+    """Mean and standard deviation over the seeds; the value alone of a single one, None where nothing was measured."""
+    known = [one for one in found if one is not None]
+    return Spread(fmean(known), stdev(known)) if len(known) > 1 else known[0] if known else None
+
+
+def class_score(chances: Tensor) -> float:
+    """What IS takes of chances (N, C) of classes: from 1, all images alike, to C (Salimans et al., 2016)."""
+    mean = chances.mean(0, keepdim=True)
+    return float((torch.xlogy(chances, chances) - torch.xlogy(chances, mean)).sum(1).mean().exp())
+
+
+def named_classes(images: Images, compute: Compute) -> Tensor:
+    """Chances (N, 1000) of ImageNet's classes by EfficientNet-Lite1."""
+    file = require(EFFICIENTNET_LITE, None)
+    features, head = LiteFeatures(file, compute.device), torch.load(file.path, map_location="cpu", weights_only=True)
+    rows = torch.from_numpy(np.concatenate([features(part) for part in images.pixels.split(32)]))
+    return torch.softmax(rows @ head["_fc.weight"].T + head["_fc.bias"], 1)
 
 
 def diversity(made: Images, real: Images, compute: Compute) -> list[Value]:
-    """Distance of pairs of synthetic images, and within clusters; means over the types."""
+    """The score of classes; distances of pairs of synthetic images, and within clusters, as means over the types."""
     maps = LiteMaps(require(EFFICIENTNET_LITE, None), compute.device)
 
     def rows(images: Images, kind: str) -> np.ndarray:
@@ -179,7 +199,8 @@ def diversity(made: Images, real: Images, compute: Compute) -> list[Value]:
         pairs.append(pair_mean(among))
         clustered.append(intra_cluster(among, cdist(a, b, "sqeuclidean")))
     known = [one for one in clustered if one is not None]
-    return [float(np.mean(pairs)), float(np.mean(known)) if known else None]
+    scored = class_score(named_classes(made, compute))
+    return [scored, float(np.mean(pairs)), float(np.mean(known)) if known else None]
 
 
 def protocol(options: argparse.Namespace) -> None:
@@ -196,18 +217,25 @@ def protocol(options: argparse.Namespace) -> None:
     few_defects, few_normals = (few.where([(one != normal) == want for one in few.types]) for want in (True, False))
     defects = rest.where([one != normal for one in rest.types])
     row: list[Value] = [model.resolve().name, len(made.types)]
-    row += localise(made, rest, few_normals, size, options.seed, compute)
-    row += [name_types(made, defects, size, options.seed, compute), *diversity(made, few_defects, compute)]
+    runs = [
+        [*localise(made, rest, few_normals, size, seed, compute), name_types(made, defects, size, seed, compute)]
+        for seed in range(options.seed, options.seed + options.seeds)
+    ]
+    row += [*(spread(column) for column in zip(*runs, strict=True)), *diversity(made, few_defects, compute)]
     note = (
         f"{len(few_defects.types)} defective images of {len(set(few_defects.types))} types train the model, "
         f"{len(defects.types)} and {len(rest.types) - len(defects.types)} normal ones test. U-Net of width "
-        f"{size.width}, {size.steps} steps of {size.batch}, {size.side} pixels, synthetic and normal images alone, one "
-        f"run; classifier {size.classifier}, synthetic images alone, 95 % interval by Wilson. Distances of pairs, and "
-        f"within clusters as IC-LPIPS takes them (Ojha et al., 2021): {LiteMaps.name}, whole images; not LPIPS."
+        f"{size.width}, {size.steps} steps of {size.batch}, {size.side} pixels, synthetic and normal images alone; "
+        f"classifier {size.classifier}, synthetic images alone. Mean ± standard deviation of {options.seeds} "
+        "trainings, of one model's images. Score of classes: as IS, by EfficientNet-Lite1 at 128 pixels. Distances of "
+        "pairs, and within clusters as IC-LPIPS takes them (Ojha et al., 2021), around the real images that trained: "
+        f"{LiteMaps.name}, whole images; not LPIPS."
     )
+    beside: list[Value] = ["real test images", len(defects.types), *[None] * 5]
+    beside += diversity(defects, few_defects, compute)
     columns = ["model", "synthetic images", "pixel AUROC (%)", "AP (%)", "F1-max (%)", "PRO (%)"]
-    columns += ["type named right (%)", "distance of pairs", "within clusters"]
-    table = Table("Localisation, naming, diversity", columns, [row], note)
+    columns += ["type named right (%)", "score of classes", "distance of pairs", "within clusters"]
+    table = Table("Localisation, naming, diversity", columns, [row, beside], note)
     common.write("protocol", options, f"The field's protocol on {options.data.name}", [], [table], {})
 
 

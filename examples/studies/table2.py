@@ -22,9 +22,6 @@ from defectaug.errors import ConfigError
 
 def table2(options: argparse.Namespace) -> None:
     """Trains and writes the table."""
-    from defectaug.bundle import load_model
-    from defectaug.metrics.changes import mask_finder
-    from defectaug.metrics.images import ImageStore
     from defectaug.reporting.study import difference_table, error_table, image_table, sentences
 
     if not (options.model or options.synthetic or options.presets):
@@ -43,12 +40,8 @@ def table2(options: argparse.Namespace) -> None:
         sets[options.model.resolve().name] = common.synthetic(options.model, real, options)
     if options.presets:
         sets |= comparison.latent_sets(real, options)
-    find = None
-    if options.control:
-        loaded = None if options.model is None else load_model(options.model, options.device)
-        find = mask_finder(ImageStore(), loaded)  # type: ignore[arg-type]
     models = [options.model] if options.model else []
-    result = common.study(real, sets, settings, test, options, models, find)
+    result = common.study(real, sets, settings, test, options, models, common.control_of(options, options.model))
     lines = [*result.warnings, *sentences(result), *result.notes]
     tables = [error_table(result), difference_table(result), image_table(result)]
     title = "Methods of augmentation (Table 2)"
@@ -68,5 +61,5 @@ if __name__ == "__main__":
     parser.add_argument("--synthetic", action="append", default=[], metavar="NAME=DIR")
     parser.add_argument("--augmentations", metavar="A,B,...")
     parser.add_argument("--sweep", metavar="X,Y,...")
-    parser.add_argument("--control", action="store_true")
+    common.control_option(parser)
     common.main(table2, comparison.options_of(parser))

@@ -1,10 +1,11 @@
 """Table 4 of the paper: few defective images of one product against all of them.
 
     python examples/studies/table4.py DATA --out studies/demo [--product A] [--few 20] [--test DIR]
-           [--model DIR --model-few DIR | --preset layered --training-steps N]
+           [--model DIR --model-few DIR | --preset NAME --training-steps N] [--control]
 
 The smaller set keeps FEW images of each defect of one product, and all else. A model is trained on each of the two
 sets, unless --model and --model-few name such models. Both classifiers are tested on the same images.
+--control adds training defects of each set, cut out by their masks or by its model's, and pasted on normal images.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def table4(options: argparse.Namespace) -> None:
     for name, index in sets.items():
         model = given[name] or common.trained(name, index, options, options.preset)
         made = common.synthetic(model, index, options, name=name)
-        results[name] = common.study(index, {"DT-GAN": made}, settings, test, options, [model])
+        find = common.control_of(options, model)
+        results[name] = common.study(index, {"DT-GAN": made}, settings, test, options, [model], find)
     lines = [f"- {name}, {line}" for name, one in results.items() for line in (*one.warnings, *sentences(one))]
     numbers = {name: one.as_json() for name, one in results.items()}
     common.write("table4", options, "Few defects against all (Table 4)", lines, [table(results)], numbers)
@@ -68,6 +70,7 @@ if __name__ == "__main__":
     parser.add_argument("--product", metavar="P", help="whose defects are made few (default: the first product)")
     parser.add_argument("--few", type=int, default=20, metavar="N")
     parser.add_argument("--model-few", type=common.Path, metavar="DIR", help="a model trained on the smaller set")
-    parser.add_argument("--preset", default="layered")
+    parser.add_argument("--preset", default="auto")
+    common.control_option(parser)
     common.training_options(parser)
     common.main(table4, parser.parse_args())

@@ -1,9 +1,11 @@
 """Table 5 of the paper: defects transferred from the same product, from another one, and from all.
 
     python examples/studies/table5.py DATA --model models/demo --out studies/demo [--test DIR] [--slim|--full]
+           [--control]
 
 Reference-guided images. "v-Others k" gives every product the defects of the k-th product after it; as in the paper,
-the table also shows the best of these for each product, which is a choice by the test images.
+the table also shows the best of these for each product, which is a choice by the test images. --control adds each
+product's own defects, cut out by their masks or by the model's, and pasted on its normal images.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def table5(options: argparse.Namespace) -> None:
         name: [folder for pair in givers.items() for folder in guided(model, real, *pair, options)]
         for name, givers in plans(real.products).items()
     }
-    result = common.study(real, sets, settings, test, options, [model])
+    result = common.study(real, sets, settings, test, options, [model], common.control_of(options, model))
     lines = [f"- {line}" for line in (*result.warnings, *sentences(result), *result.notes)]
     tables = [as_in_the_paper(result), error_table(result), difference_table(result)]
     common.write("table5", options, "Transfer between products (Table 5)", lines, tables, result.as_json())
@@ -74,4 +76,6 @@ def as_in_the_paper(result: StudyResult) -> Table:
 
 
 if __name__ == "__main__":
-    common.main(table5, common.parser(__doc__).parse_args())
+    parser = common.parser(__doc__)
+    common.control_option(parser)
+    common.main(table5, parser.parse_args())

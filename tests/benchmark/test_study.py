@@ -395,4 +395,5 @@ def test_what_a_set_adds_to_the_control_is_said(real: Path, test: Path, made: Pa
     section = study_section(result)
     assert sum("control" in line and "none + cut and paste" in line for line in section.lines) == 1
     assert [one.text for one in section.findings if one.about == "made" and "control" in one.text]
+    assert sum("another draw of cut and paste" in line for line in section.warnings) == 1
     assert json.dumps(as_json(section))

@@ -17,6 +17,7 @@ sys.path[:0] = [str(Path(__file__).parents[2] / "examples" / name) for name in (
 import make  # noqa: E402
 import make_data  # noqa: E402
 import measures  # noqa: E402
+import overlaps  # noqa: E402
 import pages  # noqa: E402
 
 from defectaug.cli.main import main  # noqa: E402
@@ -102,3 +103,10 @@ def test_the_shipped_model_s_masks_lose_their_rim_step_by_step() -> None:
     for name, steps in rows.items():
         _, on, trimmed = ([float(value) for value in step.split("/")] for step in steps)
         assert trimmed[2] >= on[2] and trimmed[0] > 0.4, name
+
+
+def test_the_overlap_of_transfers_masks_with_true_ones(tmp_path: Path) -> None:
+    model = Path(__file__).parents[2] / "models/more/colour"
+    table = overlaps.table(model, small_set(tmp_path / "set", 2), 2)
+    (row,) = (line.split(" | ") for line in table.splitlines() if CATEGORY in line)
+    assert 0.3 < float(row[1]) <= 1 and float(row[2]) > 0 and row[3] == "2 |"

@@ -17,6 +17,7 @@ from study_helpers import folder, surface
 from defectaug.data.index import index_folder
 from defectaug.device import Compute
 from defectaug.errors import DataError
+from defectaug.reporting.sections import Spread
 
 STUDIES = Path(__file__).parents[2] / "examples" / "studies"
 sys.path.insert(0, str(STUDIES))
@@ -110,11 +111,12 @@ def test_table_4_from_folders_to_files(tmp_path: Path) -> None:
     test = folder(tmp_path / "test", dict.fromkeys(REAL, 3), stream=2, side=128)
     slim = ["--slim", "--steps", 2, "--seeds", 2, "--image-size", 32, "--per-category", 3, "--device", "cpu"]
     named = ["--model", DEMO, "--model-few", DEMO, "--product", "A", "--few", 4]
-    done = run_example("studies/table4.py", data, "--out", out, "--test", test, *named, *slim)
+    done = run_example("studies/table4.py", data, "--out", out, "--test", test, *named, *slim, "--control")
     assert done.returncode == 0, done.stderr
     assert done.stdout == (out / "table4.md").read_text()
     header = next(line for line in done.stdout.splitlines() if line.startswith("| product"))
-    assert [part.split(":")[0].strip() for part in header.split("|")[2:-1]] == ["4A"] * 3 + ["all"] * 3
+    assert [part.split(":")[0].strip() for part in header.split("|")[2:-1]] == ["4A"] * 5 + ["all"] * 5
+    assert "all: traditional + cut and paste" in header and "cut and paste, whose error" in done.stdout
     few = index_folder(out / "real-4A").counts()
     assert (few["A", "scratch"], few["A", "spot"], few["B", "scratch"]) == (4, 4, 8)
     assert {"4A", "all"} <= set(json.loads((out / "table4.json").read_text()))
@@ -175,6 +177,18 @@ def test_the_protocol_parts_by_thirds_and_hides_training_masks(tmp_path: Path) -
         protocol.parted(index_folder(mvtec(tmp_path / "bare", bare=True)))
 
 
+def test_the_protocol_tells_how_far_trainings_differ() -> None:
+    assert protocol.spread([2.0, 4.0, 6.0]) == Spread(4.0, 2.0)
+    assert protocol.spread([2.0]) == 2.0 and protocol.spread([None, None]) is None
+
+
+def test_the_score_of_classes_at_closed_forms() -> None:
+    assert protocol.class_score(torch.eye(4)) == pytest.approx(4)
+    assert protocol.class_score(torch.full((3, 4), 0.25)) == pytest.approx(1)
+    half = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]])
+    assert protocol.class_score(half) == pytest.approx(2)  # 0 / 0 of classes that none has counts nothing
+
+
 def test_localisation_scores_at_closed_forms() -> None:
     masks = np.zeros((2, 20, 20), bool)
     masks[0, 2:6, 2:6], masks[0, 10:12, 10:12] = True, True
@@ -205,8 +219,9 @@ def test_a_small_u_net_learns_masks() -> None:
 @pytest.mark.slow
 def test_the_protocol_from_folder_to_table(tmp_path: Path) -> None:
     arguments = [mvtec(tmp_path / "part", side=64), "--out", tmp_path / "out", "--slim", "--steps", 2]
-    arguments += ["--per-category", 3]
-    done = run_example("studies/protocol.py", *arguments, "--training-steps", 4, "--image-size", 32, "--device", "cpu")
+    arguments += ["--per-category", 3, "--training-steps", 4, "--image-size", 32, "--seeds", 2, "--device", "cpu"]
+    done = run_example("studies/protocol.py", *arguments)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out/protocol.json").read_text())
-    assert len(found["tables"][0]["rows"][0]) == 9 and "4 defective images of 2 types train" in done.stdout
+    assert len(found["tables"][0]["rows"][0]) == 10 and "4 defective images of 2 types train" in done.stdout
+    assert set(found["tables"][0]["rows"][0][2]) == {"mean", "deviation"}

@@ -116,6 +116,15 @@ def test_of_two_models_the_images_that_neither_has_seen(real: Path, tmp_path: Pa
     assert [line.startswith("CONDITIONAL") for line in verdicts] == [True] * 3  # there is no image that all left out
 
 
+def test_three_sets_of_one_model_do_not_tell_how_far_models_differ(real: Path, tmp_path: Path) -> None:
+    model = bundle(tmp_path / "model", real, holdout=HELD)
+    result = evaluate(real, *(made(tmp_path / f"out{number}", model, None, number) for number in (2, 3, 4)))
+    section = next(section for section in result.sections if "splits" in section.numbers)
+    spans = [one["differences"]["all"]["spans"] for one in section.numbers["comparisons"]]
+    assert [set(one) for one in spans] == [{"seeds", "test images"}] * 3
+    assert any("another training of the generator" in line for line in section.warnings)
+
+
 def test_a_folder_of_test_images_is_found_too(real: Path, tmp_path: Path) -> None:
     test = folder(tmp_path / "test", dict.fromkeys(REAL, 5), stream=1)
     model = bundle(tmp_path / "model", real, test="../test")

@@ -16,7 +16,7 @@ from defectaug.io import windows
 from defectaug.io.images import NativeImage, read_image
 from defectaug.io.masks import defect_mask
 from defectaug.io.windows import Box, Window
-from defectaug.methods.native import compose, native_change
+from defectaug.methods.native import Change, compose, native_change
 from defectaug.methods.placement import Seen
 from defectaug.synthesis.api import synthesize
 from defectaug.synthesis.control.aim import drawn_window
@@ -48,6 +48,19 @@ def test_mask_closes_gaps_that_the_surface_leaves_and_leaves_out_the_rim() -> No
     assert not mask[:, 20:].any()
     assert not mask[:7].any()
     assert not defect_mask(np.full((8, 8), 5 / 255, np.float32)).any()
+
+
+def test_mask_holds_what_was_painted_beside_a_bright_glint() -> None:
+    values, share = np.zeros((64, 64), np.float32), np.zeros((64, 64), np.float32)
+    values[10:50, 10:50], values[20:26, 20:26] = 0.1, 0.9  # a dull break, and light on its edge
+    share[10:50, 10:50] = 1
+    share[10:50, 50:54], values[10:50, 50:54] = 0.3, 0.1  # its rim
+    mask = Change(values, share).mask(None)
+    assert mask[12:48, 12:48].all() and not mask[:, 52:].any() and not mask[:8].any()
+    assert Change(values).mask(None).sum() < 200  # where nothing tells what was painted, the peak does
+    share[:] = 1
+    values[:] = np.where(values > 0.5, values, 0.03)
+    assert Change(values, share).mask(None).sum() < 200  # what is hardly seen is no defect
 
 
 def test_mask_of_a_large_image_is_that_of_the_size_that_the_network_sees() -> None:
