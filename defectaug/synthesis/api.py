@@ -83,7 +83,7 @@ class SynthesisSummary:
         if self.real:
             parts.append(f"{_counted(self.real, 'real one')} copied")
         if self.kept:
-            parts.append(f"{self.kept:,} were there already")
+            parts.append(f"{self.kept:,} {'was' if self.kept == 1 else 'were'} there already")
         if self.faint:
             show, masks = ("shows", "its mask is") if self.faint == 1 else ("show", "their masks are")
             parts.append(f"{self.faint:,} {show} no visible defect ({masks} empty)")

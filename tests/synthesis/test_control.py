@@ -274,7 +274,8 @@ def test_what_is_kept_and_why(root: Path, tmp_path: Path) -> None:
     assert "2 kept that the acceptance test does not accept (2 taken for another defect, or for none)" in (
         summary.describe()
     )
-    one = replace(summary, synthetic=1, redrawn=1)
+    one = replace(summary, synthetic=1, redrawn=1, kept=1)
+    assert "; 1 was there already" in one.describe()
     assert one.describe().startswith("1 synthetic image in ") and "1 defect was rejected" in one.describe()
     summary = synthesize(model=stubborn, product="A", defect="spot", n=2, out=tmp_path / "all", keep="all")
     assert summary.redrawn == 0 and sum(summary.doubtful.values()) == 2
