@@ -18,10 +18,10 @@ from defectaug.io.images import as_channels, quantise, read_image, resize_float,
 from defectaug.io.masks import read_mask
 from defectaug.io.progress import Log, unheard
 from defectaug.io.recent import Recent
-from defectaug.io.windows import CELLS, cells, unlike
+from defectaug.io.windows import CELLS, cells, likest, unlike
 
 MASK_POINTS = 1024  # mask pixels kept per image: plenty to aim a window, little to hold
-AIMED = 0.75  # share of normal windows that are chosen to look like windows of defective images
+AIMED = 0.75  # share of normal windows that are aimed at what windows of defective images show
 TRIED = 16  # windows of which it is chosen
 
 
@@ -141,9 +141,9 @@ class CropStore(Store):
     defect of their product could lie, in the rest anywhere.
 
     Defects keep to certain places, often near the part's border. Were normal windows drawn evenly, the border
-    would tell the two apart, and of a small part on a large table most would show nothing but the table. So that one of
-    TRIED windows is taken that looks most like a window of a defective image; the first lies where that does, which is
-    the best on parts that always lie alike. Images smaller than the window are enlarged to it. Arguments as of
+    would tell the two apart, so they lie where windows of defective images do. Of a small part that lies anywhere on a
+    table most would then show nothing but the table: where one of TRIED looks clearly more like the window of the
+    defective image, that is taken. Images smaller than the window are enlarged to it. Arguments as of
     :class:`Store`.
 
     Args:
@@ -203,8 +203,8 @@ class CropStore(Store):
         return np.clip(np.rint(aim + rng.uniform(-0.75, -0.25, 2) * self.size).astype(int), 0, size - self.size)
 
     def _normal(self, kept: NDArray, number: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Corner of a window of a normal image: anywhere, or the one that looks most like a window of a defective image
-        of its product."""
+        """Corner of a window of a normal image: anywhere, or where a window of a defective image of its product is, or
+        where it looks clearly more like that."""
         size = np.array(kept.shape[:2])
         corners = rng.integers(0, size - self.size + 1, (TRIED, 2))
         defects = self._defective.get(self.samples[number].product, [])
@@ -215,7 +215,7 @@ class CropStore(Store):
         corner = self._aimed(shown, self._points[other], rng)
         corners[0] = np.clip(corner * size // shown.shape[:2], 0, size - self.size)
         wanted = self._cells(shown, corner)
-        return corners[np.argmin([unlike(self._cells(kept, one), wanted) for one in corners])]
+        return corners[likest([unlike(self._cells(kept, one), wanted) for one in corners])]
 
     def _cells(self, kept: NDArray, corner: NDArray[np.int64]) -> NDArray[np.float32]:
         step = max(1, self.size // (4 * CELLS))

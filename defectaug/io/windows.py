@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ Box = tuple[float, float, float, float]
 """Top, left, bottom, right, as shares of an image's height and width."""
 STRAY = 0.25  # of its side, by which a square about a place may miss it
 CELLS = 8  # a side of what is seen of a square from afar
+CLEARLY = 0.1  # difference in how unlike squares look that counts, in units of [-1, 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +129,9 @@ def unlike(a: Floats, b: Floats) -> float:
     where, so that a part may lie in another way."""
     shown = np.abs(np.sort(a, axis=None) - np.sort(b, axis=None)).mean()
     return float(shown + np.abs(a - b).mean() / 2)
+
+
+def likest(unlikeness: Sequence[float]) -> int:
+    """Which of some squares to take, by how unlike each is: the first, unless another is clearly more like."""
+    best = min(range(len(unlikeness)), key=unlikeness.__getitem__)
+    return best if unlikeness[0] > unlikeness[best] + CLEARLY else 0

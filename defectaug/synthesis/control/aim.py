@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from defectaug.io import windows
 from defectaug.io.images import NativeImage, as_channels
-from defectaug.io.windows import CELLS, Window, cells, unlike
+from defectaug.io.windows import CELLS, Window, cells, likest, unlike
 from defectaug.methods.base import BundleInfo
 from defectaug.methods.native import Floats, white_level
 from defectaug.methods.placement import Seen
@@ -15,7 +15,6 @@ from defectaug.synthesis.control.regions import resized_mask
 from defectaug.synthesis.plan import derive_seed
 
 TRIED = 24  # windows anywhere that are looked at
-CLEARLY = 0.1  # by which one of them has to be more like what was around the defect, in units of [-1, 1]
 FINE = 4  # pixels a cell that are looked at, a side
 
 
@@ -57,10 +56,8 @@ def drawn_window(
         return near
     looks = _Looks.of(native, info, side)
     wanted = cells(seen.around)
-    others = [anywhere(number) for number in range(1, 1 + TRIED)]
-    costs = [unlike(looks(one), wanted) for one in others]
-    best = int(np.argmin(costs))
-    return others[best] if unlike(looks(near), wanted) > costs[best] + CLEARLY else near
+    tried = [near, *(anywhere(number) for number in range(1, 1 + TRIED))]
+    return tried[likest([unlike(looks(one), wanted) for one in tried])]
 
 
 class _Looks:
