@@ -218,8 +218,10 @@ class CropStore(Store):
         return corners[likest([unlike(self._cells(kept, one), wanted) for one in corners])]
 
     def _cells(self, kept: NDArray, corner: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What a window looks like from afar, beside the mean of its image, which may be exposed in another way."""
         step = max(1, self.size // (4 * CELLS))
-        return cells(_in_range(self._cut(kept, corner)[::step, ::step], kept.dtype))
+        usual = _in_range(as_channels(kept[::step, ::step], self.channels), kept.dtype).mean((0, 1))
+        return cells(_in_range(self._cut(kept, corner)[::step, ::step], kept.dtype)) - usual
 
     def photograph(self, number: int) -> Photograph:
         """As of :class:`Store`, with the side of the windows."""

@@ -14,7 +14,7 @@ Box = tuple[float, float, float, float]
 """Top, left, bottom, right, as shares of an image's height and width."""
 STRAY = 0.25  # of its side, by which a square about a place may miss it
 CELLS = 8  # a side of what is seen of a square from afar
-CLEARLY = 0.1  # difference in how unlike squares look that counts, in units of [-1, 1]
+CLEARLY = 0.2  # difference in how unlike squares look that counts, in units of [-1, 1]
 
 
 @dataclass(frozen=True, slots=True)

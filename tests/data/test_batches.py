@@ -230,7 +230,7 @@ def test_normal_crops_show_the_part_however_it_lies_on_its_table(tmp_path: Path)
     parts = {n: np.argwhere(read_image(index.samples[n].path).pixels > 0) / 160 for n in kinds["dent"]}
     store = CropStore(index.samples, 32, 1, normal=index.normal, points=parts)
     shown = [float((store.get(kinds["good"][k % 6], rng) > 0).float().mean()) > 0.1 for k in range(400)]
-    assert np.mean(shown) > 0.4  # 0.05 of windows anywhere show so much
+    assert np.mean(shown) > 0.25  # 0.05 of windows anywhere show so much
 
 
 def test_crops_in_batches_are_reproducible(tmp_path: Path) -> None:
