@@ -214,14 +214,14 @@ class CropStore(Store):
         other, shown = self._readable(numbers[rng.integers(len(numbers))])
         corner = self._aimed(shown, self._points[other], rng)
         corners[0] = np.clip(corner * size // shown.shape[:2], 0, size - self.size)
-        wanted = self._cells(shown, corner)
-        return corners[likest([unlike(self._cells(kept, one), wanted) for one in corners])]
+        (wanted,), looks = self._cells(shown, corner[None]), self._cells(kept, corners)
+        return corners[likest([unlike(one, wanted) for one in looks])]
 
-    def _cells(self, kept: NDArray, corner: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What a window looks like from afar, beside the mean of its image, which may be exposed in another way."""
+    def _cells(self, kept: NDArray, corners: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+        """What windows of an image look like from afar, beside its mean: another may be exposed in another way."""
         step = max(1, self.size // (4 * CELLS))
         usual = _in_range(as_channels(kept[::step, ::step], self.channels), kept.dtype).mean((0, 1))
-        return cells(_in_range(self._cut(kept, corner)[::step, ::step], kept.dtype)) - usual
+        return [cells(_in_range(self._cut(kept, one)[::step, ::step], kept.dtype)) - usual for one in corners]
 
     def photograph(self, number: int) -> Photograph:
         """As of :class:`Store`, with the side of the windows."""

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from defectaug.data.framing import Photograph
 from defectaug.io import windows
-from defectaug.io.images import NativeImage, as_channels, resize_float, to_model
+from defectaug.io.images import NativeImage, as_channels, resize_float, to_model, white_of
 from defectaug.io.masks import defect_mask, magnitude
 from defectaug.io.windows import Window
 from defectaug.methods.base import BundleInfo
@@ -123,7 +123,7 @@ class View:
 
 def view_of(native: NativeImage, window: Window, info: BundleInfo) -> View:
     """Shows a window of an image to the model."""
-    white = white_level(native, info.white)
+    white = white_of(native, info.white)
     return View(native, window, to_model(window.cut(native.pixels), info.image_size, info.channels, white), white)
 
 
@@ -135,11 +135,6 @@ def seen_size(info: BundleInfo, product: str | None, size: tuple[int, int]) -> t
         return info.image_size, info.image_size
     scale = info.image_size / side
     return None if scale >= 1 else (round(size[0] * scale), round(size[1] * scale))
-
-
-def white_level(native: NativeImage, trained_white: int) -> int:
-    """White level of an image: that of the training data where both have 16 bits, else its type's own."""
-    return trained_white if native.white > 255 and trained_white > 255 else native.white
 
 
 def native_change(delta: Floats, size: tuple[int, int], channels: int) -> Floats:

@@ -16,7 +16,7 @@ from defectaug.bundle import as_model
 from defectaug.errors import ConfigError, DataError, OutputError, at_least
 from defectaug.io import windows
 from defectaug.io.files import expanded, real
-from defectaug.io.images import NativeImage, read_image, write_png
+from defectaug.io.images import NativeImage, read_image, white_of, write_png
 from defectaug.io.masks import VISIBLE, magnitude, write_mask
 from defectaug.io.progress import Log, Progress
 from defectaug.methods.inference import painting
@@ -29,7 +29,6 @@ from defectaug.methods.native import (
     stack,
     to_numpy,
     view_of,
-    white_level,
 )
 from defectaug.methods.placement import Placement, paint_placed
 from defectaug.synthesis.control.options import Control, Factors
@@ -207,7 +206,7 @@ def _run(job: Job, model: DefectModel, asked: TransferSettings, regions: Regions
     else:
         region = regions.of(job.source, native)
         changes = _changes(native, job, region, model, asked, factors, log)
-    white = white_level(native, model.info.white)
+    white = white_of(native, model.info.white)
     for k, change in enumerate(changes):
         if job.masks:
             seen = seen_size(model.info, product, native.size)

@@ -65,8 +65,8 @@ def control_of(options: argparse.Namespace, model: Path | None) -> Any:
 
     if not options.control:
         return None
-    painter: Any = None if model is None else load_model(model, options.device)
-    return mask_finder(ImageStore(), painter)
+    loaded: Any = None if model is None else load_model(model, options.device)
+    return mask_finder(ImageStore(), loaded)
 
 
 def training_options(made: argparse.ArgumentParser) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectaug.io import windows
-from defectaug.io.images import NativeImage, as_channels
+from defectaug.io.images import NativeImage, as_channels, white_of
 from defectaug.io.windows import CELLS, Window, cells, likest, unlike
 from defectaug.methods.base import BundleInfo
-from defectaug.methods.native import Floats, white_level
+from defectaug.methods.native import Floats
 from defectaug.methods.placement import Seen
 from defectaug.synthesis.control.regions import resized_mask
 from defectaug.synthesis.plan import derive_seed
@@ -74,7 +74,7 @@ class _Looks:
     def of(native: NativeImage, info: BundleInfo, side: int) -> _Looks:
         step = max(1, min(side, *native.size) // (FINE * CELLS))
         few = as_channels(native.pixels[::step, ::step], info.channels)
-        return _Looks(few * np.float32(2 / white_level(native, info.white)) - 1, step)
+        return _Looks(few * np.float32(2 / white_of(native, info.white)) - 1, step)
 
     def __call__(self, window: Window) -> Floats:
         top, left, side = window.top // self._step, window.left // self._step, window.height // self._step
