@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from defectaug.methods.prior import FeaturePrior, embed
+from defectaug.methods.prior import FeaturePrior
 
+Bag = tuple[Tensor, Tensor]  # places of an image: features (n, D), how far they stand out (n,)
 KEPT = 64  # places of an image
+FOLDS = 4
 SHARED, INSTANCES = 0.75, 8  # what of the clearest place's score makes a place defect; so many an image at most
 TURNS = 4
 DECAY = 0.01  # of the weights, by their squares
@@ -38,7 +40,7 @@ class Instances:
     """
 
     prior: FeaturePrior
-    found: dict[int, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    found: dict[int, list[Bag]] = field(default_factory=dict)
     normal: list[Tensor] = field(default_factory=list)
     separators: dict[int, Tensor] = field(default_factory=dict)
 
@@ -53,7 +55,7 @@ class Instances:
             what stands out at stride 4, (h, w).
         """
         heat = self._heat(levels)
-        places, ranked = self._places(levels), heat.flatten()
+        places, ranked = self.prior.scaled(levels, 0), heat.flatten()
         if label == 0:
             top = ranked.topk(min(KEPT, len(ranked))).indices
             self.normal.append(torch.cat([places[top], places[:: max(1, len(places) // KEPT)]]))
@@ -72,15 +74,11 @@ class Instances:
         """What stands out in an image at stride 4, (h, w), where places unlike the defects of the class count for
         less."""
         heat, weights = self._heat(levels), self.separators[label]
-        score = self._places(levels) @ weights[:-1] + weights[-1]
+        score = self.prior.scaled(levels, 0) @ weights[:-1] + weights[-1]
         return heat * (ALONE + (1 - ALONE) * torch.sigmoid(SHARPNESS * (score - 1))).view_as(heat)
 
     def _heat(self, levels: list[Tensor]) -> Tensor:
         return self.prior.heat(levels, torch.zeros(1, dtype=torch.long))[0, 0]
-
-    def _places(self, levels: list[Tensor]) -> Tensor:
-        """Features (P, D) of all places."""
-        return embed(levels)[0].flatten(1).T / self.prior.scale[0]
 
 
 def spread(heat: Tensor) -> Tensor:
@@ -89,6 +87,26 @@ def spread(heat: Tensor) -> Tensor:
     ranked = heat.sort(descending=True).indices
     there = ranked[: max(1, int((heat >= level).sum()))]
     return there[torch.linspace(0, len(there) - 1, min(KEPT, len(there))).round().long().to(there.device)]
+
+
+def held_out_scores(defective: Sequence[Bag], normal: Sequence[Bag]) -> tuple[list[float], list[float]]:
+    """How like the defects of the other images the places of each image are, by cross-validation: an image's score is
+    that of its most alike place, by a :func:`separator` that was learnt from images of other folds. Where a class
+    shows a defect that normal images lack, the first scores are above the second.
+
+    Args:
+        defective: at least two images of one class.
+        normal: at least two of the same product, of places that stand out there.
+    """
+    scores: tuple[list[float], list[float]] = ([], [])
+    folds = min(FOLDS, len(defective), len(normal))
+    for fold in range(folds):
+        seen = [[bag for n, bag in enumerate(bags) if n % folds != fold] for bags in (defective, normal)]
+        weights = separator([one for one, _ in seen[0]], [heat for _, heat in seen[0]],
+                            torch.cat([one for one, _ in seen[1]]))  # fmt: skip
+        for bags, found in zip((defective, normal), scores, strict=True):
+            found += [float((places @ weights[:-1] + weights[-1]).max()) for places, _ in bags[fold::folds]]
+    return scores
 
 
 def separator(bags: Sequence[Tensor], heats: Sequence[Tensor], normal: Tensor) -> Tensor:

@@ -126,6 +126,10 @@ class FeaturePrior(nn.Module):
         nearest = self._searches[number].nearest(places / self.scale[number], NEAREST + skip)
         return nearest[:, skip:].sqrt().mean(1)
 
+    def scaled(self, levels: list[Tensor], number: int) -> Tensor:
+        """Features of one image's places (P, D), in units of their spread on normal images of the product."""
+        return embed(levels)[0].flatten(1).T / self.scale[number]
+
     @torch.no_grad()
     def forward(self, levels: list[Tensor], product: Tensor, size: int) -> Tensor:
         """Features of images of the products (N,) to maps (N, 1, size, size)."""

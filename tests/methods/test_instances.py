@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from small_networks import images
 
 from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
-from defectaug.methods.instances import INSTANCES, Instances, likeliest, separator, spread
+from defectaug.methods.instances import INSTANCES, Bag, Instances, held_out_scores, likeliest, separator, spread
 from defectaug.methods.prior import FeaturePrior
 
 SIZE, IMAGES = 64, 8
@@ -42,6 +43,19 @@ def test_every_image_weighs_alike_however_few_of_its_places_are_likely() -> None
     assert likeliest(torch.tensor([0.1, 4.0, 0.2])).tolist() == [1] * INSTANCES
     assert sorted(set(likeliest(torch.arange(100) / 100.0 + 3).tolist())) == list(range(92, 100))
     assert spread(torch.tensor([0.1, 2.0, 1.5, 0.9])).tolist() == [1, 2]
+
+
+def test_images_that_share_what_others_lack_score_higher_though_nothing_stands_out() -> None:
+    def some(seed: int, mark: float) -> list[Bag]:
+        found = torch.randn(12, 30, 16, generator=torch.Generator().manual_seed(seed))
+        found[:, :4, 0] += mark
+        return [(one, torch.ones(30)) for one in found]
+
+    marked, normal = held_out_scores(some(0, 6), some(1, 0))
+    assert len(marked) == len(normal) == 12 and min(marked) > max(normal)
+    same, normal = held_out_scores(some(0, 0), some(1, 0))
+    assert 0.25 < np.mean([one > other for one in same for other in normal]) < 0.75
+    assert len(held_out_scores(some(0, 0)[:2], some(1, 0)[:3])[0]) == 2
 
 
 def test_the_evidence_of_a_class_is_lower_where_normal_images_are_as_odd() -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from data_helpers import save
 
 import defectaug
 from defectaug.data.framing import Photograph
 from defectaug.data.index import index_folder
 from defectaug.errors import DataError
+from defectaug.methods.instances import Bag
 from defectaug.training.unlike import auroc, hardly_unusual
 
 
@@ -49,13 +52,39 @@ def test_a_training_names_what_cannot_be_told_from_normal_images(parts: Path, tm
 
 
 class Told:
-    """A method that finds the brightest pixel unusual."""
+    """A method that finds the brightest pixel unusual, and of whose eight features the first is what ``shared`` says of
+    an image."""
+
+    def __init__(self, shared: Callable[[Photograph], float] = lambda photograph: 0.0) -> None:
+        self.shared = shared
 
     def unusual(self, photograph: Photograph, product: int, enough: float = math.inf) -> float:
         return float(photograph.pixels.max())
 
+    def standing_out(self, photograph: Photograph, product: int) -> Bag:
+        places = torch.randn(12, 8, generator=torch.Generator().manual_seed(int(1000 * photograph.pixels[0, 0])))
+        places[:3, 0] += 6 * self.shared(photograph)
+        return places, torch.ones(12)
+
     def is_apart(self, number: int) -> bool:
         return True
+
+
+def test_what_a_class_has_in_common_counts_where_nothing_stands_out(parts: Path) -> None:
+    index = index_folder(parts)
+
+    def read(number: int) -> Photograph:  # on A, a fainter mark than the dirt of other images; on B none
+        sample = index.samples[number]
+        marked = sample.category == ("A", "dent")
+        return Photograph(np.full((4, 4), 0.001 * number + 0.2 * (number % 3) + 2 * marked, np.float32))
+
+    class Dirty(Told):
+        def unusual(self, photograph: Photograph, product: int, enough: float = math.inf) -> float:
+            return float(photograph.pixels[0, 0] % 0.2)
+
+    named = [line.split(":")[0] for line in hardly_unusual(Dirty(lambda one: one.pixels[0, 0] > 1.5), index, read)]
+    assert named == ["B/dent"]
+    assert len(list(hardly_unusual(Dirty(), index, read))) == 2
 
 
 def test_images_that_cannot_be_read_are_left_out_and_other_methods_say_nothing(parts: Path) -> None:
@@ -76,8 +105,9 @@ def test_looking_at_large_images_shows_its_progress(parts: Path) -> None:
     read = Photograph(np.full((4, 4), 0.5, np.float32))
     stages = lambda stage: lambda done, total: shown.append((stage, done, total))  # noqa: E731
     list(hardly_unusual(Told(), index_folder(parts), lambda number: read, stages))
-    total = 2 * (10 + 8)  # every second normal image, so that they are 16 at most, and all dents
-    assert shown == [("looking at what stands out", done, total) for done in range(1, total + 1)]
+    once = 10 + 8  # every second normal image, so that they are 16 at most, and all dents
+    totals = [2 * once] * once + [3 * once] * 2 * once + [4 * once] * once
+    assert shown == [("looking at what stands out", done, total) for done, total in enumerate(totals, start=1)]
 
 
 def test_of_a_defective_image_no_more_is_looked_at_than_tells_it_from_all_normal_ones(parts: Path) -> None:

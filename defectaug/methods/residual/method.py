@@ -25,6 +25,7 @@ from defectaug.io.images import to_model
 from defectaug.io.windows import Window
 from defectaug.methods.base import Method
 from defectaug.methods.features import PACKAGE, find_weights, load_weights
+from defectaug.methods.instances import Bag, spread
 from defectaug.methods.prior import FeaturePrior, evened, is_apart
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.cutout import Cutout, enlarged
@@ -277,6 +278,20 @@ class ResidualMethod(Method):
                 levels = self.average.encoder.features(evened(self._shown(photograph, part)))
             clearest = max(clearest, float(self.prior.heat(levels, number).amax()))
         return clearest
+
+    @torch.no_grad()
+    def standing_out(self, photograph: Photograph, product: int) -> Bag:
+        """As of :class:`defectaug.training.unlike.SeesTheUnusual`: of every window, then of the image."""
+        number, bags = torch.tensor([product], device=self.compute.device), []
+        for part in photograph.parts():
+            with self.compute.autocast():
+                levels = self.average.encoder.features(evened(self._shown(photograph, part)))
+            heat = self.prior.heat(levels, number).flatten()
+            top = spread(heat)
+            bags.append((self.prior.scaled(levels, product)[top], heat[top]))
+        places, heat = (torch.cat(one) for one in zip(*bags, strict=True))
+        top = spread(heat)
+        return places[top], heat[top]
 
     def is_apart(self, number: int) -> bool:
         """As of :class:`FeaturePrior`."""
