@@ -33,20 +33,26 @@ class Photograph:
         """Height and width."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
-    def parts(self) -> list[Window]:
-        """Windows that cover it, those first in which most of its points lie; all of it where it is seen whole."""
+    def parts(self, most: int | None = None) -> list[Window]:
+        """Windows that cover it, those first in which most of its points lie; all of it where it is seen whole.
+
+        Args:
+            most: windows; of more, those first in which points lie, or some that are spread evenly where they are not
+                known. None for all.
+        """
         if self.side is None:
             return [whole(self.size)]
         parts = tiles(self.size, self.side)
         if self.points is None:
-            return parts
+            kept = np.linspace(0, len(parts) - 1, min(len(parts), most or len(parts)))
+            return [parts[number] for number in kept.round().astype(int)]
         places = self.points * self.size
 
         def held(part: Window) -> int:
             inside = places - (part.top, part.left)
             return int(((inside >= 0) & (inside < part.size)).all(1).sum())
 
-        return sorted(parts, key=held, reverse=True)
+        return sorted(parts, key=held, reverse=True)[:most]
 
 
 @dataclass(frozen=True)

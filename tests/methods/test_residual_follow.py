@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -137,3 +139,12 @@ def test_of_an_image_that_stands_out_enough_no_more_windows_are_looked_at(monkey
     assert method.unusual(photograph, 0, 1.5) == 2
     assert len(asked) == 1 and asked[0].cut(np.indices(SIZE).sum(0)).max() == sum(SIZE) - 2  # the last corner
     assert method.unusual(photograph, 0, 2.0) == 2 and len(asked) == 1 + len(tiles(SIZE, SIDE))
+
+
+def test_of_a_very_large_image_some_windows_are_looked_at_from_end_to_end() -> None:
+    photograph = Photograph(np.zeros((400, 600), np.float32), 20)
+    every, some = photograph.parts(), photograph.parts(50)
+    assert len(every) > 500 and len(set(some)) == 50 and set(some) <= set(every)
+    assert some[0] == every[0] and some[-1] == every[-1]
+    pointed = replace(photograph, points=np.array([[0.99, 0.99]]))
+    assert pointed.parts(1) == [every[-1]] and len(pointed.parts()) == len(every)

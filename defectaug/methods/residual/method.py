@@ -49,6 +49,7 @@ MISSING = (
 NORMAL = 0
 DOUBT, BELIEF = 60, 150  # steps in which masks are the prior's, and in which they become E's
 STEEPEST = 5.0, 1.0  # norms of E's and the inpainter's gradients, which seldom have a third of it
+WINDOWS = 256  # of an image that are looked at after a run: one of 24 megapixels has ten times as many
 WEAK = 0.3  # weight of what labels and prior say, once E finds defects by itself
 
 
@@ -271,7 +272,7 @@ class ResidualMethod(Method):
     def unusual(self, photograph: Photograph, product: int, enough: float = math.inf) -> float:
         """The clearest place of the prior, in any of the windows: first in those where the defect may be."""
         number, clearest = torch.tensor([product], device=self.compute.device), 0.0
-        for part in photograph.parts():
+        for part in photograph.parts(WINDOWS):
             if clearest > enough:
                 break
             with self.compute.autocast():
@@ -283,7 +284,7 @@ class ResidualMethod(Method):
     def standing_out(self, photograph: Photograph, product: int) -> Bag:
         """As of :class:`defectaug.training.unlike.SeesTheUnusual`: of every window, then of the image."""
         number, bags = torch.tensor([product], device=self.compute.device), []
-        for part in photograph.parts():
+        for part in photograph.parts(WINDOWS):
             with self.compute.autocast():
                 levels = self.average.encoder.features(evened(self._shown(photograph, part)))
             heat = self.prior.heat(levels, number).flatten()
