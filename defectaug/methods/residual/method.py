@@ -48,7 +48,7 @@ MISSING = (
 )
 NORMAL = 0
 DOUBT, BELIEF = 60, 150  # steps in which masks are the prior's, and in which they become E's
-STEEPEST = 5.0, 1.0  # norms of E's and the inpainter's gradients, which seldom have a third of it
+STEEPEST = 5.0, 1.0  # norms of E's and the inpainter's gradients, which mostly have less than half of it
 WINDOWS = 256  # of an image that are looked at after a run: one of 24 megapixels has ten times as many
 WEAK = 0.3  # weight of what labels and prior say, once E finds defects by itself
 
