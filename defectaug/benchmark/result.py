@@ -81,6 +81,17 @@ class ConditionResult:
         """Error rates of a product, one a seed."""
         return [run.errors[product] for run in self.runs]
 
+    def named_wrong(self, normal: str, *, defective: bool) -> list[float]:
+        """Share of the normal test images that are named a defect (false alarms), or of the defective ones that are
+        named wrong, one a seed; every category weighs the same. Empty where there are none.
+
+        Args:
+            normal: name of the normal class.
+            defective: whether the defective ones are meant.
+        """
+        kept = [one for one in self.runs[0].wrong if (one.rsplit("/", 1)[1] != normal) == defective]
+        return [fmean(run.wrong[one][0] / run.wrong[one][1] for one in kept) for run in self.runs] if kept else []
+
     def missed(self, category: str) -> NDArray[np.float64]:
         """How often each test image (N,) of a "product/defect" is named wrong, as a share of the seeds."""
         return np.mean([[int(one) for one in run.missed[category]] for run in self.runs], 0)

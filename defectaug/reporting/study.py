@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
-from defectaug.benchmark.intervals import RULE, Difference
+from defectaug.benchmark.intervals import RULE, Difference, mean_and_deviation
 from defectaug.benchmark.result import ALL, ERROR_RATE, Comparison, ConditionResult, StudyResult
 from defectaug.reporting.plots import bars, line
 from defectaug.reporting.sections import Figure, Finding, Interval, Section, Spread, Table, Value, interval_digits, show
@@ -30,7 +30,10 @@ def study_section(result: StudyResult) -> Section:
         title="Does it help a classifier?",
         lines=sentences(result, swept=False),
         warnings=_warnings(result),
-        tables=[error_table(result), *([difference_table(result)] if result.comparisons else []), image_table(result)],
+        tables=[
+            error_table(result), *([difference_table(result)] if result.comparisons else []), alarm_table(result),
+            image_table(result),
+        ],
         figures=[_rates(result), *sweeps],
         numbers=result.as_json(),
         findings=[finding for name in result.left_out for finding in _findings(result, name)],
@@ -47,6 +50,7 @@ def sentences(result: StudyResult, *, swept: bool = True) -> list[str]:
         for product in (ALL, *(result.products if len(result.products) > 1 else ()))
     ]
     lines += [control_sentence(result, one) for one in result.over_control if not result.is_swept(one.condition)]
+    lines += [alarm_sentence(result, one) for one in result.comparisons if swept or not result.is_swept(one.condition)]
     return lines + [line for name in result.left_out if (line := _hurts_from(result, name))]
 
 
@@ -70,6 +74,29 @@ def control_sentence(result: StudyResult, comparison: Comparison) -> str:
         f"rate is {show(per_cent(result.condition(comparison.against), ALL))} %, "
         f"{_difference(comparison.differences[ALL])}"
     )
+
+
+def alarm_sentence(result: StudyResult, comparison: Comparison) -> str:
+    """False alarms and defects named wrong, with the synthetic images and without: one error rate may hide that the
+    first rise while the second fall."""
+    of, than = (alarms(result, result.condition(name)) for name in (comparison.condition, comparison.against))
+    words = ("of normal images {} % are named a defect", "of defective ones {} % wrong")
+    told = [
+        f"{word.format(show(now))} ({show(before)} % without)"
+        for word, now, before in zip(words, of, than, strict=True)
+        if now is not None and before is not None
+    ]
+    return f"{comparison.condition}: {', '.join(told)}"
+
+
+def alarms(result: StudyResult, condition: ConditionResult) -> tuple[Spread | None, Spread | None]:
+    """Shares in per cent of normal test images that are named a defect, and of defective ones that are named wrong;
+    None where there are no such images."""
+    shares = (condition.named_wrong(result.classes[0], defective=defective) for defective in (False, True))
+    first, second = (
+        Spread(*(100 * value for value in mean_and_deviation(some))) if some else None for some in shares
+    )
+    return first, second
 
 
 def per_cent(condition: ConditionResult, product: str) -> Spread:
@@ -115,6 +142,8 @@ def _findings(result: StudyResult, synthetic: str) -> list[Finding]:
                 if speaks == "neither" and not any(result.condition(comparison.against).errors(product)):
                     speaks = "needless"
                 found.append(Finding(synthetic, text, speaks, decides=first and product == ALL))
+                if product == ALL:
+                    found.append(Finding(synthetic, f"{alarm_sentence(result, comparison)}."))
     found += [
         Finding(synthetic, f"{control_sentence(result, one)}.")
         for one in result.over_control
@@ -208,6 +237,14 @@ def difference_table(result: StudyResult) -> Table:
     ]
     title = "What the synthetic images change: error rate with them less without (percentage points)"
     return Table(title, ["training", *names, f"verdict on {ALL}"], rows, f"In brackets 95 % intervals. {RULE}")
+
+
+def alarm_table(result: StudyResult) -> Table:
+    """What the error rates are made of, over all products: false alarms, and defects named wrong."""
+    rows: list[list[Value]] = [[one.name, *alarms(result, one)] for one in result.conditions]
+    header = ["training", "normal images named a defect", "defective images named wrong"]
+    note = "Of the test images, every product and defect weighing the same; mean ± standard deviation over the seeds."
+    return Table("False alarms, and defects named wrong (%)", header, rows, note)
 
 
 def image_table(result: StudyResult) -> Table:
