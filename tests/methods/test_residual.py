@@ -14,6 +14,7 @@ from torch import Tensor
 
 from defectaug.methods.features import ImageNetFeatures
 from defectaug.methods.prior import FeaturePrior, evened
+from defectaug.methods.residual import losses
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.defect import Defect, compose, decompose, masked_mean, opacity_of, paste
 from defectaug.methods.residual.fill import Inpainter, push_pull
@@ -87,6 +88,17 @@ def test_filling_keeps_what_is_known_and_continues_what_is_flat() -> None:
     x = images(2, size=SIZE, channels=3)
     filled = Inpainter(3)(x, known)
     torch.testing.assert_close(filled * known, x * known, atol=1e-5, rtol=0)
+
+
+def test_an_inpainter_that_has_gone_beyond_black_is_led_back() -> None:
+    networks, x = Residual(SIZE, 3, 2, 1), images(2, size=SIZE, channels=3) * 0.5
+    bias = networks.inpainter.out.bias
+    assert bias is not None
+    with torch.no_grad():
+        bias.fill_(-5.0)  # one bad step, late in a training on tiles, and all that was filled in stayed black
+    losses.weighted_l1(networks.inpainter(x, 1 - square()), x, square()).backward()
+    assert bias.grad is not None and bool((bias.grad < 0).all())  # a step against it raises what is filled in
+    assert float(networks.clean(x, square()).detach().abs().max()) <= 1
 
 
 # Pasting at the model's size

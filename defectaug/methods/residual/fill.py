@@ -46,7 +46,8 @@ class Inpainter(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor, known: Tensor) -> Tensor:
-        """Images (N, C, S, S) and what of them is known (N, 1, S, S), 0 or 1, to whole images in [-1, 1]."""
+        """Images (N, C, S, S) in [-1, 1] and what of them is known (N, 1, S, S), 0 or 1, to whole images, which are not
+        clipped to that range: beyond it there would be no gradient, and no way back."""
         base = push_pull(x, known)
         h = self.stem(F.pixel_unshuffle(torch.cat([base, known], dim=1), 2))
         a = self.down1(h)
@@ -54,4 +55,4 @@ class Inpainter(nn.Module):
         b = b + self.up3(self.middle(self.down3(b)))
         h = h + self.up1(a + self.up2(b))
         correction = F.pixel_shuffle(self.out(F.leaky_relu(h, 0.2)), 2).float()
-        return (base + (1 - known) * correction).clamp(-1, 1)
+        return base + (1 - known) * correction

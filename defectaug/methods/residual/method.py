@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from defectaug.config.schema import Config
@@ -47,6 +47,7 @@ MISSING = (
 )
 NORMAL = 0
 DOUBT, BELIEF = 60, 150  # steps in which masks are the prior's, and in which they become E's
+STEEPEST = 5.0, 1.0  # norms of E's and the inpainter's gradients, which seldom have a third of it
 WEAK = 0.3  # weight of what labels and prior say, once E finds defects by itself
 
 
@@ -132,6 +133,8 @@ class ResidualMethod(Method):
         if loss is not None:
             loss.backward()
         average_gradients([p for group in optimizer.param_groups for p in group["params"]])
+        for network, steepest in zip((self.model.encoder, self.model.inpainter), STEEPEST, strict=True):
+            nn.utils.clip_grad_norm_(network.parameters(), steepest)  # one batch must not undo the others' work
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

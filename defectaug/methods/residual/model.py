@@ -86,7 +86,7 @@ class Residual(nn.Module):
     def clean(self, x: Tensor, mask: Tensor) -> Tensor:
         """Images without what lies in the masks (N, 1, S, S)."""
         known = 1 - dilated((mask > 0.5).to(x.dtype), MARGIN)
-        return x * known + self.inpainter(x, known) * (1 - known)
+        return x * known + self.inpainter(x, known).clamp(-1, 1) * (1 - known)
 
     def take(self, x: Tensor, mask: Tensor, label: Tensor) -> tuple[Defect, Tensor]:
         """The defects in the masks of images, and the images without them."""
