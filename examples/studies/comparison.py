@@ -53,9 +53,11 @@ def presets(options: argparse.Namespace) -> list[str]:
     """The recipes that are compared: those named, else one of every method, without ablations and the smallest ones.
 
     Raises:
-        ConfigError: one that is named is none.
+        ConfigError: one that is named there, or by --training-steps, is none.
     """
     known = recipe_names()
+    if unknown := [name for name in options.training_steps if name and name not in known]:
+        raise ConfigError(f"--training-steps: '{unknown[0]}' is no recipe; known: {', '.join(known)}")
     if options.presets in (None, ALL):
         return [name for name in known if not name.startswith("ablation_") and not name.endswith("tiny")]
     named = options.presets.split(",")

@@ -2,7 +2,7 @@
 product, by defect) and over all.
 
     python examples/studies/table1.py DATA --out studies/demo [--test DIR] [--presets small,stylegan2] [--slim|--full]
-           [--training-steps N|--minutes M] [--per-category N] [--inception FILE|DIR]
+           [--training-steps N|NAME=N,...|--minutes M] [--per-category N] [--inception FILE|DIR]
 
 A model of every recipe is trained on DATA (recipes that come with a later version, too), and makes images by latents,
 and by references where its method has these. The distances are those to real images that no model has seen: a method

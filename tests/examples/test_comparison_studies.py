@@ -49,6 +49,20 @@ def test_every_method_is_compared_and_a_new_recipe_appears_by_itself(monkeypatch
         comparison.presets(options("--presets", "small,gan"))  # type: ignore[arg-type]
 
 
+def test_each_recipe_can_have_a_length_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = options("--slim", "--training-steps", "7,biggan=3", "--presets", "biggan,mokady")
+    asked.out = tmp_path  # type: ignore[attr-defined]
+    (tmp_path / "models").mkdir()
+    found = {}
+    monkeypatch.setattr("defectaug.train", lambda _, out, steps, **more: found.update({out.name: steps}))
+    index = index_folder(native(tmp_path / "data"))
+    list(comparison.trained(index, asked))  # type: ignore[arg-type]
+    assert found == {"biggan": 3, "mokady": 7}
+    assert '"steps": 3,' in (tmp_path / "models/biggan.done").read_text()
+    with pytest.raises(ConfigError, match=r"--training-steps: 'bigan' is no recipe; known: .*biggan"):
+        comparison.presets(options("--training-steps", "bigan=3"))  # type: ignore[arg-type]
+
+
 def test_settings_of_both_sizes_can_be_used() -> None:
     changed = {(name, slim): comparison.settings_file(name, slim) for name in recipe_names() for slim in (True, False)}
     assert all(resolve(name, file).recipe == name for (name, _), file in changed.items() if file)
