@@ -71,8 +71,15 @@ def control_of(options: argparse.Namespace, model: Path | None) -> Any:
 
 def training_options(made: argparse.ArgumentParser) -> None:
     """The options of a study that trains models."""
-    made.add_argument("--training-steps", type=int, metavar="N", help="length of each training (default: the recipe's)")
+    text = "length of each training, or of the models that are named (default: the recipe's)"
+    made.add_argument("--training-steps", type=lengths, metavar="N|NAME=N,...", default={}, help=text)
     made.add_argument("--minutes", type=float, metavar="M", help="the same in minutes")
+
+
+def lengths(text: str) -> dict[str, int]:
+    """Steps by the model's name: "750" is for all, as "", but those named in "750,paper=1500"."""
+    parts = [entry.rpartition("=") for entry in text.split(",")]
+    return {name: int(steps) for name, _, steps in parts}
 
 
 def main(study: Callable[[argparse.Namespace], object], options: argparse.Namespace) -> None:
@@ -168,7 +175,8 @@ def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str
     folder = options.out / "models" / name
     done = folder.with_name(f"{name}.done")
     asked = {"preset": preset, "config": config and config.name, "seed": options.seed}
-    asked |= {"steps": options.training_steps, "minutes": options.minutes, "image_size": image_size}
+    steps = options.training_steps.get(name, options.training_steps.get(""))
+    asked |= {"steps": steps, "minutes": options.minutes, "image_size": image_size}
     line = json.dumps(asked) + "\n"
     if done.exists() and done.read_text(encoding="utf-8") != line:
         raise OutputError(f"{folder}: was trained with other settings; name another folder with --out")
@@ -180,7 +188,7 @@ def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str
                 preset=preset,
                 config=config,
                 image_size=image_size,
-                steps=options.training_steps,
+                steps=steps,
                 minutes=options.minutes,
                 resume=(folder / "state").is_dir(),
                 seed=options.seed,

@@ -53,9 +53,11 @@ def presets(options: argparse.Namespace) -> list[str]:
     """The recipes that are compared: those named, else one of every method, without ablations and the smallest ones.
 
     Raises:
-        ConfigError: one that is named is none.
+        ConfigError: one that is named there, or by --training-steps, is none.
     """
     known = recipe_names()
+    if unknown := [name for name in options.training_steps if name and name not in known]:
+        raise ConfigError(f"--training-steps: '{unknown[0]}' is no recipe; known: {', '.join(known)}")
     if options.presets in (None, ALL):
         return [name for name in known if not name.startswith("ablation_") and not name.endswith("tiny")]
     named = options.presets.split(",")
@@ -107,24 +109,24 @@ def latent_sets(real: DataIndex, options: argparse.Namespace) -> dict[str, list[
     return {one.preset: common.synthetic(one.model, real, options, name=f"{one.preset}-latents") for one in models}
 
 
-def table(title: str, found: Sequence[Row], numbers: Mapping[str, Any], products: Sequence[str], value: str,
+def table(title: str, found: Sequence[Row], numbers: Mapping[str, Any], parts: Sequence[str], value: str,
           real: Sequence[Value], note: str) -> Table:  # fmt: skip
-    """A row a method and guide, a column a product and one for all: one field of :class:`Fidelity` by a measure.
+    """A row a method and guide, a column a part and one for all: one field of :class:`Fidelity` by a measure.
 
     Args:
         title: of the measure.
         found: the images.
         numbers: of the sections of `evaluate`, by their titles.
-        products: the columns.
+        parts: the columns, of :func:`parts_of`.
         value: which number.
         real: the last row, of real images: its name, a cell for the guide, and its values.
         note: below the table.
     """
     cells = [
-        [preset, guide, *(one and getattr(one, value) for one in by_product(groups(numbers, folder, title), products))]
+        [preset, guide, *(one and getattr(one, value) for one in by_part(groups(numbers, folder, title), parts))]
         for preset, guide, folder in found
     ]
-    return Table(title, ["recipe", "guided by", *products, "all"], [*cells, list(real)], note)
+    return Table(title, ["recipe", "guided by", *parts, "all"], [*cells, list(real)], note)
 
 
 def groups(numbers: Mapping[str, Any], folder: Path, title: str) -> Mapping[str, Fidelity]:
@@ -132,12 +134,20 @@ def groups(numbers: Mapping[str, Any], folder: Path, title: str) -> Mapping[str,
     return numbers[f"Fidelity and diversity: {folder}"]["measures"].get(title, {}).get("groups", {})  # type: ignore[no-any-return]
 
 
-def by_product(found: Mapping[str, Fidelity], products: Sequence[str]) -> list[Fidelity | None]:
-    """The numbers of each product, then those over all; a product of one defect is listed by its category alone."""
+def parts_of(index: DataIndex) -> list[str]:
+    """What the columns of a table are: products, or the categories of the only one."""
+    if len(index.products) > 1:
+        return list(index.products)
+    return [str(one) for one in index.counts() if one.defect != index.normal]
+
+
+def by_part(found: Mapping[str, Fidelity], parts: Sequence[str]) -> list[Fidelity | None]:
+    """The numbers of each part, then those over all; a product of one defect is listed by its category alone."""
     chosen: list[Fidelity | None] = []
-    for product in products:
-        own = [one for name, one in found.items() if name.startswith(f"{product}/")]
-        chosen.append(found.get(f"product {product}", own[0] if len(own) == 1 else None))
+    for part in parts:
+        own = [one for name, one in found.items() if name.startswith(f"{part}/")]
+        alone = own[0] if len(own) == 1 else None
+        chosen.append(found.get(f"product {part}", found.get(part, alone)))
     return [*chosen, list(found.values())[-1] if found else None]
 
 

@@ -1,7 +1,7 @@
 """Figure 4 of the paper: grids of every method's images, latent-guided and reference-guided.
 
     python examples/studies/figure4.py DATA --out studies/demo [--test DIR] [--presets small,stylegan2] [--columns 8]
-           [--slim|--full] [--training-steps N|--minutes M] [--per-category N]
+           [--slim|--full] [--training-steps N|NAME=N,...|--minutes M] [--per-category N]
 
 The models and images are those of table1.py with the same OUT. OUT/figure4_latent.png: real images, then a row of
 images of each method, a column a product and defect in turn. OUT/figure4_reference.png: sources, references, then what

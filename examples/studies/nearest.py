@@ -1,7 +1,7 @@
 """Nearest neighbours of every method's images: whether a method invents defects or gives its training images back.
 
     python examples/studies/nearest.py DATA --out studies/demo [--test DIR] [--presets small,stylegan2] [--columns 6]
-           [--slim|--full] [--training-steps N|--minutes M] [--per-category N]
+           [--slim|--full] [--training-steps N|NAME=N,...|--minutes M] [--per-category N]
 
 The models and images are those of table1.py with the same OUT. OUT/nearest.png: two rows a method, some of its
 latent-guided images and below each the defective training image of its product that is most similar to it. The table

@@ -1,7 +1,8 @@
-"""Table 1 of the paper: how far the images of every method are from real ones, by product and over all.
+"""Table 1 of the paper: how far the images of every method are from real ones, by product (of one
+product, by defect) and over all.
 
     python examples/studies/table1.py DATA --out studies/demo [--test DIR] [--presets small,stylegan2] [--slim|--full]
-           [--training-steps N|--minutes M] [--per-category N] [--inception FILE|DIR]
+           [--training-steps N|NAME=N,...|--minutes M] [--per-category N] [--inception FILE|DIR]
 
 A model of every recipe is trained on DATA (recipes that come with a later version, too), and makes images by latents,
 and by references where its method has these. The distances are those to real images that no model has seen: a method
@@ -47,16 +48,16 @@ def table1(options: argparse.Namespace) -> None:
     )
     numbers = {section.title: section.numbers for section in result.sections}
     titles = next(iter(numbers.values()))["measures"]
-    tables = [table(title, rows, numbers, test.products) for title in titles]
+    tables = [table(title, rows, numbers, comparison.parts_of(test)) for title in titles]
     lines = [f"Against {len(test)} real images of {test.root} that no model has seen; see figure4.py for pictures."]
     common.write("table1", options, "Distances of every method's images (Table 1)", lines, tables, result.as_json())
 
 
-def table(title: str, rows: Sequence[comparison.Row], numbers: Mapping[str, Any], products: Sequence[str]) -> Table:
+def table(title: str, rows: Sequence[comparison.Row], numbers: Mapping[str, Any], parts: Sequence[str]) -> Table:
     """The distances by one measure; last those of the real images among themselves."""
     measured = [found for _, _, folder in rows if (found := comparison.groups(numbers, folder, title))]
-    own = [one and one.frechet_real for one in comparison.by_product(measured[0] if measured else {}, products)]
-    return comparison.table(title, rows, numbers, products, "frechet", [REAL, None, *own], NOTE)
+    own = [one and one.frechet_real for one in comparison.by_part(measured[0] if measured else {}, parts)]
+    return comparison.table(title, rows, numbers, parts, "frechet", [REAL, None, *own], NOTE)
 
 
 if __name__ == "__main__":

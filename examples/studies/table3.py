@@ -56,19 +56,19 @@ def table3(options: argparse.Namespace) -> None:
     single = [section for section in result.sections if section.title not in compared]
     lines = [f"- {line}" for section in single for line in (*section.warnings, *section.lines)]
     tables = [table for section in single for table in section.tables]
-    tables += of_methods(rows, numbers, real.products) if rows else []
+    tables += of_methods(rows, numbers, comparison.parts_of(real)) if rows else []
     common.write("table3", options, "Diversity of the synthetic images (Table 3)", lines, tables, result.as_json())
 
 
-def of_methods(rows: Sequence[comparison.Row], numbers: Mapping[str, Any], products: Sequence[str]) -> list[Table]:
+def of_methods(rows: Sequence[comparison.Row], numbers: Mapping[str, Any], parts: Sequence[str]) -> list[Table]:
     """A table a number that is there, by every measure that compares pairs."""
     found = []
     for title, measure in numbers[f"Fidelity and diversity: {rows[0][2]}"]["measures"].items():
-        of_real = comparison.by_product(measure["groups"], products)
+        of_real = comparison.by_part(measure["groups"], parts)
         for name, value, real in FIELDS:
             if of_real[-1] is not None and getattr(of_real[-1], value) is not None:
                 last = [one and real and getattr(one, real) for one in of_real]
-                table = comparison.table(title, rows, numbers, products, value, ["real images", None, *last], NOTE)
+                table = comparison.table(title, rows, numbers, parts, value, ["real images", None, *last], NOTE)
                 found.append(Table(f"{title}: {name}", table.columns, table.rows, table.note))
     return found
 

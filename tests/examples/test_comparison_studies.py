@@ -14,6 +14,7 @@ from PIL import Image
 from study_helpers import folder
 
 from defectaug.config.resolve import recipe_names, resolve
+from defectaug.data.index import index_folder
 from defectaug.errors import ConfigError, TrainingError
 from defectaug.methods.base import METHODS
 from defectaug.metrics.distances import Interval
@@ -46,6 +47,20 @@ def test_every_method_is_compared_and_a_new_recipe_appears_by_itself(monkeypatch
     assert comparison.presets(options()) == [*found, "newest"]  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"'gan' is no recipe; known: .*biggan"):
         comparison.presets(options("--presets", "small,gan"))  # type: ignore[arg-type]
+
+
+def test_each_recipe_can_have_a_length_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = options("--slim", "--training-steps", "7,biggan=3", "--presets", "biggan,mokady")
+    asked.out = tmp_path  # type: ignore[attr-defined]
+    (tmp_path / "models").mkdir()
+    found = {}
+    monkeypatch.setattr("defectaug.train", lambda _, out, steps, **more: found.update({out.name: steps}))
+    index = index_folder(native(tmp_path / "data"))
+    list(comparison.trained(index, asked))  # type: ignore[arg-type]
+    assert found == {"biggan": 3, "mokady": 7}
+    assert '"steps": 3,' in (tmp_path / "models/biggan.done").read_text()
+    with pytest.raises(ConfigError, match=r"--training-steps: 'bigan' is no recipe; known: .*biggan"):
+        comparison.presets(options("--training-steps", "bigan=3"))  # type: ignore[arg-type]
 
 
 def test_settings_of_both_sizes_can_be_used() -> None:
@@ -92,6 +107,16 @@ def test_the_table_has_a_column_a_product_and_the_real_images_last(tmp_path: Pat
     assert shown.rows[0] == ["small", "latents", some.frechet, some.frechet, None, groups["all"].frechet]
     assert shown.rows[1] == ["stylegan2", "latents", *[None] * 4]
     assert shown.rows[-1] == [table1.REAL, None, 0.2, 0.3, None, 0.2]
+
+
+def test_the_columns_of_one_product_are_its_defects(tmp_path: Path) -> None:
+    several = index_folder(native(tmp_path / "several", REAL))
+    assert comparison.parts_of(several) == ["A", "B"]
+    one = index_folder(native(tmp_path / "one", {name: count for name, count in REAL.items() if name[0] == "A"}))
+    assert comparison.parts_of(one) == ["A/scratch", "A/spot"]
+    scratch, spot, both = (comparison.Fidelity(4, 4, frechet_real=share) for share in (0.1, 0.2, 0.3))
+    groups = {"A/scratch": scratch, "A/spot": spot, "product A": both}  # as `evaluate` names them: "all" is the same
+    assert comparison.by_part(groups, comparison.parts_of(one)) == [scratch, spot, both]
 
 
 def test_table_3_has_a_table_a_number_that_was_taken(tmp_path: Path) -> None:
