@@ -118,13 +118,21 @@ def test_one_mask_for_all_and_masks_by_name_alone(model: FakeModel, root: Path, 
         (lambda mask: mask.unlink(), r"no mask for .*A/normal/001.png; it would be called A/normal/001.png"),
         (lambda mask: save(mask, np.full((8, 9), 255, np.uint8)), r"001.png has 9x8 pixels, its source .* 64x48"),
         (lambda mask: save(mask, np.zeros((48, 64), np.uint8)), r"001.png allows no place; draw it white \(255\)"),
-        (lambda mask: mask.write_bytes(b"no image"), "001.png"),
+        (lambda mask: mask.write_bytes(b"no image"), r"--region .*where: .*001.png: cannot be read as an image"),
+        (lambda mask: mask.write_bytes(mask.read_bytes()[:-60]), r"--region .*where: .*001.png: cannot be read"),
     ],
 )
 def test_masks_that_do_not_fit(model: FakeModel, root: Path, tmp_path: Path, spoil, message: str) -> None:
     spoil(halves(root, tmp_path / "where") / "A" / "normal" / "001.png")
     with pytest.raises(DataError, match=message):
         synthesize(model=model, product="A", n=2, region=tmp_path / "where", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_that_is_no_image(model: FakeModel, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("the left half")
+    with pytest.raises(DataError, match=r"^--region \S*notes.txt: cannot be read as an image"):
+        synthesize(model=model, product="A", n=2, region=tmp_path / "notes.txt", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
