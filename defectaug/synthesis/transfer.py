@@ -217,7 +217,7 @@ def _run(job: Job, model: DefectModel, asked: TransferSettings, regions: Regions
         if asked.defect != model.info.normal and float(magnitude(change.values).max(initial=0)) <= VISIBLE:
             log(
                 f"{job.images[k]}: shows no visible defect: the model sees hardly any in {job.reference.path}, or "
-                "--region or --strength leave nothing of it"
+                "--region, --strength or --size leave nothing of it"
             )
 
 

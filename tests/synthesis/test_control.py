@@ -61,6 +61,7 @@ def test_factors_that_cannot_be(value: str, message: str) -> None:
     ("changes", "message"),
     [
         ({"region": "atuo"}, r"--region atuo: no such folder or file; did you mean 'auto'\?"),
+        ({"region": ""}, r"--region \(empty\): no such folder or file; give auto, none"),
         ({"max_defects": 0}, "--max-defects 0: must be from 1"),
         ({"max_defects": 21}, "--max-defects 21"),
         ({"keep": "best"}, "--keep best: must be good or all"),
@@ -234,6 +235,11 @@ def test_strength_and_size_are_factors(model: FakeModel, tmp_path: Path) -> None
     assert len({line["strength"] for line in found}) == 12 and all(0.5 <= line["strength"] <= 2 for line in found)
     again, *_ = made(model, tmp_path / "again", strength="0.5:2", size="0.8:1.25", batch_size=5)
     assert again == found
+
+
+def test_options_that_leave_nothing_of_defects_are_named(model: FakeModel, tmp_path: Path) -> None:
+    made = synthesize(model=model, product="A", defect="spot", n=4, strength="0.05", size="0.05", out=tmp_path / "out")
+    assert made.faint == 4 and "--region, --strength or --size leave nothing" in made.describe()
 
 
 def test_up_to_k_defects_lie_apart(model: FakeModel, root: Path, tmp_path: Path) -> None:
