@@ -67,6 +67,15 @@ class DataIndex:
         """The index of the samples to keep. Products and defects stay as they are, so that labels do too."""
         return replace(self, samples=tuple(sample for sample in self.samples if keep(sample)))
 
+    def without_empty(self) -> DataIndex:
+        """The index without the products and defects that have no image left."""
+        products, defects = ({getattr(sample, name) for sample in self.samples} for name in ("product", "defect"))
+        return replace(
+            self,
+            products=tuple(name for name in self.products if name in products),
+            defects=(self.normal, *(name for name in self.defects[1:] if name in defects)),
+        )
+
     def only(self, *splits: str) -> DataIndex:
         """The samples of these splits."""
         return self.where(lambda sample: sample.split in splits)

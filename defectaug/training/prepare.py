@@ -61,9 +61,8 @@ class DataOptions:
         found = survey(index, decode=decode, image_size=size, progress=stages("reading images"))
         index = drop_unreadable(index, found, strict=self.strict)
         held = self._held_out(index, log, stages)
-        if held.files:
-            index = held.keep_away(index)
-            found = replace(found, counts=index.counts())
+        index = self._left_of(index, held, log)
+        found = replace(found, counts=index.counts())
         if min(found.smallest) * 2 < size and config.data.framing != "crop":
             width, height = found.smallest
             other = f"use --image-size {max(32, min(found.smallest) // 32 * 32)}, or take small images out."
@@ -84,6 +83,17 @@ class DataOptions:
         if bare := [str(category) for category, count in index.counts().items() if count and not tests.get(category)]:
             log(f"note: no test image of {', '.join(bare)}: how well these are done cannot be tested")
         return held
+
+    def _left_of(self, index: DataIndex, held: Holdout, log: Log) -> DataIndex:
+        """What there is to train on: products and defects of which all images are for tests are not learnt."""
+        left = held.keep_away(index).without_empty()
+        if not any(sample.defect == left.normal for sample in left.samples) or not left.defects[1:]:
+            what = "defective" if not left.defects[1:] else f"normal ('{left.normal}')"
+            raise DataError(f"{self.root}: no {what} image is left to train on, all are test images; hold out fewer")
+        lost = [*(set(index.products) - set(left.products)), *(set(index.defects) - set(left.defects))]
+        if lost:
+            log(f"note: all images of {', '.join(sorted(lost))} are held out: the model does not learn it")
+        return left
 
     def _read_tests(self, folder: Path, log: Log, stages: Stages) -> DataIndex:
         index = index_folder(
