@@ -185,7 +185,7 @@ def evaluate(
         if test_folder is None:
             (index, originals), (test_index, tests) = reader.held_out(index, originals, bundles)
         else:
-            test_index, tests = reader.real(test_folder)
+            test_index, tests = reader.real(test_folder, index)
         reader.check_masks()
         restorer = None if isinstance(loaded, GenerativeModel) else loaded
         if isinstance(loaded, GenerativeModel):
