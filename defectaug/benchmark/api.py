@@ -7,6 +7,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -91,7 +92,8 @@ def run_study(
     divided = partition(index, images, tests, settings, store, split)
     usable = [filter_leaks(name, some, divided, index, form, log, models) for name, some in sets.items()]
     if control is not None:
-        usable.append(cut_and_paste(divided.train, index.normal, control, settings, tuple(usable)))
+        draw = partial(cut_and_paste, divided.train, index.normal, control, settings, tuple(usable))
+        usable += [draw(number) for number in range(settings.control_draws)]
     notes = tuple(divided.notes(index))
     for line in (*notes, *(line for one in usable for line in one.lines())):
         log(line)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from statistics import fmean, stdev
 from typing import Literal
 
 from defectaug.benchmark.intervals import RULE, Difference
-from defectaug.benchmark.result import ALL, ERROR_RATE, Comparison, ConditionResult, StudyResult
+from defectaug.benchmark.result import ALL, CONTROL, ERROR_RATE, Comparison, ConditionResult, StudyResult
 from defectaug.reporting.plots import bars, line
 from defectaug.reporting.sections import Figure, Finding, Interval, Section, Spread, Table, Value, interval_digits, show
 
@@ -47,6 +48,7 @@ def sentences(result: StudyResult, *, swept: bool = True) -> list[str]:
         for product in (ALL, *(result.products if len(result.products) > 1 else ()))
     ]
     lines += [control_sentence(result, one) for one in result.over_control if not result.is_swept(one.condition)]
+    lines += [draws_sentence(result)] if result.settings.control_draws > 1 else []
     return lines + [line for name in result.left_out if (line := _hurts_from(result, name))]
 
 
@@ -69,6 +71,20 @@ def control_sentence(result: StudyResult, comparison: Comparison) -> str:
         f"{comparison.condition}: {word or 'no difference to the control shown'}, {comparison.against}, whose error "
         f"rate is {show(per_cent(result.condition(comparison.against), ALL))} %, "
         f"{_difference(comparison.differences[ALL])}"
+    )
+
+
+def draws_sentence(result: StudyResult) -> str:
+    """How far draws of cut and paste differ, over all products."""
+    first = result.settings.synthetic_with[0], result.settings.amount
+    rates = [
+        100 * one.error_rate(ALL)[0]
+        for one in result.conditions
+        if str(one.synthetic).startswith(CONTROL) and (one.augmentation, one.amount) == first
+    ]
+    return (
+        f"{len(rates)} draws of cut and paste: error rates of {min(rates):.1f} to {max(rates):.1f} %, "
+        f"{show(Spread(fmean(rates), stdev(rates)))} % over the draws"
     )
 
 
