@@ -7,6 +7,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -21,7 +22,7 @@ from defectaug.benchmark.result import ALL, ConditionResult, Run, StudyResult
 from defectaug.benchmark.runs import Outcome, Trial, outcome_of
 from defectaug.benchmark.settings import StudySettings
 from defectaug.benchmark.splits import Partition, partition
-from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.index import DataIndex, alike, index_folder
 from defectaug.data.survey import white_level
 from defectaug.errors import DataError
 from defectaug.io.progress import Log, Progress
@@ -79,7 +80,7 @@ def run_study(
     sets = _named(synthetic)
     weights = find_weights(settings.classifier, settings.weights, log)
     index = real if isinstance(real, DataIndex) else index_folder(real)
-    test_index = index_folder(test) if isinstance(test, Path) else test
+    test_index = alike(index_folder(test), index, log) if isinstance(test, Path) else test
     folders = dict.fromkeys(root for some in sets.values() for root in some)  # two sets may have folders in common
     refuse_overlap([*(folder for folder in (real, test) if isinstance(folder, Path)), *folders])
 
@@ -91,7 +92,8 @@ def run_study(
     divided = partition(index, images, tests, settings, store, split)
     usable = [filter_leaks(name, some, divided, index, form, log, models) for name, some in sets.items()]
     if control is not None:
-        usable.append(cut_and_paste(divided.train, index.normal, control, settings, tuple(usable)))
+        draw = partial(cut_and_paste, divided.train, index.normal, control, settings, tuple(usable))
+        usable += [draw(number) for number in range(settings.control_draws)]
     notes = tuple(divided.notes(index))
     for line in (*notes, *(line for one in usable for line in one.lines())):
         log(line)

@@ -29,13 +29,14 @@ Floats = NDArray[np.float32]
 
 
 def cut_and_paste(
-    real: Decoded, normal: str, find: FindMask, settings: StudySettings, beside: Sequence[SyntheticSet] = ()
-) -> SyntheticSet:
+    real: Decoded, normal: str, find: FindMask, settings: StudySettings, beside: Sequence[SyntheticSet] = (),
+    draw: int = 0,
+) -> SyntheticSet:  # fmt: skip
     """As many images of each category as the study may ask for, on normal images of the same product; no more than the
     largest of the sets that it is compared with has.
 
     A defect is warped, and its tone is kept as a share of the light, or of the darkness, that the surface leaves it.
-    Results depend on pixels and seed alone.
+    Results depend on pixels, seed and draw alone.
 
     Args:
         real: the training images.
@@ -43,6 +44,7 @@ def cut_and_paste(
         find: gives their masks.
         settings: tells how many, which mirroring makes no other part, and the seed of all choices.
         beside: the sets; a category that none of them has is not limited.
+        draw: number of the draw; the sets of others than 0 have it in their names.
 
     Raises:
         DataError: no defect of a product with normal images has a mask.
@@ -65,19 +67,20 @@ def cut_and_paste(
     made = [
         one
         for category, masks in sorted(donors.items())
-        for one in islice(_of(category, masks, real, normal, settings), min(each, most[category] or each))
+        for one in islice(_of(category, masks, real, normal, settings, draw), min(each, most[category] or each))
     ]
     digests = tuple(hashlib.sha256(image.tobytes()).hexdigest()[:32] for _, image in made)
     images = torch.from_numpy(np.stack([image for _, image in made]))
     lacking = defective - sum(map(len, donors.values()))
     told = {"training defects of unknown mask, or on products without normal images": lacking} if lacking else {}
-    return SyntheticSet(CONTROL, Decoded(tuple(record for record, _ in made), images, digests), told, None)
+    name = f"{CONTROL}, draw {draw + 1}" if draw else CONTROL
+    return SyntheticSet(name, Decoded(tuple(record for record, _ in made), images, digests), told, None)
 
 
 def _of(
-    category: Category, donors: list[tuple[int, Mask]], real: Decoded, normal: str, settings: StudySettings
+    category: Category, donors: list[tuple[int, Mask]], real: Decoded, normal: str, settings: StudySettings, draw: int
 ) -> Iterator[tuple[ImageRecord, NDArray[np.uint8]]]:
-    rng = np.random.default_rng([settings.split_seed, *str(category).encode()])
+    rng = np.random.default_rng([settings.split_seed, *str(category).encode(), *([256 + draw] if draw else [])])
     normals = [n for n, one in enumerate(real.categories) if one == Category(category.product, normal)]
     while True:
         number, mask = donors[rng.integers(len(donors))]

@@ -16,7 +16,7 @@ from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.layouts import Hints
 from defectaug.errors import BundleError, ConfigError, DataError
 from defectaug.io.progress import Log, unheard
-from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of
+from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of, under_product
 from defectaug.metrics.images import Decoded, Form, decode
 
 
@@ -75,7 +75,8 @@ def filter_leaks(
     Raises:
         DataError: an unreadable folder, or no image that may be trained on.
     """
-    records = [_renamed(record, index) for root in roots for record in read_synthetic(root, log) if record.synthetic]
+    read = (under_product(read_synthetic(root, log), root, index.products, log) for root in roots)
+    records = [_renamed(record, index) for some in read for record in some if record.synthetic]
     known = {category for part in (real.train, real.test, real.validation) for category in part.categories}
     fitting = [record for record in records if record.category in known]
     images = decode(fitting, form, log)

@@ -37,6 +37,7 @@ class StudySettings:
         seeds: one training each, of every condition.
         validation, test: shares of the real images held out; `test` is not used where a test folder is given.
         split_seed: fixes the split, which is the same for all seeds.
+        control_draws: how often cut and paste is drawn anew, each a set by itself.
         device, precision: as of `train`.
 
     Raises:
@@ -62,11 +63,12 @@ class StudySettings:
     validation: float = 0.15
     test: float = 0.3
     split_seed: int = 0
+    control_draws: int = 1
     device: str = "auto"
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "steps", "batch_size", "checks"):
+        for name in ("image_size", "steps", "batch_size", "checks", "control_draws"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         _require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         _require(self.image_size >= 32, "image_size", self.image_size, "32 or more")

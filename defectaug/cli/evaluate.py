@@ -41,7 +41,7 @@ _MASKS = option(
     default="those beside the images", metavar="DIR", panel=DATA_PANEL,
 )  # fmt: skip
 _WEIGHTS = option(
-    "Pretrained weights of Inception-v3 and AlexNet.",
+    "Pretrained weights of Inception-v3 and AlexNet, and of the --classifier (NAME-*.pth).",
     default="fetched, where there is a network", metavar="FILE|DIR", panel=MACHINE_PANEL,
 )  # fmt: skip
 _ONLY = option("Only these of counts, fidelity, memorisation, correctness, study.", metavar="PART,...", panel=_PARTS)

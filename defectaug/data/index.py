@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from defectaug.data.layouts import Hints, find_layout, sounds_normal
 from defectaug.data.sample import Category, Sample
 from defectaug.errors import ConfigError, DataError, nearest
 from defectaug.io.files import expanded, nfc
+from defectaug.io.progress import Log
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,15 @@ class DataIndex:
     def where(self, keep: Callable[[Sample], bool]) -> DataIndex:
         """The index of the samples to keep. Products and defects stay as they are, so that labels do too."""
         return replace(self, samples=tuple(sample for sample in self.samples if keep(sample)))
+
+    def without_empty(self) -> DataIndex:
+        """The index without the products and defects that have no image left."""
+        products, defects = ({getattr(sample, name) for sample in self.samples} for name in ("product", "defect"))
+        return replace(
+            self,
+            products=tuple(name for name in self.products if name in products),
+            defects=(self.normal, *(name for name in self.defects[1:] if name in defects)),
+        )
 
     def only(self, *splits: str) -> DataIndex:
         """The samples of these splits."""
@@ -138,6 +148,31 @@ def index_folder(
         defects=(name, *defects),
         classes=classes,
     )
+
+
+def only_product(named: Iterable[str], folder: Path, products: Sequence[str]) -> str | None:
+    """The one product of a data folder, where that is what a further folder shows, too: its own folders name defects
+    alone, so that its images go by its own name.
+
+    Args:
+        named: products of the further folder.
+        folder: that folder.
+        products: of the data folder.
+    """
+    names = set(named)
+    if len(products) != 1 or names <= set(products) or names != {nfc(folder.resolve().name)}:
+        return None
+    return products[0]
+
+
+def alike(further: DataIndex, index: DataIndex, log: Log) -> DataIndex:
+    """A further folder of a data folder's kind, under the only product of that where its own folders name none."""
+    product = only_product(further.products, further.root, index.products)
+    if product is None:
+        return further
+    log(f"{further.root}: no folder names the product; taken for '{product}'")
+    samples = tuple(replace(sample, product=product) for sample in further.samples)
+    return replace(further, samples=samples, products=(product,))
 
 
 def likely_normal(root: Path, found: Iterable[Sample], hints: Hints, classes: ClassMap) -> str | None:

@@ -22,6 +22,7 @@ BORDER = 3  # pixels that count as border
 RARER = 5.0  # CHOICE: a cluster that is so many times rarer in the middle than at the border surrounds the product
 LEAST_SHARE = 0.02  # of the border, for a cluster; of the image, for all surroundings
 CRISP = 0.6  # CHOICE: least step at the edge of the surroundings, in deviations of all pixels
+SHARP = 2.0  # CHOICE: the same at the very edge, in deviations along it, where one image is all there is
 MOST_IMAGES = 0.75  # CHOICE: share of the images that have to show surroundings
 PART = 0.1  # CHOICE: of the largest part of the product; what is smaller is not of it
 BAND = 4  # pixels beside an edge that are looked at to find it
@@ -51,7 +52,8 @@ class Surroundings:
 
 
 def find_surroundings(images: Sequence[NativeImage]) -> Surroundings | None:
-    """What surrounds a product, from some of its normal images; None where it fills them."""
+    """What surrounds a product, from some of its normal images; None where it fills them, or where a single image does
+    not tell."""
     from scipy.cluster.vq import kmeans2
 
     channels = max(image.channels for image in images)
@@ -67,11 +69,14 @@ def find_surroundings(images: Sequence[NativeImage]) -> Surroundings | None:
     if not around.any():
         return None
     masks = [_around_product(around[one], shown) for one, shown in zip(labels, pixels, strict=True)]
-    deviation = float(features[..., :-1].mean(-1).std())
+    greys = features[..., :-1].mean(-1)
+    deviation = float(greys.std())
     clear = [
-        mask.mean() >= LEAST_SHARE and _step(mask, one[..., :-1].mean(-1)) >= CRISP * deviation
-        for mask, one in zip(masks, features, strict=True)
+        mask.mean() >= LEAST_SHARE and _step(mask, grey) >= CRISP * deviation
+        for mask, grey in zip(masks, greys, strict=True)
     ]
+    if len(images) == 1:
+        clear[0] = clear[0] and _is_sharp(masks[0], greys[0])
     share = float(np.median([mask.mean() for mask in masks]))
     return Surroundings(clusters, around, share) if np.mean(clear) >= MOST_IMAGES else None
 
@@ -150,10 +155,21 @@ def _sharpened(around: Bools, pixels: Floats) -> Bools:
 
 def _step(mask: Bools, grey: Floats) -> float:
     """How much brighter or darker one side of the mask's edge is than the other."""
+    inside, outside = _sides(mask, grey, BAND)
+    return float(abs(inside.mean() - outside.mean())) if inside.size and outside.size else 0.0
+
+
+def _is_sharp(mask: Bools, grey: Floats) -> bool:
+    """Whether the two sides differ at the very edge by more than each does along it."""
+    inside, outside = _sides(mask, grey, BAND // 2)
+    if not inside.size or not outside.size:
+        return False
+    return bool(abs(inside.mean() - outside.mean()) >= SHARP * (inside.std() + outside.std()) / 2)
+
+
+def _sides(mask: Bools, grey: Floats, width: int) -> tuple[Floats, Floats]:
+    """The pixels of a band on either side of the mask's edge."""
     from scipy.ndimage import binary_dilation, binary_erosion
 
-    inside = mask & ~binary_erosion(mask, iterations=BAND, border_value=1)
-    outside = binary_dilation(mask, iterations=BAND) & ~mask
-    if not inside.any() or not outside.any():
-        return 0.0
-    return float(abs(grey[inside].mean() - grey[outside].mean()))
+    inside = mask & ~binary_erosion(mask, iterations=width, border_value=1)
+    return grey[inside], grey[binary_dilation(mask, iterations=width) & ~mask]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from defectaug.data.index import DataIndex
+from defectaug.data.index import DataIndex, only_product
 from defectaug.data.layouts import Hints, find_layout
 from defectaug.data.sample import Category
 from defectaug.errors import ConfigError, DataError
@@ -90,6 +90,15 @@ def read_synthetic(root: Path, log: Log = unheard) -> list[ImageRecord]:
     if others:
         log(f"{root}: {len(others)} images are not in {manifest.NAME} and are left out, first {others[0]}")
     return records
+
+
+def under_product(records: list[ImageRecord], root: Path, products: Sequence[str], log: Log) -> list[ImageRecord]:
+    """Gives images without a folder for their product, DEFECT/*, the only one of `products`."""
+    product = only_product({record.product for record in records}, root, products)
+    if product is None:
+        return records
+    log(f"{root}: no folder names the product; taken for '{product}'")
+    return [replace(record, product=product) for record in records]
 
 
 def with_masks(records: Sequence[ImageRecord], root: Path, masks: Path) -> list[ImageRecord]:

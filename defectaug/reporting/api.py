@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,7 +133,8 @@ def evaluate(
         test: folder of further real images that nothing was trained on; None for those that the model's training has
             held out, as its folder tells.
         masks: folder of masks, found by the images' places and names; default: those beside the images.
-        weights: file or folder of pretrained weights (Inception-v3, AlexNet); None fetches them where it can.
+        weights: file or folder of pretrained weights (Inception-v3, AlexNet, the classifier's NAME-*.pth); None fetches
+            them where it can.
         json, report: files for every number, and for a page with plots and images.
         cache: folder for what is computed, taken up by the next run; None for JSON.cache beside `json`.
         only, skip: parts to do, or not to do. Without synthetic images there is nothing to do for most.
@@ -174,6 +175,7 @@ def evaluate(
     planned = None
     if "study" in parts and folders:
         planned = study_settings(study, weights=pretrained, device=device, seed=seed, seeds=seeds)
+        _refuse_unused(pretrained, parts, planned)
     with only_run(outputs, kept.folder), _advice_on_interrupt(kept.folder, tell):
         reader = FolderReader(class_map, normal, mask_folder, tell, stages)
         loaded = None if model is None else as_model(model, device)
@@ -185,7 +187,7 @@ def evaluate(
         if test_folder is None:
             (index, originals), (test_index, tests) = reader.held_out(index, originals, bundles)
         else:
-            test_index, tests = reader.real(test_folder)
+            test_index, tests = reader.real(test_folder, index)
         reader.check_masks()
         restorer = None if isinstance(loaded, GenerativeModel) else loaded
         if isinstance(loaded, GenerativeModel):
@@ -352,13 +354,26 @@ def study_settings(
     """
     settings = settings or default_settings(device)
     settings = replace(settings, seeds=tuple(range(seed, seed + seeds)), device=device)
-    if weights is not None and weights.is_dir():  # such as resnet50-0676ba61.pth
-        for own in sorted(weights.glob(f"{settings.classifier}-*"))[:1]:
-            settings = replace(settings, weights=str(own))
+    if weights is not None and (own := _weights_of(settings.classifier, weights)):
+        settings = replace(settings, weights=str(own))
     at_hand = settings.weights not in ("auto", "imagenet")  # these may have to be fetched, which the study does
     found = find_weights(settings.classifier, settings.weights, unheard) if at_hand else None
     check_backbone(settings.classifier, settings.image_size, found)
     return settings
+
+
+def _weights_of(classifier: str, weights: Path) -> Path | None:
+    """The file of a classifier's weights, such as resnet50-0676ba61.pth, by its name alone."""
+    files = sorted(weights.iterdir()) if weights.is_dir() else [weights]
+    return next((one for one in files if one.stem == classifier or one.name.startswith(f"{classifier}-")), None)
+
+
+def _refuse_unused(weights: Path | None, parts: Collection[str], planned: StudySettings | None) -> None:
+    """Raises ConfigError where nothing that is asked for takes the weights that the user has named."""
+    if weights is None or "fidelity" in parts or planned is None or _weights_of(planned.classifier, weights):
+        return
+    name = planned.classifier
+    raise ConfigError(f"--weights {weights}: not used here; the study takes those of {name}, named {name}-*.pth, alone")
 
 
 @contextmanager

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING
 
 from defectaug.bundle import held_out, read_config
 from defectaug.data.holdout import Holdout
-from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.index import DataIndex, alike, index_folder
 from defectaug.errors import ConfigError, DataError
 from defectaug.io.files import real
 from defectaug.io.progress import Log, Stages
-from defectaug.metrics.folders import ImageRecord, read_synthetic, records_of, with_masks, without_shared
+from defectaug.metrics.folders import (
+    ImageRecord,
+    read_synthetic,
+    records_of,
+    under_product,
+    with_masks,
+    without_shared,
+)
 from defectaug.metrics.images import ImageSet, ImageStore, read_images
 
 if TYPE_CHECKING:
@@ -35,9 +42,11 @@ class FolderReader:
         self.store = ImageStore()
         self._masked = 0
 
-    def real(self, folder: Path) -> tuple[DataIndex, ImageSet]:
-        """A data folder without what cannot be read: its index, its images in the same order."""
+    def real(self, folder: Path, tested: DataIndex | None = None) -> tuple[DataIndex, ImageSet]:
+        """A data folder, or one of test images for that in `tested`, without what cannot be read: its index, its images
+        in the same order."""
         index = index_folder(folder, class_map=self._class_map, normal=self._normal, require_defects=False)
+        index = index if tested is None else alike(index, tested, self._log)
         self._log(f"reading {len(index):,} real images in {folder}")
         images = self._read(folder, records_of(index))
         samples = {sample.path: sample for sample in index.samples}
@@ -47,7 +56,7 @@ class FolderReader:
     def synthetic(self, folder: Path, index: DataIndex, real: ImageSet) -> ImageSet:
         """A synthetic folder, or a balanced one with real images in it."""
         records = without_shared(read_synthetic(folder, self._log), real.records, folder, self._log)
-        records = _product_of_real(records, folder, index, self._log)
+        records = under_product(records, folder, index.products, self._log)
         if not records:
             raise DataError(f"{folder}: holds nothing but links to the images of {index.root}")
         self._log(f"reading {len(records):,} images in {folder}")
@@ -64,7 +73,7 @@ class FolderReader:
         folders = {one.folder for one in held}
         if folders == {held[0].folder} and held[0].folder and held[0].folder.is_dir():
             self._log(f"tests: the images in {held[0].folder}, which {names} has not seen")
-            return (index, images), self.real(held[0].folder)
+            return (index, images), self.real(held[0].folder, index)
         common = Holdout(tuple(set.intersection(*(set(one.files) for one in held))))
         tests = common.only(index)
         if not len(tests):
@@ -99,17 +108,6 @@ class FolderReader:
             records = with_masks(records, folder, self._masks)
             self._masked += sum(one.mask is not None and one.mask.is_relative_to(self._masks) for one in records)
         return read_images(str(folder), records, self.store, self._log, self._stages(f"reading {folder.name}"))
-
-
-def _product_of_real(records: list[ImageRecord], folder: Path, index: DataIndex, log: Log) -> list[ImageRecord]:
-    """Gives images without a folder for their product, DEFECT/*, the only product there is."""
-    named = {record.product for record in records}
-    if len(index.products) != 1 or len(named) != 1 or named <= set(index.products):
-        return records
-    if named != {folder.resolve().name}:
-        return records
-    log(f"{folder}: no folder names the product; taken for '{index.products[0]}'")
-    return [replace(record, product=index.products[0]) for record in records]
 
 
 def _same(path: Path, original: Path) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from statistics import fmean, stdev
 from typing import Literal
 
 from defectaug.benchmark.intervals import RULE, Difference, mean_and_deviation
-from defectaug.benchmark.result import ALL, ERROR_RATE, Comparison, ConditionResult, StudyResult
+from defectaug.benchmark.result import ALL, CONTROL, ERROR_RATE, Comparison, ConditionResult, StudyResult
 from defectaug.reporting.plots import bars, line
 from defectaug.reporting.sections import Figure, Finding, Interval, Section, Spread, Table, Value, interval_digits, show
 
@@ -51,6 +52,7 @@ def sentences(result: StudyResult, *, swept: bool = True) -> list[str]:
     ]
     lines += [control_sentence(result, one) for one in result.over_control if not result.is_swept(one.condition)]
     lines += [alarm_sentence(result, one) for one in result.comparisons if swept or not result.is_swept(one.condition)]
+    lines += [draws_sentence(result)] if result.settings.control_draws > 1 else []
     return lines + [line for name in result.left_out if (line := _hurts_from(result, name))]
 
 
@@ -97,6 +99,20 @@ def alarms(result: StudyResult, condition: ConditionResult) -> tuple[Spread | No
         Spread(*(100 * value for value in mean_and_deviation(some))) if some else None for some in shares
     )
     return first, second
+
+
+def draws_sentence(result: StudyResult) -> str:
+    """How far draws of cut and paste differ, over all products."""
+    first = result.settings.synthetic_with[0], result.settings.amount
+    rates = [
+        100 * one.error_rate(ALL)[0]
+        for one in result.conditions
+        if str(one.synthetic).startswith(CONTROL) and (one.augmentation, one.amount) == first
+    ]
+    return (
+        f"{len(rates)} draws of cut and paste: error rates of {min(rates):.1f} to {max(rates):.1f} %, "
+        f"{show(Spread(fmean(rates), stdev(rates)))} % over the draws"
+    )
 
 
 def per_cent(condition: ConditionResult, product: str) -> Spread:

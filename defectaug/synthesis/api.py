@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("defectaug")
 NOTHING_LEARNT = (
-    "the model has hardly found this defect in its training images, or --region leaves it no room: look at the model's "
-    "samples/, train to the end (train --resume) or for longer, and see that defective images differ from normal ones "
-    "where the defect is"
+    "--region, --strength or --size leave nothing of the defect, or the model has hardly found it in its training "
+    "images: look at the model's samples/, train to the end (train --resume) or for longer, and see that defective "
+    "images differ from normal ones where the defect is"
 )
 LOOK_FIRST = (
     "look at them before you train on them (--report), and at the model's samples/, which show what it has found"

@@ -125,7 +125,8 @@ def transfer(
         out: file (PNG) or folder; None for `SRC__REF.png` here, for folders in `out/transfer`.
         mask: file (or folder, where several images are made) for the defect masks, 8 bit, 255 = defect.
         n_styles: keep REF's shape, draw this many styles, and write an image of each (`_style00`, ...).
-        region: what of SRC a defect may cover, as of `synthesize`; "auto" finds the product in the images of SRC.
+        region: what of SRC a defect may cover, as of `synthesize`; "auto" finds the product in the images of SRC,
+            in a single one where its surroundings end at a clear edge.
         strength: factors on the contrast of the defect, drawn from LO:HI; 1 = as REF shows it.
         size: the same for its sides.
         overwrite: replace files of these names; SRC and REF never.
@@ -216,7 +217,7 @@ def _run(job: Job, model: DefectModel, asked: TransferSettings, regions: Regions
         if asked.defect != model.info.normal and float(magnitude(change.values).max(initial=0)) <= VISIBLE:
             log(
                 f"{job.images[k]}: shows no visible defect: the model sees hardly any in {job.reference.path}, or "
-                "--region or --strength leave nothing of it"
+                "--region, --strength or --size leave nothing of it"
             )
 
 

@@ -12,7 +12,7 @@ from defectaug.config.schema import Config
 from defectaug.data.batches import BalancedBatches
 from defectaug.data.framing import Framing
 from defectaug.data.holdout import Holdout, check_asked, hold_out
-from defectaug.data.index import DataIndex, index_folder
+from defectaug.data.index import DataIndex, alike, index_folder
 from defectaug.data.stores import CropStore, FramedStore, ImageStore, Store
 from defectaug.data.survey import Survey, drop_unreadable, survey, white_level
 from defectaug.device import Compute
@@ -61,9 +61,8 @@ class DataOptions:
         found = survey(index, decode=decode, image_size=size, progress=stages("reading images"))
         index = drop_unreadable(index, found, strict=self.strict)
         held = self._held_out(index, log, stages)
-        if held.files:
-            index = held.keep_away(index)
-            found = replace(found, counts=index.counts())
+        index = self._left_of(index, held, log)
+        found = replace(found, counts=index.counts())
         if min(found.smallest) * 2 < size and config.data.framing != "crop":
             width, height = found.smallest
             other = f"use --image-size {max(32, min(found.smallest) // 32 * 32)}, or take small images out."
@@ -76,7 +75,7 @@ class DataOptions:
     def _held_out(self, index: DataIndex, log: Log, stages: Stages) -> Holdout:
         if self.resumed is not None or self.holdout is None:
             return self.resumed or Holdout()
-        read_tests = cache(partial(self._read_tests, log=log, stages=stages))
+        read_tests = cache(partial(self._read_tests, index=index, log=log, stages=stages))
         held = hold_out(index, self.holdout, read_tests, stages)
         tests = held.only(index).counts() if held.folder is None else read_tests(held.folder).counts()
         where = "" if held.folder is None else f" as copies of images in {held.folder}"
@@ -85,14 +84,25 @@ class DataOptions:
             log(f"note: no test image of {', '.join(bare)}: how well these are done cannot be tested")
         return held
 
-    def _read_tests(self, folder: Path, log: Log, stages: Stages) -> DataIndex:
-        index = index_folder(
+    def _left_of(self, index: DataIndex, held: Holdout, log: Log) -> DataIndex:
+        """What there is to train on: products and defects of which all images are for tests are not learnt."""
+        left = held.keep_away(index).without_empty()
+        if not any(sample.defect == left.normal for sample in left.samples) or not left.defects[1:]:
+            what = "defective" if not left.defects[1:] else f"normal ('{left.normal}')"
+            raise DataError(f"{self.root}: no {what} image is left to train on, all are test images; hold out fewer")
+        lost = [*(set(index.products) - set(left.products)), *(set(index.defects) - set(left.defects))]
+        if lost:
+            log(f"note: all images of {', '.join(sorted(lost))} are held out: the model does not learn it")
+        return left
+
+    def _read_tests(self, folder: Path, index: DataIndex, log: Log, stages: Stages) -> DataIndex:
+        tests = index_folder(
             folder, class_map=self.class_map, normal=self.normal, product=self.product, require_defects=False
         )
-        found = survey(index, decode=True, progress=stages("reading test images"))
+        found = survey(tests, decode=True, progress=stages("reading test images"))
         for path, reason in found.unreadable:
             log(f"skipped: {path}: {reason}")
-        return drop_unreadable(index, found, strict=self.strict)
+        return alike(drop_unreadable(tests, found, strict=self.strict), index, log)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def parser(text: str | None) -> argparse.ArgumentParser:
 def control_option(made: argparse.ArgumentParser) -> None:
     """The option of a study that has the control."""
     made.add_argument("--control", action="store_true", help="also training defects, cut out and pasted")
+    made.add_argument("--control-draws", type=int, default=1, metavar="N", help="draw the control N times")
 
 
 def control_of(options: argparse.Namespace, model: Path | None) -> Any:
@@ -97,6 +98,7 @@ def settings_of(options: argparse.Namespace, **changes: Any) -> StudySettings:
     base = StudySettings.slim() if is_slim(options) else StudySettings.full()
     names = ("classifier", "weights", "steps", "image_size", "real_share", "reversal")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    given |= {"control_draws": options.control_draws} if "control_draws" in options else {}
     fixed = {"seeds": tuple(range(options.seeds)), "split_seed": options.seed, "device": options.device}
     return replace(base, **(fixed | given | changes))
 

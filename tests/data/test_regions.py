@@ -63,6 +63,19 @@ def test_a_surface_that_fills_the_image_has_no_surroundings(scene: Scene) -> Non
     assert find_surroundings([image for image, _ in several(scene)]) is None
 
 
+def shades(rng: np.random.Generator) -> tuple[NativeImage, np.ndarray]:
+    """A surface that fills the image, lighter and darker here and there."""
+    coarse = rng.normal(0, 1, (4, 5)).astype(np.float32)
+    pixels = texture(rng, 120, grain=3) + 20 * resize_float(coarse, (96, 120))
+    return NativeImage(pixels.clip(0, 255).astype(np.uint8)), np.ones((96, 120), bool)
+
+
+@pytest.mark.parametrize(("scene", "tells"), [(disc, True), (shades, False)])
+def test_one_image_alone_has_to_show_an_edge(scene: Scene, tells: bool) -> None:
+    """The shades of a surface are no surroundings, though the clusters of a single image cut them apart."""
+    assert [find_surroundings([image]) is not None for image, _ in several(scene)] == [tells] * 12
+
+
 def test_specks_beside_the_product_are_not_of_it_and_those_on_it_are() -> None:
     scenes = several(disc)
     found = find_surroundings([image for image, _ in scenes])

@@ -251,11 +251,16 @@ def test_the_control_cuts_out_by_the_model_that_made_the_images_or_says_what_it_
 def test_options_are_checked_before_folders_are_read(root: Path, out: Path, tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/resnet18-1.pth").write_bytes(b"junk")
+    junk, other = (tmp_path / name for name in ("resnet18.pth", "w.pt"))
+    for path in (junk, other):
+        path.write_bytes(b"junk")
     slim = StudySettings.slim()
     cases: list[tuple[dict, str]] = [
         ({"weights": tmp_path / "nowhere"}, "no such file or folder"),
         ({"study": replace(slim, classifier="resnet500")}, "neither torchvision nor timm has one of that name"),
         ({"study": replace(slim, classifier="resnet18"), "weights": tmp_path / "weights"}, "cannot be read as weights"),
+        ({"study": replace(slim, classifier="resnet18"), "weights": junk}, "cannot be read as weights"),
+        ({"study": slim, "weights": other}, r"w.pt: not used here; .* those of \S*lite1, named \S*lite1-\*"),
     ]
     said: list[str] = []
     for options, wrong in cases:

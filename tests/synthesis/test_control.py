@@ -61,6 +61,7 @@ def test_factors_that_cannot_be(value: str, message: str) -> None:
     ("changes", "message"),
     [
         ({"region": "atuo"}, r"--region atuo: no such folder or file; did you mean 'auto'\?"),
+        ({"region": ""}, r"--region \(empty\): no such folder or file; give auto, none"),
         ({"max_defects": 0}, "--max-defects 0: must be from 1"),
         ({"max_defects": 21}, "--max-defects 21"),
         ({"keep": "best"}, "--keep best: must be good or all"),
@@ -118,13 +119,21 @@ def test_one_mask_for_all_and_masks_by_name_alone(model: FakeModel, root: Path, 
         (lambda mask: mask.unlink(), r"no mask for .*A/normal/001.png; it would be called A/normal/001.png"),
         (lambda mask: save(mask, np.full((8, 9), 255, np.uint8)), r"001.png has 9x8 pixels, its source .* 64x48"),
         (lambda mask: save(mask, np.zeros((48, 64), np.uint8)), r"001.png allows no place; draw it white \(255\)"),
-        (lambda mask: mask.write_bytes(b"no image"), "001.png"),
+        (lambda mask: mask.write_bytes(b"no image"), r"--region .*where: .*001.png: cannot be read as an image"),
+        (lambda mask: mask.write_bytes(mask.read_bytes()[:-60]), r"--region .*where: .*001.png: cannot be read"),
     ],
 )
 def test_masks_that_do_not_fit(model: FakeModel, root: Path, tmp_path: Path, spoil, message: str) -> None:
     spoil(halves(root, tmp_path / "where") / "A" / "normal" / "001.png")
     with pytest.raises(DataError, match=message):
         synthesize(model=model, product="A", n=2, region=tmp_path / "where", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_that_is_no_image(model: FakeModel, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("the left half")
+    with pytest.raises(DataError, match=r"^--region \S*notes.txt: cannot be read as an image"):
+        synthesize(model=model, product="A", n=2, region=tmp_path / "notes.txt", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -226,6 +235,11 @@ def test_strength_and_size_are_factors(model: FakeModel, tmp_path: Path) -> None
     assert len({line["strength"] for line in found}) == 12 and all(0.5 <= line["strength"] <= 2 for line in found)
     again, *_ = made(model, tmp_path / "again", strength="0.5:2", size="0.8:1.25", batch_size=5)
     assert again == found
+
+
+def test_options_that_leave_nothing_of_defects_are_named(model: FakeModel, tmp_path: Path) -> None:
+    made = synthesize(model=model, product="A", defect="spot", n=4, strength="0.05", size="0.05", out=tmp_path / "out")
+    assert made.faint == 4 and "--region, --strength or --size leave nothing" in made.describe()
 
 
 def test_up_to_k_defects_lie_apart(model: FakeModel, root: Path, tmp_path: Path) -> None:

@@ -133,6 +133,26 @@ def test_training_sees_none_of_them_and_a_bundle_tells_which(root: Path, tmp_pat
         train_small(root, tmp_path / "other", SETTINGS | {"data": {}}, holdout=0.3)
 
 
+def test_a_product_that_is_held_out_wholly_is_not_learnt(root: Path, tmp_path: Path) -> None:
+    """Its defect is not either, which no other product has; the model knows none of the names."""
+    told: list[str] = []
+    out = tmp_path / "model"
+    train_small(root, out, SETTINGS, steps=1, holdout=str(root / "B"), log=told.append)
+    data = read_config(out)[1]
+    assert (data.products, data.defects) == (("A",), ("normal", "scratch"))
+    assert "note: all images of B, spot are held out: the model does not learn it" in told
+
+
+@pytest.mark.parametrize(("kind", "said"), [("normal", r"normal \('normal'\)"), ("scratch", "defective")])
+def test_the_last_of_a_kind_is_not_held_out(tmp_path: Path, kind: str, said: str) -> None:
+    root = native(tmp_path / "data", {"A/normal": 3, "A/scratch": 3})
+    shutil.copytree(root / "A" / kind, tmp_path / "test/A" / kind)
+    for number in range(2):
+        save(tmp_path / f"test/A/normal/other{number}.png")
+    with pytest.raises(DataError, match=f"no {said} image is left to train on"):
+        DataOptions(root, holdout=str(tmp_path / "test")).read(small_config(), False, lambda line: None)
+
+
 def test_nothing_is_painted_on_them_and_a_balanced_set_lacks_them(root: Path, tmp_path: Path) -> None:
     files = ("A/normal/000.png", "A/scratch/001.png")
     model = FakeModel(info(root, holdout=files))

@@ -103,10 +103,10 @@ class Control:
         place = str(region)
         if place.casefold() in REGION_WORDS:
             region = place.casefold()
-        elif not expanded(place).exists():
+        elif not place or not expanded(place).exists():
             advice = nearest(place, REGION_WORDS)
             hint = advice if advice.startswith("did") else "give auto, none, a folder of masks, or one mask"
-            raise ConfigError(f"--region {place}: no such folder or file; {hint}")
+            raise ConfigError(f"--region {place or '(empty)'}: no such folder or file; {hint}")
         else:
             region = expanded(place)
         if not 1 <= max_defects <= MOST_DEFECTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -102,8 +103,9 @@ def _surroundings(product: str, samples: Sequence[Sample], log: Log) -> Surround
     with ThreadPoolExecutor(4) as pool:
         images = [image for image in pool.map(_readable, some) if image is not None]
     found = find_surroundings(images) if images else None
+    few = " (one image is all there is)" if len(images) == 1 else ""
     told = (
-        "no surroundings found, defects may lie anywhere on its images (--region DIR limits them)"
+        f"no surroundings found{few}, defects may lie anywhere on its images (--region DIR limits them)"
         if found is None
         else f"surroundings cover {found.share:.0%} of its images, defects stay off them (--region none lifts that)"
     )
@@ -134,12 +136,10 @@ def _mask_files(place: Path, samples: Sequence[Sample], root: Path) -> dict[Path
             raise DataError(f"--region {place}: no mask for {sample.path}; it would be called {'/'.join(parts)}.png")
         pairs[sample.path] = mask
     with ThreadPoolExecutor(4) as pool:
-        for reason in pool.map(_why_unfit, pairs.values(), pairs.keys()):
+        unfit = pool.map(_why_unfit, pairs.values(), pairs.keys())
+        for reason in chain(unfit, pool.map(_why_of_no_use, dict.fromkeys(pairs.values()))):
             if reason:
-                raise DataError(f"--region {place}: {reason}")
-        empty = (mask for mask in dict.fromkeys(pairs.values()) if not read_mask(mask).any())
-        if (first := next(empty, None)) is not None:
-            raise DataError(f"--region {place}: {first} allows no place; draw it white (255) where defects may lie")
+                raise DataError(f"--region {reason}" if place.is_file() else f"--region {place}: {reason}")
     return pairs
 
 
@@ -151,10 +151,22 @@ def _name(path: Path, root: Path) -> tuple[str, ...]:
 
 
 def _why_unfit(mask: Path, source: Path) -> str | None:
-    wanted, there = probe(source).size, probe(mask).size
+    try:
+        there = probe(mask).size
+    except DataError as error:
+        return str(error)
+    wanted = probe(source).size
     if wanted == there:
         return None
     return f"{mask} has {there[0]}x{there[1]} pixels, its source {source} {wanted[0]}x{wanted[1]}; make them the same"
+
+
+def _why_of_no_use(mask: Path) -> str | None:
+    try:
+        allowed = read_mask(mask)
+    except DataError as error:
+        return str(error)
+    return None if allowed.any() else f"{mask} allows no place; draw it white (255) where defects may lie"
 
 
 def resized_mask(mask: Bools, size: tuple[int, int]) -> Bools:
