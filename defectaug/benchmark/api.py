@@ -219,4 +219,23 @@ def _run(trial: Trial, outcome: Outcome) -> Run:
         validation_error=best.error if best else None,
         seconds=outcome.seconds,
         missed={f"{p}/{d}": "".join(str(int(one)) for one in row) for p, of in wrong.items() for d, row in of.items()},
+        auroc=told_apart(trial, outcome),
     )
+
+
+def told_apart(trial: Trial, outcome: Outcome) -> dict[str, float]:
+    """AUROC of defective against normal test images of each product that has both, by how likely a defect is, and
+    their mean."""
+    from torchmetrics.functional.classification import binary_auroc
+
+    likely: dict[str, list[float]] = {}
+    shows: dict[str, list[int]] = {}
+    for (product, defect), value in zip(trial.real.test.categories, outcome.defective, strict=True):
+        likely.setdefault(product, []).append(value)
+        shows.setdefault(product, []).append(int(defect != trial.classes[0]))
+    found = {
+        product: float(binary_auroc(torch.tensor(likely[product]), torch.tensor(some)))
+        for product, some in shows.items()
+        if 0 < sum(some) < len(some)
+    }
+    return {**found, ALL: fmean(found.values())} if found else {}

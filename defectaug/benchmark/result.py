@@ -40,6 +40,8 @@ class Run:
         errors: error rate of each product in [0, 1], every defect of it weighing the same, and of `all`.
         wrong: test images named wrong, and test images, of each "product/defect".
         missed: the same image by image: "1" for one named wrong, else "0", in the same order in every run.
+        auroc: of each product with normal and defective test images, and of `all`, the area under the curve of how
+            likely the classifier holds a defect of any kind: what false alarms and missed defects have in common.
         chosen_step: of the state that was tested; None where no validation chose it.
         validation_error: of that state, every category weighing the same.
         seconds: time the training took.
@@ -52,6 +54,7 @@ class Run:
     validation_error: float | None
     seconds: float
     missed: Mapping[str, str]
+    auroc: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,11 @@ class ConditionResult:
         """
         kept = [one for one in self.runs[0].wrong if (one.rsplit("/", 1)[1] != normal) == defective]
         return [fmean(run.wrong[one][0] / run.wrong[one][1] for one in kept) for run in self.runs] if kept else []
+
+    def told_apart(self) -> list[float]:
+        """AUROC of defective against normal test images over all products, one a seed; empty where no product has
+        both."""
+        return [run.auroc[ALL] for run in self.runs if ALL in run.auroc]
 
     def missed(self, category: str) -> NDArray[np.float64]:
         """How often each test image (N,) of a "product/defect" is named wrong, as a share of the seeds."""

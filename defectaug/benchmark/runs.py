@@ -35,7 +35,7 @@ from defectaug.metrics.classifier import (
 from defectaug.metrics.images import Decoded
 from defectaug.nn.backbones import InitialWeights
 
-VERSION = 2  # of what a training computes; a new one makes kept results void
+VERSION = 3  # of what a training computes; a new one makes kept results void
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,13 @@ class Outcome:
 
     Args:
         predicted: class number named for every test image.
+        defective: probability that it shows a defect, of any class.
         checks: statistics at the validation images.
         seconds: time it took.
     """
 
     predicted: tuple[int, ...]
+    defective: tuple[float, ...]
     checks: tuple[Check, ...]
     seconds: float
 
@@ -149,8 +151,10 @@ def train(trial: Trial, progress: Callable[[int], object] | None = None) -> Outc
         progress=progress,
     )
     tested = trial.views.plain(classifier, trial.real.test.images, trial.compute)
-    predicted = predict(classifier, tested, trial.compute).argmax(1)
-    return Outcome(tuple(predicted.tolist()), tuple(checks), time.monotonic() - started)
+    likely = predict(classifier, tested, trial.compute)
+    defective = likely[:, 1:].sum(1)  # not one less the first, which float32 rounds to 0
+    took = time.monotonic() - started
+    return Outcome(tuple(likely.argmax(1).tolist()), tuple(defective.tolist()), tuple(checks), took)
 
 
 def _training(trial: Trial) -> tuple[Labelled, CategorySampler]:
@@ -194,8 +198,10 @@ def _read(path: Path, images: int, classes: int) -> Outcome | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         checks = tuple(Check(int(c["step"]), float(c["error"]), float(c["loss"])) for c in kept["checks"])
-        outcome = Outcome(tuple(map(int, kept["predicted"])), checks, float(kept["seconds"]))
+        predicted, defective = tuple(map(int, kept["predicted"])), tuple(map(float, kept["defective"]))
+        outcome = Outcome(predicted, defective, checks, float(kept["seconds"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    fits = len(outcome.predicted) == images and all(0 <= number < classes for number in outcome.predicted)
+    fits = len(outcome.predicted) == len(outcome.defective) == images
+    fits = fits and all(0 <= number < classes for number in outcome.predicted)
     return outcome if fits else None

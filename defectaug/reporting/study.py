@@ -79,10 +79,10 @@ def control_sentence(result: StudyResult, comparison: Comparison) -> str:
 
 
 def alarm_sentence(result: StudyResult, comparison: Comparison) -> str:
-    """False alarms and defects named wrong, with the synthetic images and without: one error rate may hide that the
-    first rise while the second fall."""
+    """False alarms, defects named wrong and their AUROC, with the synthetic images and without: one error rate may
+    hide that the first rise while the second fall."""
     of, than = (alarms(result, result.condition(name)) for name in (comparison.condition, comparison.against))
-    words = ("of normal images {} % are named a defect", "of defective ones {} % wrong")
+    words = ("of normal images {} % are named a defect", "of defective ones {} % wrong", "AUROC {} %")
     told = [
         f"{word.format(show(now))} ({show(before)} % without)"
         for word, now, before in zip(words, of, than, strict=True)
@@ -91,14 +91,14 @@ def alarm_sentence(result: StudyResult, comparison: Comparison) -> str:
     return f"{comparison.condition}: {', '.join(told)}"
 
 
-def alarms(result: StudyResult, condition: ConditionResult) -> tuple[Spread | None, Spread | None]:
-    """Shares in per cent of normal test images that are named a defect, and of defective ones that are named wrong;
-    None where there are no such images."""
-    shares = (condition.named_wrong(result.classes[0], defective=defective) for defective in (False, True))
-    first, second = (
-        Spread(*(100 * value for value in mean_and_deviation(some))) if some else None for some in shares
-    )
-    return first, second
+def alarms(result: StudyResult, condition: ConditionResult) -> list[Spread | None]:
+    """In per cent: normal test images that are named a defect, defective ones that are named wrong, and the AUROC of
+    the second against the first; None where there are no such images."""
+    shares = [condition.named_wrong(result.classes[0], defective=defective) for defective in (False, True)]
+    return [
+        Spread(*(100 * value for value in mean_and_deviation(some))) if some else None
+        for some in (*shares, condition.told_apart())
+    ]
 
 
 def draws_sentence(result: StudyResult) -> str:
@@ -256,10 +256,15 @@ def difference_table(result: StudyResult) -> Table:
 
 
 def alarm_table(result: StudyResult) -> Table:
-    """What the error rates are made of, over all products: false alarms, and defects named wrong."""
+    """What the error rates are made of, over all products: false alarms, and defects named wrong; and how well the two
+    kinds are told apart wherever the line is drawn."""
     rows: list[list[Value]] = [[one.name, *alarms(result, one)] for one in result.conditions]
-    header = ["training", "normal images named a defect", "defective images named wrong"]
-    note = "Of the test images, every product and defect weighing the same; mean ± standard deviation over the seeds."
+    header = ["training", "normal images named a defect", "defective images named wrong", "AUROC"]
+    note = (
+        "Of the test images, every product and defect weighing the same; mean ± standard deviation over the seeds. "
+        "AUROC: of defective against normal images of a product, by how likely the classifier holds a defect of any "
+        "kind; more is better, and it does not depend on where the line between the two is drawn."
+    )
     return Table("False alarms, and defects named wrong (%)", header, rows, note)
 
 

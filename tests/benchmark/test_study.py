@@ -81,7 +81,7 @@ def test_result_holds_what_was_asked(real: Path, test: Path, made: Path) -> None
     assert result.test_folder == str(test) and len(result.split["test"]) == 60
     assert {len(one.runs) for one in result.conditions} == {2}
     run = result.conditions[0].runs[0]
-    assert set(run.errors) == {"A", "B", ALL} and run.wrong["A/spot"][1] == 10
+    assert set(run.errors) == set(run.auroc) == {"A", "B", ALL} and run.wrong["A/spot"][1] == 10
     of_a = [run.wrong[f"A/{defect}"][0] / 10 for defect in ("normal", "scratch", "spot")]
     assert run.errors["A"] == pytest.approx(np.mean(of_a))
     assert run.errors[ALL] == pytest.approx((run.errors["A"] + run.errors["B"]) / 2)

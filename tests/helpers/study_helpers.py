@@ -52,4 +52,5 @@ def noise(root: Path, counts: dict[str, int]) -> Path:
 def not_taught(trial: runs.Trial, progress: Callable[[int], object]) -> runs.Outcome:
     """In place of `runs.train`, where classifiers are not what is tested: they call all images normal."""
     progress(trial.settings.steps)
-    return runs.Outcome((0,) * len(trial.real.test), (), 0.0)
+    count = len(trial.real.test)
+    return runs.Outcome((0,) * count, (0.0,) * count, (), 0.0)
