@@ -12,8 +12,7 @@ import pytest
 from data_helpers import save
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from study_helpers import folder
-from test_study import MORE, QUICK, REAL, errors
+from test_study import QUICK, errors
 
 from defectaug.benchmark.api import run_study
 from defectaug.benchmark.control import cut_and_paste
@@ -25,21 +24,6 @@ from defectaug.metrics.folders import records_of, with_masks
 from defectaug.metrics.images import Form, ImageStore, decode
 from defectaug.reporting.sections import as_json
 from defectaug.reporting.study import study_section
-
-
-@pytest.fixture
-def real(tmp_path: Path) -> Path:
-    return folder(tmp_path / "real", REAL)
-
-
-@pytest.fixture
-def test(tmp_path: Path) -> Path:
-    return folder(tmp_path / "test", dict.fromkeys(REAL, 10), stream=1)
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
-    return folder(tmp_path / "made", MORE, stream=2)
 
 
 def spot_masks(root: Path, real: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_helpers import save
-from study_helpers import folder, noise, not_taught, surface
+from study_helpers import MORE, REAL, folder, noise, not_taught, surface
 
 from defectaug.benchmark import runs
 from defectaug.benchmark.api import run_study
@@ -28,29 +28,12 @@ QUICK = StudySettings(
     image_size=32, steps=3, batch_size=12, checks=1, augmentations=("none",), synthetic_with=("none",), seeds=(0, 1),
     device="cpu",
 )
-REAL = {"A/normal": 16, "A/scratch": 10, "A/spot": 6, "B/normal": 16, "B/scratch": 6, "B/spot": 10}
-MORE = {"A/scratch": 5, "A/spot": 5, "B/scratch": 5, "B/spot": 5}
-
-
-@pytest.fixture
-def real(tmp_path: Path) -> Path:
-    return folder(tmp_path / "real", REAL)
 
 
 @pytest.fixture
 def untaught(monkeypatch: pytest.MonkeyPatch) -> None:
     """No classifier is trained."""
     monkeypatch.setattr(runs, "train", not_taught)
-
-
-@pytest.fixture
-def test(tmp_path: Path) -> Path:
-    return folder(tmp_path / "test", dict.fromkeys(REAL, 10), stream=1)
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
-    return folder(tmp_path / "made", MORE, stream=2)
 
 
 def manifest(root: Path, real: Path, **fields: object) -> None:

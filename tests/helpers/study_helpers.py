@@ -12,6 +12,8 @@ from defectaug.benchmark import runs
 
 SIDE = 32
 CLASSES = ("normal", "scratch", "spot")
+REAL = {"A/normal": 16, "A/scratch": 10, "A/spot": 6, "B/normal": 16, "B/scratch": 6, "B/spot": 10}
+MORE = {"A/scratch": 5, "A/spot": 5, "B/scratch": 5, "B/spot": 5}
 
 
 def surface(product: str, defect: str, number: int, stream: int, side: int = SIDE) -> np.ndarray:
