@@ -234,7 +234,7 @@ def told_apart(trial: Trial, outcome: Outcome) -> dict[str, float]:
         likely.setdefault(product, []).append(value)
         shows.setdefault(product, []).append(int(defect != trial.classes[0]))
     found = {
-        product: float(binary_auroc(torch.tensor(likely[product]), torch.tensor(some)))
+        product: round(float(binary_auroc(torch.tensor(likely[product]), torch.tensor(some))), 6)  # of float32
         for product, some in shows.items()
         if 0 < sum(some) < len(some)
     }
