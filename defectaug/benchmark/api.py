@@ -31,6 +31,7 @@ from defectaug.metrics.classifier import Views
 from defectaug.metrics.folders import records_of, refuse_overlap
 from defectaug.metrics.images import Decoded, Form, ImageStore, channels_of, decode
 from defectaug.nn.backbones import InitialWeights, find_weights
+from defectaug.nn.ranking import auroc
 
 Folders = Mapping[str, Path | Sequence[Path]] | Sequence[Path]
 logger = logging.getLogger("defectaug")
@@ -226,16 +227,8 @@ def _run(trial: Trial, outcome: Outcome) -> Run:
 def told_apart(trial: Trial, outcome: Outcome) -> dict[str, float]:
     """AUROC of defective against normal test images of each product that has both, by how likely a defect is, and
     their mean."""
-    from torchmetrics.functional.classification import binary_auroc
-
-    likely: dict[str, list[float]] = {}
-    shows: dict[str, list[int]] = {}
+    likely: dict[str, tuple[list[float], list[float]]] = {}
     for (product, defect), value in zip(trial.real.test.categories, outcome.defective, strict=True):
-        likely.setdefault(product, []).append(value)
-        shows.setdefault(product, []).append(int(defect != trial.classes[0]))
-    found = {
-        product: round(float(binary_auroc(torch.tensor(likely[product]), torch.tensor(some))), 6)  # of float32
-        for product, some in shows.items()
-        if 0 < sum(some) < len(some)
-    }
+        likely.setdefault(product, ([], []))[defect == trial.classes[0]].append(value)
+    found = {product: auroc(*some) for product, some in likely.items() if all(some)}
     return {**found, ALL: fmean(found.values())} if found else {}

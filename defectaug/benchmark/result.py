@@ -39,12 +39,12 @@ class Run:
         seed: its seed.
         errors: error rate of each product in [0, 1], every defect of it weighing the same, and of `all`.
         wrong: test images named wrong, and test images, of each "product/defect".
-        missed: the same image by image: "1" for one named wrong, else "0", in the same order in every run.
-        auroc: of each product with normal and defective test images, and of `all`, the area under the curve of how
-            likely the classifier holds a defect of any kind: what false alarms and missed defects have in common.
         chosen_step: of the state that was tested; None where no validation chose it.
         validation_error: of that state, every category weighing the same.
         seconds: time the training took.
+        missed: the same image by image: "1" for one named wrong, else "0", in the same order in every run.
+        auroc: of each product with normal and defective test images, and of `all`, the area under the curve of how
+            likely the classifier holds a defect of any kind: it does not depend on where the line is drawn.
     """
 
     seed: int
@@ -54,7 +54,7 @@ class Run:
     validation_error: float | None
     seconds: float
     missed: Mapping[str, str]
-    auroc: Mapping[str, float] = field(default_factory=dict)
+    auroc: Mapping[str, float]
 
 
 @dataclass(frozen=True)

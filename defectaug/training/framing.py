@@ -21,7 +21,7 @@ from defectaug.io.progress import Log, Stages, silent
 from defectaug.methods.features import ImageNetFeatures, find_weights, load_weights
 from defectaug.methods.instances import Instances
 from defectaug.methods.prior import FeaturePrior, evened
-from defectaug.training.unlike import auroc
+from defectaug.nn.ranking import auroc
 
 Points = dict[int, NDArray[np.float64]]
 

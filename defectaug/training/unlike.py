@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Protocol, TypeVar, runtime_checkable
-
-import numpy as np
-from scipy.stats import rankdata
 
 from defectaug.data.framing import Photograph
 from defectaug.data.index import DataIndex
@@ -17,6 +14,7 @@ from defectaug.data.sample import Category
 from defectaug.errors import DataError
 from defectaug.io.progress import Stages, silent
 from defectaug.methods.instances import Bag, held_out_scores
+from defectaug.nn.ranking import auroc, by_chance
 
 T = TypeVar("T")
 LOOKED_AT = 16  # images of a category
@@ -98,14 +96,3 @@ def hardly_unusual(
                 f"(an AUROC of {share:.2f}): look at samples/ whether defects were found; if not, whether images "
                 "lie in the right folders, and whether the defect can be seen at this size (--image-size)"
             )
-
-
-def auroc(high: Sequence[float], low: Sequence[float]) -> float:
-    """The chance that one of the first is above one of the second."""
-    ranks = rankdata(np.concatenate([high, low]))[: len(high)]
-    return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(high) * len(low)))
-
-
-def by_chance(high: int, low: int) -> float:
-    """Standard deviation of the AUROC of so many images where there is no difference (Mann and Whitney 1947)."""
-    return math.sqrt((high + low + 1) / (12 * high * low))

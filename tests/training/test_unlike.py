@@ -16,7 +16,8 @@ from defectaug.data.framing import Photograph
 from defectaug.data.index import index_folder
 from defectaug.errors import DataError
 from defectaug.methods.instances import Bag
-from defectaug.training.unlike import auroc, hardly_unusual
+from defectaug.nn.ranking import auroc
+from defectaug.training.unlike import hardly_unusual
 
 
 def surface(seed: int, dent: bool = False) -> np.ndarray:

@@ -35,7 +35,7 @@ def look_over(
     if photograph.side is None:
         return None
     size = photograph.size
-    windows = photograph.parts() if photograph.points is None else photograph.parts()[:TILES]
+    windows = photograph.parts(None if photograph.points is None else TILES)
     found = np.zeros(size, np.float32)
     for start in range(0, len(windows), TOGETHER):
         some = windows[start : start + TOGETHER]

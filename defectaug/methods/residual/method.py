@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -270,29 +270,33 @@ class ResidualMethod(Method):
 
     @torch.no_grad()
     def unusual(self, photograph: Photograph, product: int, enough: float = math.inf) -> float:
-        """The clearest place of the prior, in any of the windows: first in those where the defect may be."""
+        """As of :class:`defectaug.training.unlike.SeesTheUnusual`: the clearest place of the prior, in the windows in
+        turn."""
         number, clearest = torch.tensor([product], device=self.compute.device), 0.0
-        for part in photograph.parts(WINDOWS):
+        for levels in self._looked_over(photograph):
+            clearest = max(clearest, float(self.prior.heat(levels, number).amax()))
             if clearest > enough:
                 break
-            with self.compute.autocast():
-                levels = self.average.encoder.features(evened(self._shown(photograph, part)))
-            clearest = max(clearest, float(self.prior.heat(levels, number).amax()))
         return clearest
 
     @torch.no_grad()
     def standing_out(self, photograph: Photograph, product: int) -> Bag:
         """As of :class:`defectaug.training.unlike.SeesTheUnusual`: of every window, then of the image."""
         number, bags = torch.tensor([product], device=self.compute.device), []
-        for part in photograph.parts(WINDOWS):
-            with self.compute.autocast():
-                levels = self.average.encoder.features(evened(self._shown(photograph, part)))
+        for levels in self._looked_over(photograph):
             heat = self.prior.heat(levels, number).flatten()
             top = spread(heat)
             bags.append((self.prior.scaled(levels, product)[top], heat[top]))
         places, heat = (torch.cat(one) for one in zip(*bags, strict=True))
         top = spread(heat)
         return places[top], heat[top]
+
+    def _looked_over(self, photograph: Photograph) -> Iterator[list[Tensor]]:
+        """Features, as the prior knows them, of up to WINDOWS windows: first of those where a defect may be."""
+        for part in photograph.parts(WINDOWS):
+            with self.compute.autocast():
+                levels = self.average.encoder.features(evened(self._shown(photograph, part)))
+            yield levels
 
     def is_apart(self, number: int) -> bool:
         """As of :class:`FeaturePrior`."""
