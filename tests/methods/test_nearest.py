@@ -34,8 +34,9 @@ def test_places_far_from_all_others_do_not_make_clusters_that_are_too_small_to_a
     alone = 1000 * torch.randn(300, 24, generator=torch.Generator().manual_seed(3))
     among = torch.cat([places(3000, 2, spread=0.01), alone])
     search = Search.among(among, 4)
-    assert min(map(len, search.members)) >= 4
-    assert sum(map(len, search.members)) == len(among)
+    counts = [int(squares.isfinite().sum()) for squares in search.squares]
+    assert min(counts) >= 4
+    assert sum(counts) == search.known == len(among)
     assert torch.isfinite(search.nearest(alone + 1, 3)).all()
 
 
@@ -51,3 +52,25 @@ def test_fewer_places_than_are_asked_for() -> None:
 def test_the_same_places_give_the_same_search() -> None:
     among, some = places(4000, 2), places(50, 3)
     assert torch.equal(Search.among(among, 4).nearest(some, 3), Search.among(among, 4).nearest(some, 3))
+
+
+def test_products_of_matrices_have_few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each shape is compiled, on a CPU with AMX for longer than the product takes."""
+    shapes: set[tuple] = set()
+    multiply = torch.addmm
+
+    def counting(bias: torch.Tensor, a: torch.Tensor, b: torch.Tensor, **how: float) -> torch.Tensor:
+        shapes.add((*a.shape, *b.shape))
+        return multiply(bias, a, b, **how)
+
+    search = Search.among(places(4000, 2), 4)
+    monkeypatch.setattr(torch, "addmm", counting)
+    for seed in range(20):
+        search.nearest(places(1000, seed), 3)
+    assert len(shapes) <= 40  # 821 without room for more
+
+
+def test_there_is_room_but_not_for_half_as_many_again() -> None:
+    rooms = [nearest.roomy(count) for count in range(1, 5000)]
+    assert all(count <= room <= max(32, 1.5 * count) for count, room in enumerate(rooms, 1))
+    assert len(set(rooms)) < 20
