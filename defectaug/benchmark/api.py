@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 
 import torch
 
@@ -18,8 +17,9 @@ from defectaug import device as devices
 from defectaug.benchmark.conditions import Condition, conditions, sampling_budget, subset
 from defectaug.benchmark.control import cut_and_paste
 from defectaug.benchmark.leakage import SyntheticSet, filter_leaks
-from defectaug.benchmark.result import ALL, ConditionResult, Run, StudyResult
-from defectaug.benchmark.runs import Outcome, Trial, outcome_of
+from defectaug.benchmark.result import ConditionResult, Run, StudyResult
+from defectaug.benchmark.runs import Trial, outcome_of
+from defectaug.benchmark.scoring import run_of
 from defectaug.benchmark.settings import StudySettings
 from defectaug.benchmark.splits import Partition, partition
 from defectaug.data.index import DataIndex, alike, index_folder
@@ -31,7 +31,6 @@ from defectaug.metrics.classifier import Views
 from defectaug.metrics.folders import records_of, refuse_overlap
 from defectaug.metrics.images import Decoded, Form, ImageStore, channels_of, decode
 from defectaug.nn.backbones import InitialWeights, find_weights
-from defectaug.nn.ranking import auroc
 
 Folders = Mapping[str, Path | Sequence[Path]] | Sequence[Path]
 logger = logging.getLogger("defectaug")
@@ -192,7 +191,7 @@ def _results(
         outcome = outcome_of(trial, cache, lambda done, before=before: progress(before + done))  # type: ignore[misc]
         before += trial.settings.steps
         images.setdefault(trial.condition, _images(trial))
-        runs.setdefault(trial.condition, []).append(_run(trial, outcome))
+        runs.setdefault(trial.condition, []).append(run_of(trial, outcome))
     return tuple(
         ConditionResult(one.name, one.augmentation, one.synthetic, one.amount, images[one], tuple(found))
         for one, found in runs.items()
@@ -203,32 +202,3 @@ def _images(trial: Trial) -> dict[str, tuple[int, int]]:
     real = Counter(trial.real.train.categories)
     synthetic = Counter(trial.synthetic.categories if trial.synthetic else ())
     return {str(category): (real[category], synthetic[category]) for category in sorted({*real, *synthetic})}
-
-
-def _run(trial: Trial, outcome: Outcome) -> Run:
-    predicted = [trial.classes[number] for number in outcome.predicted]
-    wrong: dict[str, dict[str, list[bool]]] = {}
-    for (product, defect), name in zip(trial.real.test.categories, predicted, strict=True):
-        wrong.setdefault(product, {}).setdefault(defect, []).append(name != defect)
-    errors = {product: fmean(fmean(row) for row in of.values()) for product, of in wrong.items()}
-    best = min(outcome.checks, key=lambda check: (check.error, check.loss), default=None)
-    return Run(
-        seed=trial.seed,
-        errors={**errors, ALL: fmean(errors.values())},
-        wrong={f"{p}/{d}": (sum(row), len(row)) for p, of in wrong.items() for d, row in of.items()},
-        chosen_step=best.step if best else None,
-        validation_error=best.error if best else None,
-        seconds=outcome.seconds,
-        missed={f"{p}/{d}": "".join(str(int(one)) for one in row) for p, of in wrong.items() for d, row in of.items()},
-        auroc=told_apart(trial, outcome),
-    )
-
-
-def told_apart(trial: Trial, outcome: Outcome) -> dict[str, float]:
-    """AUROC of defective against normal test images of each product that has both, by how likely a defect is, and
-    their mean."""
-    likely: dict[str, tuple[list[float], list[float]]] = {}
-    for (product, defect), value in zip(trial.real.test.categories, outcome.defective, strict=True):
-        likely.setdefault(product, ([], []))[defect == trial.classes[0]].append(value)
-    found = {product: auroc(*some) for product, some in likely.items() if all(some)}
-    return {**found, ALL: fmean(found.values())} if found else {}

@@ -23,7 +23,9 @@ RULE = (
     "split): over seeds (Student's t), over test images (bootstrap within each category) and, where three sets or "
     "more are by models of one recipe, over generators (Student's t). The widest counts. Synthetic images help where "
     "it lies wholly below zero, and hurt where it lies wholly above; else no difference is shown, nor where all seeds "
-    f"differ by just the same. With fewer than {LEAST} test images, or {EACH} of most categories, it cannot be known."
+    f"differ by just the same. With fewer than {LEAST} test images, or {EACH} of most categories, it cannot be known. "
+    "The same of error rates at the best line, where the line between normal and defective is moved, of each training "
+    "and product, to where the fewest test images are named wrong: what differs there no other threshold gives."
 )
 
 

@@ -43,6 +43,8 @@ class Run:
         validation_error: of that state, every category weighing the same.
         seconds: time the training took.
         missed: the same image by image: "1" for one named wrong, else "0", in the same order in every run.
+        best_errors, best_missed: error rates, and images, as above where the line between normal and defective images
+            is moved, of each product that has both, to where the fewest test images are named wrong.
         auroc: of each product with normal and defective test images, and of `all`, the area under the curve of how
             likely the classifier holds a defect of any kind: it does not depend on where the line is drawn.
     """
@@ -54,6 +56,8 @@ class Run:
     validation_error: float | None
     seconds: float
     missed: Mapping[str, str]
+    best_errors: Mapping[str, float]
+    best_missed: Mapping[str, str]
     auroc: Mapping[str, float]
 
 
@@ -80,9 +84,11 @@ class ConditionResult:
         """Synthetic training images."""
         return sum(count for _, count in self.images.values())
 
-    def errors(self, product: str = ALL) -> list[float]:
-        """Error rates of a product, one a seed."""
-        return [run.errors[product] for run in self.runs]
+    def errors(self, product: str = ALL, *, best: bool = False) -> list[float]:
+        """Error rates of a product, one a seed; `best`: at the best line, empty where there is none."""
+        if not best:
+            return [run.errors[product] for run in self.runs]
+        return [run.best_errors[product] for run in self.runs if product in run.best_errors]
 
     def named_wrong(self, normal: str, *, defective: bool) -> list[float]:
         """Share of the normal test images that are named a defect (false alarms), or of the defective ones that are
@@ -100,9 +106,10 @@ class ConditionResult:
         both."""
         return [run.auroc[ALL] for run in self.runs if ALL in run.auroc]
 
-    def missed(self, category: str) -> NDArray[np.float64]:
+    def missed(self, category: str, *, best: bool = False) -> NDArray[np.float64]:
         """How often each test image (N,) of a "product/defect" is named wrong, as a share of the seeds."""
-        return np.mean([[int(one) for one in run.missed[category]] for run in self.runs], 0)
+        found = [(run.best_missed if best else run.missed)[category] for run in self.runs]
+        return np.mean([[int(one) for one in row] for row in found], 0)
 
     def error_rate(self, product: str = ALL) -> tuple[float, float]:
         """Mean and standard deviation over the seeds."""
@@ -117,12 +124,14 @@ class Comparison:
         condition, against: names of the conditions; `against` is the same without synthetic images, or the control.
         synthetic: name of the set.
         differences: error rate with minus without, paired by seed, of each product and of `all`.
+        at_best: the same at the best line, of products that have one.
     """
 
     condition: str
     against: str
     synthetic: str
     differences: Mapping[str, Difference]
+    at_best: Mapping[str, Difference] = field(default_factory=dict)
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -192,21 +201,9 @@ class StudyResult:
         )
 
     def _compared(self, condition: ConditionResult, against: ConditionResult | None = None) -> Comparison:
-        against, synthetic = against or self.without(condition.augmentation), str(condition.synthetic)
-        counts = {category: len(missed) for category, missed in condition.runs[0].missed.items()}
-        found = {}
-        for name in condition.runs[0].errors:
-            changes: dict[str, dict[str, NDArray]] = {}
-            for category in counts:
-                product, defect = category.rsplit("/", 1)
-                if name in (ALL, product):
-                    change = condition.missed(category) - against.missed(category)
-                    changes.setdefault(product, {})[defect] = change
-            seeds = paired_difference(condition.errors(name), against.errors(name))
-            spans = {**seeds.spans, "test images": over_test_images(changes)}
-            enough = enough_images([len(change) for of in changes.values() for change in of.values()])
-            found[name] = replace(seeds, spans=spans, enough=enough)
-        return Comparison(condition.name, against.name, synthetic, found)
+        against = against or self.without(condition.augmentation)
+        own, best = (_differences(condition, against, best=best) for best in (False, True))
+        return Comparison(condition.name, against.name, str(condition.synthetic), own, best)
 
     def _among_generators(self, one: Comparison, others: Sequence[Comparison], sets: Sequence[str]) -> Comparison:
         """The comparison with the intervals over those of the other sets by models of its recipe, one of each model."""
@@ -218,13 +215,9 @@ class StudyResult:
             and (found := self.condition(other.condition)).augmentation == chosen.augmentation
             and found.amount == chosen.amount
         ]
-        spread = {}
-        for name, difference in one.differences.items():
-            of: dict[str | None, list[float]] = {}
-            for other in alike:
-                of.setdefault(self.models.get(other.synthetic), []).append(other.differences[name].mean)
-            spread[name] = difference.with_generators([fmean(some) for some in of.values()])
-        return replace(one, differences=spread)
+        models = [self.models.get(other.synthetic) for other in alike]
+        own = _over_generators(one.differences, [other.differences for other in alike], models)
+        return replace(one, differences=own, at_best=_over_generators(one.at_best, [o.at_best for o in alike], models))
 
     def condition(self, name: str) -> ConditionResult:
         """The condition of that name.
@@ -274,7 +267,39 @@ class StudyResult:
             found[kind] = [asdict(one) | {"verdicts": one.verdicts} for one in some]
             for compared, row in zip(some, found[kind], strict=True):
                 row["arm"] = row.pop("condition")
-                for name, difference in compared.differences.items():
-                    low, high = difference.ends or (None, None)
-                    row["differences"][name] |= {"low": low, "high": high, "over": difference.over}
+                for line, differences in (("differences", compared.differences), ("at_best", compared.at_best)):
+                    for name, difference in differences.items():
+                        low, high = difference.ends or (None, None)
+                        row[line][name] |= {"low": low, "high": high, "over": difference.over}
         return found | {"seconds": self.seconds, "rule": RULE, "error_rate": ERROR_RATE}
+
+
+def _differences(condition: ConditionResult, against: ConditionResult, *, best: bool) -> dict[str, Difference]:
+    """Error rates of a condition less those of another, of each product and of `all`."""
+    first = condition.runs[0]
+    rates, categories = (first.best_errors, first.best_missed) if best else (first.errors, first.missed)
+    changes: dict[str, dict[str, NDArray]] = {}
+    for category in categories:
+        product, defect = category.rsplit("/", 1)
+        changed = condition.missed(category, best=best) - against.missed(category, best=best)
+        changes.setdefault(product, {})[defect] = changed
+    found = {}
+    for name in rates:
+        of = changes if name == ALL else {name: changes[name]}
+        seeds = paired_difference(condition.errors(name, best=best), against.errors(name, best=best))
+        enough = enough_images([len(change) for some in of.values() for change in some.values()])
+        found[name] = replace(seeds, spans={**seeds.spans, "test images": over_test_images(of)}, enough=enough)
+    return found
+
+
+def _over_generators(
+    differences: Mapping[str, Difference], others: Sequence[Mapping[str, Difference]], models: Sequence[str | None]
+) -> dict[str, Difference]:
+    """The same with the intervals over those of the sets, `others`, by `models`, one of each model."""
+    spread = {}
+    for name, difference in differences.items():
+        of: dict[str | None, list[float]] = {}
+        for model, other in zip(models, others, strict=True):
+            of.setdefault(model, []).append(other[name].mean)
+        spread[name] = difference.with_generators([fmean(some) for some in of.values()])
+    return spread

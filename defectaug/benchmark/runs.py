@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from defectaug.metrics.classifier import (
 from defectaug.metrics.images import Decoded
 from defectaug.nn.backbones import InitialWeights
 
-VERSION = 3  # of what a training computes; a new one makes kept results void
+VERSION = 4  # of what a training computes; a new one makes kept results void
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,16 @@ class Outcome:
     """What a training has given.
 
     Args:
-        predicted: class number named for every test image.
+        kinds: number of the likeliest defect for every test image, as if it were known to show one.
+        margins: logarithm of how much likelier that one is than the normal class: the classifier names it where this
+            is above 0, its line.
         defective: probability that it shows a defect, of any class.
         checks: statistics at the validation images.
         seconds: time it took.
     """
 
-    predicted: tuple[int, ...]
+    kinds: tuple[int, ...]
+    margins: tuple[float, ...]
     defective: tuple[float, ...]
     checks: tuple[Check, ...]
     seconds: float
@@ -152,9 +155,18 @@ def train(trial: Trial, progress: Callable[[int], object] | None = None) -> Outc
     )
     tested = trial.views.plain(classifier, trial.real.test.images, trial.compute)
     likely = predict(classifier, tested, trial.compute)
+    return _outcome(likely, checks, time.monotonic() - started)
+
+
+def _outcome(likely: Tensor, checks: Sequence[Check], seconds: float) -> Outcome:
+    """What class probabilities (N, classes) of the test images say, the normal class being the first."""
     defective = likely[:, 1:].sum(1)  # not one less the first, which float32 rounds to 0
-    took = time.monotonic() - started
-    return Outcome(tuple(likely.argmax(1).tolist()), tuple(defective.tolist()), tuple(checks), took)
+    greatest, kinds = likely[:, 1:].max(1)
+    tiny = torch.finfo(likely.dtype).tiny  # a probability that float32 holds for 0 has no logarithm
+    margins = greatest.clamp_min(tiny).log() - likely[:, 0].clamp_min(tiny).log()
+    return Outcome(
+        tuple((kinds + 1).tolist()), tuple(margins.tolist()), tuple(defective.tolist()), tuple(checks), seconds
+    )
 
 
 def _training(trial: Trial) -> tuple[Labelled, CategorySampler]:
@@ -198,10 +210,10 @@ def _read(path: Path, images: int, classes: int) -> Outcome | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         checks = tuple(Check(int(c["step"]), float(c["error"]), float(c["loss"])) for c in kept["checks"])
-        predicted, defective = tuple(map(int, kept["predicted"])), tuple(map(float, kept["defective"]))
-        outcome = Outcome(predicted, defective, checks, float(kept["seconds"]))
+        margins, defective = (tuple(map(float, kept[name])) for name in ("margins", "defective"))
+        outcome = Outcome(tuple(map(int, kept["kinds"])), margins, defective, checks, float(kept["seconds"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    fits = len(outcome.predicted) == len(outcome.defective) == images
-    fits = fits and all(0 <= number < classes for number in outcome.predicted)
+    fits = len(outcome.kinds) == len(outcome.margins) == len(outcome.defective) == images
+    fits = fits and all(0 < number < classes for number in outcome.kinds)
     return outcome if fits else None

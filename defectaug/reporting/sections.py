@@ -99,12 +99,14 @@ class Finding:
             nothing is left for them to improve; "unknown" for what there are too few test images to tell; "condition"
             for what may make every result wrong, and how to avoid it.
         decides: whether the verdict rests on it: it tells whether the images help.
+        any_line: whether it tells that of a classifier whose line between normal and defective is moved.
     """
 
     about: str
     text: str
     speaks: Literal["for", "against", "neither", "needless", "unknown", "condition"] = "neither"
     decides: bool = False
+    any_line: bool = False
 
 
 @dataclass(frozen=True)

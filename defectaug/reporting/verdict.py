@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from defectaug.metrics.images import ImageSet
@@ -70,19 +70,23 @@ def _verdict(name: str, findings: Sequence[Finding], pictures: Pictures | None) 
 
 def _words(findings: Sequence[Finding]) -> tuple[str, str]:
     """The verdict, and a sentence that says what it rests on."""
-    flawed = any(one.speaks == "against" and not one.decides for one in findings)
-    deciding = {one.speaks for one in findings if one.decides}
+    flawed = any(one.speaks == "against" and not one.decides and not one.any_line for one in findings)
+    deciding, moved = ({one.speaks for one in findings if vars(one)[name]} for name in ("decides", "any_line"))
     if not deciding:
         what = "whether they help a classifier was not measured (part study)"
         if flawed:
             return "LOOK BEFORE USE", f"something is wrong with the images, see below; {what}."
         return "NOT DECIDED", f"nothing was found to be wrong with the images, but {what}."
     if "against" in deciding:
-        return "DO NOT USE", "a classifier trained with the images names more defects wrong than without."
+        more = ", though fewer once its line between normal and defective is moved" if "for" in moved else ""
+        return "DO NOT USE", f"a classifier trained with the images names more defects wrong than without{more}."
     if "for" in deciding:
-        if flawed:
-            return "USE WITH CARE", "the images lower a classifier's error, but see what speaks against them."
-        return "USE", "the images lower a classifier's error, and nothing was found that speaks against them."
+        return _helps(flawed, moved)
+    if "for" in moved:
+        what = "where a classifier draws its line between normal and defective no effect on its error is shown"
+        more = " and see what speaks against them" if flawed else ""
+        how = "but at the best line it errs less with the images: choose its threshold"
+        return "USE WITH CARE", f"{what}, {how}{more}."
     if "unknown" in deciding:
         what = "there are too few test images to tell whether the images help; keep more away from training"
         more = "; something is wrong with the images, too." if flawed else "."
@@ -95,3 +99,17 @@ def _words(findings: Sequence[Finding]) -> tuple[str, str]:
     if flawed:
         return "LOOK BEFORE USE", f"{what}, and something is wrong with the images, see below."
     return "NO GAIN SHOWN", f"{what}; {advice}."
+
+
+def _helps(flawed: bool, moved: Collection[str]) -> tuple[str, str]:
+    """Of images that lower the error; `moved`: what is found where the classifier's line is moved."""
+    if "for" in moved or not moved:
+        where = ", wherever its line between normal and defective is drawn" if moved else ""
+        if flawed:
+            return "USE WITH CARE", f"the images lower a classifier's error{where}, but see what speaks against them."
+        return "USE", f"the images lower a classifier's error{where}, and nothing was found that speaks against them."
+    threshold = "raise it at the best line between normal and defective" if "against" in moved else (
+        "not shown to do so at the best line between normal and defective, so that another threshold may do as much"
+    )  # fmt: skip
+    more = "; see what else speaks against them" if flawed else ""
+    return "USE WITH CARE", f"the images lower a classifier's error, but {threshold}{more}."

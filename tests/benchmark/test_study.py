@@ -322,3 +322,5 @@ def test_planted_verdicts(tmp_path: Path) -> None:
     result = run_study(real, sets, LEARN, test=test)
     verdicts = {comparison.synthetic: comparison.verdicts[ALL] for comparison in result.comparisons}
     assert verdicts == {"fresh": "helps", "noise": "hurts"}, sentences(result)
+    at_best = {comparison.synthetic: comparison.at_best[ALL] for comparison in result.comparisons}
+    assert at_best["fresh"].verdict == "helps", sentences(result)

@@ -55,4 +55,4 @@ def not_taught(trial: runs.Trial, progress: Callable[[int], object]) -> runs.Out
     """In place of `runs.train`, where classifiers are not what is tested: they call all images normal."""
     progress(trial.settings.steps)
     count = len(trial.real.test)
-    return runs.Outcome((0,) * count, (0.0,) * count, (), 0.0)
+    return runs.Outcome((1,) * count, (-1.0,) * count, (0.0,) * count, (), 0.0)

@@ -270,6 +270,23 @@ def test_what_speaks_for_and_against_makes_the_verdict(findings: list[Finding], 
 
 
 @pytest.mark.parametrize(
+    ("own", "best", "word", "said"),
+    [
+        ("for", "for", "USE", "wherever its line"),
+        ("for", "neither", "USE WITH CARE", "another threshold may do as much"),
+        ("for", "against", "USE WITH CARE", "raise it at the best line"),
+        ("neither", "for", "USE WITH CARE", "choose its threshold"),
+        ("neither", "against", "NO GAIN SHOWN", "no effect"),
+        ("against", "for", "DO NOT USE", "though fewer once its line"),
+    ],
+)
+def test_the_verdict_tells_what_another_threshold_may_do(own: str, best: str, word: str, said: str) -> None:
+    found = [Finding("s", "own", own, decides=True), Finding("s", "best", best, any_line=True)]  # type: ignore[arg-type]
+    (section,) = verdicts(["s"], [Section("study", findings=found)])
+    assert section.lines[0].startswith(f"{word}: ") and said in section.lines[0]
+
+
+@pytest.mark.parametrize(
     ("right", "said"), [(30, ", fewest of pill/chip (30 of 64 right, 32 named normal)."), (60, ".")]
 )
 def test_a_category_that_is_seldom_named_right_is_not_lost_in_a_mean(right: int, said: str) -> None:
