@@ -14,10 +14,10 @@ from command_line import Run
 from data_helpers import COUNTS, native
 from PIL import Image
 from safetensors.torch import load_file
-from small_networks import stopped_at, train_small
+from small_networks import SMALL, stopped_at, train_small
 
 from defectaug.config.resolve import resolve
-from defectaug.methods.base import MethodSpec, method_spec
+from defectaug.methods.base import METHODS, MethodSpec, method_spec
 from defectaug.methods.biggan.generator import settle
 
 NOISE = {
@@ -39,6 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
             "mapping_width": 16, "memory": 8,
         }
     },
+    "stargan2": SMALL,
     "stylegan2": {"network": NOISE, "stylegan2": {"augment": "ada", "ada_images": 100, "path_every": 2}},
 }  # fmt: skip
 """What makes each recipe small."""
@@ -73,6 +74,11 @@ def train(recipe: str, root: Path, out: Path, **options: Any) -> Path:
 def spec_of(trained: Path) -> MethodSpec:
     """Of the method that a model folder is of."""
     return method_spec(resolve(trained.name).method)
+
+
+def test_every_method_is_tried_here_but_our_own() -> None:
+    """Those have tests of their own (`tests/training`, `tests/synthesis`); another one must not be left out."""
+    assert {resolve(name).method for name in SETTINGS} == set(METHODS) - {"residual", "layered"}
 
 
 def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(trained: Path, root: Path, tmp_path: Path) -> None:
