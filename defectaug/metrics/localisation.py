@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from defectaug.data.sample import Category
 from defectaug.methods.base import DefectModel
@@ -67,15 +66,17 @@ class PixelCounts:
         """None where the masks hold one kind of pixel only."""
         if not self._counts.any(axis=1).all():
             return None
-        # A bin of each kind stands for all its pixels
-        labels, bins, weights = np.repeat([0, 1], BINS), np.tile(np.arange(BINS), 2), self._counts.ravel()
-        sound, defective = self._counts[:, ::-1].cumsum(axis=1).astype(np.float64)  # above each threshold
+        counts = self._counts[:, ::-1].astype(np.float64)  # from the highest scores down
+        sound, defective = counts.cumsum(axis=1)  # above each threshold
+        own_sound, own_defective = counts
+        below = sound[-1] - sound + own_sound / 2  # of each bin; a tie counts half
+        precision = defective / np.maximum(sound + defective, 1)
         iou = defective / (defective[-1] + sound)
         best = int(iou.argmax())
         return MapScore(
             images=self.images,
-            auroc=float(roc_auc_score(labels, bins, sample_weight=weights)),
-            precision=float(average_precision_score(labels, bins, sample_weight=weights)),
+            auroc=float(own_defective @ below / (defective[-1] * sound[-1])),
+            precision=float(own_defective @ precision / defective[-1]),
             iou=float(iou[best]),
             threshold=(BINS - 1 - best) * (TOP + 1) / BINS,
         )
