@@ -140,7 +140,7 @@ class Renderer:
         self._batch_size = batch_size
         self._log = log
         self._features = FeatureCache(model)
-        self._acceptances: dict[Category, Acceptance] = {}
+        self._acceptances: dict[tuple[Category, bool], Acceptance] = {}
         self._unreadable: set[str] = set()
         self._place = {
             (id(choices), sample.path): place
@@ -202,7 +202,7 @@ class Renderer:
         return [
             Part(
                 one.delta, native, apart, draft.reference, draft.view.window,
-                self._acceptance(Category(draft.item.product, draft.kind), draft.reference is None).verdict(
+                self._acceptance(draft).verdict(
                     one, sure, draft.strength, draft.wished[1], draft.varied
                 ),
             )
@@ -231,14 +231,22 @@ class Renderer:
         found = map(Shown, to_numpy(image), deltas, to_numpy(seen.features))
         return list(found), seen.confidence.tolist()
 
-    def _acceptance(self, category: Category, latent: bool) -> Acceptance:
-        """The test of a category: by its real images, as far as they are at hand."""
-        if category not in self._acceptances:
-            there = self._plan.real.get(category, ())
+    def _acceptance(self, draft: _Draft) -> Acceptance:
+        """The test of a defect: by real images of its category, as far as they are at hand; where its reference shows
+        another product, by the references of that one, since it is to look as it does there."""
+        info, reference = self._model.info, draft.reference
+        category = Category(draft.item.product, draft.kind)
+        there = self._plan.real.get(category, ())
+        known = "" if reference is None else product_of(reference, info)
+        is_foreign = known not in ("", category.product)
+        if is_foreign:
+            category = Category(known, draft.kind)
+            there = tuple(one for one in self._plan.references[draft.kind] if product_of(one, info) == known)
+        if (category, is_foreign) not in self._acceptances:
             some = there[:: max(1, -(-len(there) // MOST_REAL))]
             views = [view for view in self._pool.map(self._real_view, some) if view is not None]
-            self._acceptances[category] = Acceptance(self._real(category, views), copies=latent)
-        return self._acceptances[category]
+            self._acceptances[category, is_foreign] = Acceptance(self._real(category, views), copies=reference is None)
+        return self._acceptances[category, is_foreign]
 
     def _real(self, category: Category, views: Sequence[tuple[str, View]]) -> Real:
         if not views:

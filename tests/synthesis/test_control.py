@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import Run
-from fake_model import FakeModel, contents, info, lines, save, surface
+from fake_model import FakeModel, contents, defective, info, lines, save, surface
 from PIL import Image
 from scipy.ndimage import label
 
@@ -325,3 +325,18 @@ def test_defects_of_references_are_painted_about_their_places(tmp_path: Path, ke
     middles = {Path(line["reference"]).stem: line["window"][0] + 16 for line in made}
     assert len(middles) == 3 and all(abs(row - 32 - 50 * int(name)) <= 2 for name, row in middles.items())
     assert all(abs(line["window"][1] + 16 - 120) <= 2 for line in made)
+
+
+@pytest.mark.parametrize(("shown", "verdict"), [("A", "smaller than real ones"), ("B", True)])
+def test_defects_of_another_product_are_compared_with_those_of_it(tmp_path: Path, shown: str, verdict: object) -> None:
+    """Spots cover half of A, and little of what the references show."""
+    for number in range(4):
+        large = surface(number)
+        large[4:40, 4:52] = 240
+        save(tmp_path / "data/A/spot" / f"{number}.png", large)
+        save(tmp_path / "data/A/normal" / f"{number}.png", surface(10 + number))
+        save(tmp_path / "shown" / shown / "spot" / f"{number}.png", defective(20 + number))
+    model = FakeModel(info(tmp_path / "data"))
+    wish: dict[str, Any] = {"model": model, "product": "A", "defect": "spot", "n": 4, "keep": "all"}
+    synthesize(**wish, reference=tmp_path / "shown", out=tmp_path / "out")
+    assert {line["accepted"] for line in lines(tmp_path / "out")} == {verdict}
