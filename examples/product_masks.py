@@ -1,17 +1,18 @@
 """Masks of the products in normal images, by Otsu's threshold: what examples/wishes.py compares regions with.
 
     python examples/product_masks.py SOURCE OUT --product bottle --by dark
-    python examples/product_masks.py SOURCE OUT --product cookie --by coloured
+    python examples/product_masks.py SOURCE OUT --product cookie --by coloured bright
 
-Of each normal image of that product the dark, bright or coloured side of the threshold is taken, its largest connected
-part, and the holes and notches in it filled: OUT/<path below SOURCE>.png, 255 = product. That is right for one part on
-a plain ground alone; look at the masks. `defectaug` finds products otherwise, by what touches the border of images.
+Of each normal image of that product the dark, bright or coloured side of the threshold is taken, or what lies on one of
+several, its largest connected part, and the holes and notches in it filled: OUT/<path below SOURCE>.png, 255 = product.
+That is right for one part on a plain ground alone; look at the masks. `defectaug` finds products otherwise, by what
+touches the border of images.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,10 @@ def threshold(values: Floats) -> float:
     return float(edges[1:][between[:-1].argmax()])
 
 
-def product_of(pixels: Floats, by: str) -> NDArray[np.bool_]:
+def product_of(pixels: Floats, by: Sequence[str]) -> NDArray[np.bool_]:
     """Where the product is in an image (H, W, 3): (H, W)."""
-    values = ndimage.gaussian_filter(MEASURES[by](pixels), max(pixels.shape) / 200)
-    parts, count = ndimage.label(values > threshold(values))
+    smooth = [ndimage.gaussian_filter(MEASURES[name](pixels), max(pixels.shape) / 200) for name in by]
+    parts, count = ndimage.label(np.any([values > threshold(values) for values in smooth], axis=0))
     areas = ndimage.sum_labels(np.ones(parts.shape), parts, range(1, count + 1))
     reach = max(parts.shape) // NOTCH
     largest = np.pad(parts == 1 + int(np.argmax(areas)), reach, mode="edge")
@@ -58,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--product", required=True)
-    parser.add_argument("--by", choices=MEASURES, required=True, help="what the product is, beside its ground")
+    parser.add_argument("--by", choices=MEASURES, nargs="+", required=True, help="what it is, beside its ground")
     args = parser.parse_args(arguments)
     index = index_folder(args.source)
     for sample in index.category(args.product, index.normal):

@@ -123,7 +123,7 @@ def reaches_out(one: Made, product: Path) -> bool:
     """Whether a mask reaches beyond the product."""
     there = read_mask(product)
     slack = max(1, round(SLACK * max(there.shape)))
-    return bool((one.mask & ~ndimage.binary_dilation(there, iterations=slack)).any())
+    return bool((ndimage.distance_transform_edt(~there)[one.mask] > slack).any())
 
 
 def by_category(images: Sequence[Made]) -> Mapping[str, list[Made]]:

@@ -54,7 +54,7 @@ def test_what_lies_beyond_the_product_is_seen(tmp_path: Path) -> None:
     for ground, by in ((40, "bright"), (240, "dark")):
         pixels = np.where(there, 140, ground) + rng.normal(0, 6, there.shape)
         pixels[36:40, 36:40] = ground  # a hole
-        found = product_masks.product_of(np.repeat(pixels[..., None], 3, axis=2).astype(np.float32), by)
+        found = product_masks.product_of(np.repeat(pixels[..., None], 3, axis=2).astype(np.float32), [by])
         assert not (found & ~binary_dilation(there, iterations=2)).any()
         assert found[binary_erosion(there, iterations=2)].all()
     save(tmp_path / "0.png", pixels.clip(0, 255).astype(np.uint8))
