@@ -195,9 +195,10 @@ def evaluate(
         lacking = any(record.defect != index.normal and not record.mask for record in originals.records)
         finder = restorer or (_maker(bundles, device, tell) if lacking and sets else None)
         if control and finder is None and not any(record.mask for record in originals.records):
+            empty = next((f": {one.name} holds no synthetic image" for one in sets if not one.records), "")
             raise ConfigError(
                 "--control: neither masks of real defects nor the one model that made the images are there to cut them "
-                "out by; name masks with --masks DIR, or a model with --model DIR"
+                f"out by{empty}; name masks with --masks DIR, or a model with --model DIR"
             )
         white = white_level_of([originals, *sets])
         context = EvaluationContext(

@@ -239,11 +239,20 @@ def test_what_one_line_on_standard_error_says(root: Path, tmp_path: Path, run: R
 
 
 def test_the_control_cuts_out_by_the_model_that_made_the_images_or_says_what_it_lacks(
-    root: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The manifest names it: `--model` need not."""
+    """The manifest names it: `--model` need not. A balanced copy of what was full already holds none."""
     with pytest.raises(ConfigError, match=r"--control: neither masks .* nor the one model .*; name masks with --masks"):
         evaluate(root, out, only=["counts"], control=True)
+    full = shutil.copytree(root, tmp_path / "full")
+    rows = [(path.relative_to(full).as_posix(), path.parts[-3:-1]) for path in sorted(full.rglob("*.png"))]
+    copied = [
+        {"file": file, "product": of, "defect": defect, "synthetic": False, "source": str(root / file), "index": number}
+        for number, (file, (of, defect)) in enumerate(rows)
+    ]
+    (full / "manifest.jsonl").write_text("\n".join(map(json.dumps, copied)))
+    with pytest.raises(ConfigError, match=r"out by: .*full holds no synthetic image; name masks"):
+        evaluate(root, full, only=["counts"], control=True)
     monkeypatch.setattr("defectaug.reporting.api._maker", lambda bundles, device, log: FakeModel(info(root)))
     assert evaluate(root, out, only=["counts"], control=True).sections
 
