@@ -60,7 +60,8 @@ class Search:
         found = torch.full((len(cluster), count), torch.inf, device=places.device)
         for members, squares, rows in zip(self.members, self.squares, order.split(counts), strict=True):
             if len(rows):
-                asked = F.pad(rows % len(places), (0, roomy(len(rows)) - len(rows)))
+                more = roomy(len(rows)) - len(rows) if len(self.members) > 1 else 0  # all in one: few shapes anyway
+                asked = F.pad(rows % len(places), (0, more))
                 distance = torch.addmm(squares, places[asked], members.T, alpha=-2)[: len(rows)]
                 few = distance.topk(min(count, len(members)), largest=False).values
                 found[rows, : few.shape[1]] = few.float()
