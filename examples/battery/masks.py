@@ -4,7 +4,7 @@
 
 TRAIN holds <product>/<class>/*, TRAIN.masks the true masks. MODEL is of the residual method (`small`, `tiny`). Of every
 product and defect a row: intersection over union / recall / precision, means of N images (windows around the defect
-where the product is seen in windows), of pixels where E is "sure", of those where the mask "goes on", and as "trimmed".
+where the product is seen in windows), of pixels where E is "sure", of those where the mask "goes on", and as "outlined".
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from defectaug.methods.native import stack
 from defectaug.methods.residual.encoder import own_logits
 from defectaug.methods.residual.inference import InferenceModel
 from defectaug.methods.residual.model import confident, continued
+from defectaug.methods.residual.outline import outlined
 from defectaug.synthesis.render import reference_view
 
-STEPS = ("sure", "goes on", "trimmed")
+STEPS = ("sure", "goes on", "outlined")
 
 
 def fit(found: Mask, true: Mask) -> tuple[float, float, float]:
@@ -49,7 +50,7 @@ def fits(model: InferenceModel, one: Item) -> list[tuple[float, float, float]]:
         likely = torch.sigmoid(own_logits(networks.encoder(x), label))
         sure = confident(likely)
         on = continued(sure, likely)
-        masks = (sure, on, networks.tightened(x, on))
+        masks = (sure, on, outlined(x, on, likely))
     return [fit((mask[0, 0] > 0.5).cpu().numpy(), true) for mask in masks]
 
 

@@ -94,15 +94,15 @@ def test_a_turned_copy_is_near_and_a_classifier_from_imagenet_tells_colours() ->
 
 
 def test_the_shipped_model_s_masks_lose_their_rim_step_by_step() -> None:
-    """Of two images a category of its own training data: trimmed masks hold less that is no defect."""
+    """Of two images a category of its own training data: outlined masks hold less that is no defect."""
     root = Path(__file__).parents[2]
     done = run_example("battery/masks.py", root / "models/demo", root / "examples/demo/data", "--n", 2)
     assert done.returncode == 0, done.stderr
     rows = {cells[1].strip(): cells[2:5] for cells in (line.split("|") for line in done.stdout.splitlines()[2:])}
     assert sorted(rows) == [f"{product}/{defect}" for product in "ABC" for defect in ("scratch", "spot")]
     for name, steps in rows.items():
-        _, on, trimmed = ([float(value) for value in step.split("/")] for step in steps)
-        assert trimmed[2] >= on[2] and trimmed[0] > 0.4, name
+        _, on, outlined = ([float(value) for value in step.split("/")] for step in steps)
+        assert outlined[2] >= on[2] and outlined[0] > 0.4, name
 
 
 def test_the_overlap_of_transfers_masks_with_true_ones(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from defectaug.data.framing import Photograph
 from defectaug.io.windows import Window, tiles, whole
-from defectaug.methods.residual.follow import best_window, connected, cut_out, followed, look_over
+from defectaug.methods.residual.follow import best_window, connected, cut_out, followed, look_over, window_at_edge
 
 SIZE, SIDE = (90, 200), 32
 
@@ -55,6 +55,16 @@ def test_a_defect_ends_at_the_image_s_edges() -> None:
     mask[40:44, :20] = True
     followed(SIZE, Window(30, 0, SIDE, SIDE), reader(mask, asked))
     assert len(asked) == 1
+
+
+def test_a_defect_is_followed_up_to_an_edge_that_its_window_nearly_shows() -> None:
+    """Else it would end where the window does, blunt, and not be known to begin at the edge."""
+    mask, start = np.zeros(SIZE, bool), Window(30, SIZE[1] - SIDE - 4, SIDE, SIDE)
+    mask[40:44, 175:] = True
+    asked: list[Window] = []
+    found = followed(SIZE, start, reader(mask, asked))
+    assert np.array_equal(found > 0.5, mask) and len(asked) == 2
+    assert window_at_edge(found, start) == Window(26, SIZE[1] - SIDE, SIDE, SIDE)
 
 
 def test_parts_that_touch_or_nearly_do_are_one() -> None:

@@ -122,7 +122,7 @@ def followed(size: tuple[int, int], start: Window, read: Callable[[Window], Floa
         np.maximum(there, found, out=there)
         for centre in ends(window.cut(total), window, size):
             further = square(size, window.height, centre)
-            if all(_distance(further, other) > NEAR * window.height for other in seen):
+            if all(_shows_more(further, other, size) for other in seen):
                 seen.append(further)
                 todo.append(further)
     return total
@@ -159,5 +159,14 @@ def meets(mask: Floats) -> list[tuple[float, float] | None]:
     return found
 
 
-def _distance(a: Window, b: Window) -> float:
-    return float(np.hypot(a.top - b.top, a.left - b.left))
+def _shows_more(window: Window, other: Window, size: tuple[int, int]) -> bool:
+    """Whether a window is far from another, or shows an edge of the image that the other stops short of: what goes on
+    for a few pixels up to that edge would be cut off within the image, and not be known to begin there."""
+    far = np.hypot(window.top - other.top, window.left - other.left) > NEAR * window.height
+    return bool(far or (_edges(window, size) & ~_edges(other, size)).any())
+
+
+def _edges(window: Window, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(4,), whether it shows the image's top, left, bottom, right edge."""
+    top, left, bottom, right = window.within(size)
+    return np.array([top <= 0, left <= 0, bottom >= 1, right >= 1])

@@ -109,8 +109,6 @@ class ResidualMethod(Method):
         trust = min(1.0, max(0.0, (step - self.config.run.warmup - DOUBT) / BELIEF))
         with self.compute.autocast():
             mask = objective.mask_of(self.average, scene, trust)
-            if trust == 1:
-                mask = self.model.tightened(scene.reference, mask)
             defect = objective.taken(self.model, scene, mask)
         terms = {"area": defect.mask.mean()} | self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
         if fraction > self.remembering:
@@ -248,8 +246,7 @@ class ResidualMethod(Method):
             with self.compute.autocast():
                 levels, prior = self._levels(x, product)
                 scene = Scene(x, x, label, product, bank.keys[slot : slot + 1], levels, prior)
-                mask = objective.mask_of(self.average, scene, 1.0)
-                return x, self.average.tightened(x, mask)
+                return x, objective.mask_of(self.average, scene, 1.0)
 
         def mask_of(window: Window) -> Tensor:
             return masked(window)[1]

@@ -13,6 +13,7 @@ from defectaug.methods.residual import losses
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.encoder import own_logits
 from defectaug.methods.residual.model import Residual, confident, continued
+from defectaug.methods.residual.outline import outlined
 from defectaug.methods.residual.warp import ANYWHERE, draw_warps, matrices, warp
 from defectaug.nn.blocks import dilated
 
@@ -47,15 +48,15 @@ def altered(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def mask_of(model: Residual, scene: Scene, trust: float) -> Tensor:
-    """Masks (N, 1, S, S) of the references' defects: E's by the share ``trust``, else the prior's clearest part; none
-    where the prior is quiet all around."""
+    """Masks (N, 1, S, S) of the references' defects: E's by the share ``trust``, else the prior's clearest part, and at
+    full trust their outlines; none where the prior is quiet all around."""
     with torch.no_grad():
         found = torch.sigmoid(own_logits(model.encoder.from_features(scene.reference, scene.levels), scene.label))
     level = (0.5 * scene.prior.amax((2, 3), keepdim=True)).clamp(min=losses.SURE)
     guess = torch.sigmoid(4 * (scene.prior - level))
     near = dilated((scene.prior > 0.8 * losses.SURE).to(found.dtype), 6)
     mask = without_faint_parts(confident((trust * found + (1 - trust) * guess) * near), scene.prior)
-    return continued(mask, found) if trust == 1 else mask
+    return outlined(scene.reference, continued(mask, found), found) if trust == 1 else mask
 
 
 def without_faint_parts(mask: Tensor, prior: Tensor) -> Tensor:
