@@ -4,7 +4,7 @@
 
 TRAIN holds <product>/<class>/*, TRAIN.masks the true masks. MODEL is of the residual method (`small`, `tiny`). Of every
 product and defect a row: intersection over union / recall / precision, means of N images (windows around the defect
-where the product is seen in windows), of pixels where E is "sure", of those where the mask "goes on", and as "outlined".
+where the product is seen in windows), of pixels where E is "sure", where the mask "goes on", and as "outlined".
 """
 
 from __future__ import annotations
