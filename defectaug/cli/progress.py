@@ -73,9 +73,9 @@ class Progress:
         if now - self._last < self._every and done < total and self._last:
             return
         self._last = now
-        # The speed of late, without the first step, which loads and compiles what the others use: from that one alone
-        # a classifier's 900 steps would take fifteen hours.
-        before, then = self._recent[min(1, len(self._recent) - 1)]
+        # The speed of late, without the first steps, which load, compile and look at what others use: with the first
+        # a classifier's 900 steps would take fifteen hours, and a study three when there is a minute left.
+        before, then = self._recent[max(len(self._recent) // 2, min(1, len(self._recent) - 1))]
         rate = (done - then) / max(now - before, 1e-9)
         left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""
         print(f"{self._what}: {done}/{total}{left}", file=sys.stderr, flush=True)

@@ -306,6 +306,18 @@ def test_the_time_left_is_not_told_from_the_first_step(
     assert said == ["", "", "3 min 21 s left", "3 min 20 s left", "1 min 40 s left"]
 
 
+def test_the_time_left_is_told_from_the_later_steps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ten take a minute each, as those of a study do that look at the images; the others a second."""
+    now = iter([60.0 * min(n, 10) + max(0, n - 10) for n in range(29)])
+    monkeypatch.setattr("defectaug.cli.progress.time.monotonic", lambda: next(now))
+    progress = Progress("work", every=0.0)
+    for done in range(29):
+        progress(done, 30)
+    assert capsys.readouterr().err.splitlines()[-1].endswith("28/30, 2 s left")
+
+
 def test_short_stages_show_nothing_and_long_ones_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
