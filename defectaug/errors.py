@@ -27,7 +27,7 @@ class OutputError(DefectaugError):
 
 
 class TrainingError(DefectaugError):
-    """A training run that stopped on its own: not finite, or collapsed."""
+    """A training run that stopped on its own: its numbers are not finite."""
 
 
 class PeerError(DefectaugError):

@@ -12,13 +12,9 @@ from benchmarks.__main__ import main
 from benchmarks.plain import PlainMethod
 from small_networks import CPU, small_config, small_method, training_batch
 
-from defectaug.methods.layered import codes
 
-
-@pytest.mark.parametrize("recipe", ["layered_tiny", "paper", "ablation_a"])
-def test_fast_step_equals_the_plain_one(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The leak below the threshold depends on the sign of all gradients together: on which terms share a pass.
-    monkeypatch.setattr(codes, "LEAK", 0.0)
+@pytest.mark.parametrize("recipe", ["paper", "ablation_a"])
+def test_fast_step_equals_the_plain_one(recipe: str) -> None:
     config = small_config(recipe, {"run": {"r1_every": 2, "augment": recipe != "paper"}})
     fast, plain = small_method(config), PlainMethod(config, 3, 2, CPU.device, 0)
     for method in (fast, plain):
@@ -27,11 +23,8 @@ def test_fast_step_equals_the_plain_one(recipe: str, monkeypatch: pytest.MonkeyP
                 group["eps"] = 1e-2  # else Adam makes whole steps of rounding errors, where a gradient is 0
     for step in range(2):  # with and without R1
         batch = training_batch(8, seed=step)
-        values, plain_terms = fast.step(batch, step, 0.0), plain.step(batch, step, 0.0)
-        terms = {name: value for name, value in values.items() if name not in ("painted", "removed")}
-        assert plain_terms == pytest.approx(terms, rel=1e-4, abs=1e-6)
+        assert plain.step(batch, step, 0.0) == pytest.approx(fast.step(batch, step, 0.0), rel=1e-4, abs=1e-6)
     weights = zip(fast.average.shadow.parameters(), plain.average.shadow.parameters(), strict=True)
-    # 1e-7 after one step; then a pixel or two lie on different sides of the threshold.
     assert all(torch.allclose(weight, plain_weight, atol=5e-5) for weight, plain_weight in weights)
 
 
@@ -55,10 +48,10 @@ def test_the_network_has_a_share_of_a_synthesis(tmp_path: Path) -> None:
 
 def test_the_suite_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "numbers.json"
-    flags = ["--recipes", "layered_tiny", "--device", "cpu", "--json", str(file)]
+    flags = ["--recipes", "ablation_a", "--device", "cpu", "--json", str(file)]
     results = main(["--quick", "--only", "training", "index", *flags])
     assert json.loads(file.read_text()) == results
-    assert results["machine"]["quick"] and results["training layered_tiny"]["utilisation"] > 0
+    assert results["machine"]["quick"] and results["training ablation_a"]["utilisation"] > 0
     assert results["index 1"]["images"] == 200
     printed = capsys.readouterr().out.splitlines()
-    assert printed[1].startswith("train layered_tiny at 32, batch 4: ") and len(printed) == 4
+    assert printed[1].startswith("train ablation_a at 32, batch 4: ") and len(printed) == 4

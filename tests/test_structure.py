@@ -245,8 +245,8 @@ def test_an_arrow_up_and_a_circle_are_found() -> None:
 def test_naming_a_method_is_found() -> None:
     texts = ("from defectaug.methods.dtgan import losses", 'kind == "dtgan"', "import defectaug.methods.dtgan.codes")
     for text in texts:
-        assert method_names("defectaug.cli.train", text, {"dtgan", "layered"}) == {"dtgan"}
-    assert not method_names("defectaug.cli.train", 'help = "for dtgan"', {"dtgan", "layered"})
+        assert method_names("defectaug.cli.train", text, {"dtgan", "residual"}) == {"dtgan"}
+    assert not method_names("defectaug.cli.train", 'help = "for dtgan"', {"dtgan", "residual"})
 
 
 if __name__ == "__main__":

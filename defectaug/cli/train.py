@@ -26,7 +26,7 @@ from defectaug.errors import ConfigError
 _LENGTH = "Length of the training"
 _OUT = option("Folder of the model.", default="models/NAME, named after DATA", metavar="DIR", panel=OUTPUT_PANEL)
 _PRESET = option(
-    "Recipe: small, tiny for first tries, layered, paper, ablation_a to ablation_e, or a method to compare with: "
+    "Recipe: small, tiny for first tries, paper, ablation_a to ablation_e, or a method to compare with: "
     "cutpaste, stylegan2, stargan2, biggan, mokady, defectgan.",
     default="auto: small", metavar="NAME",
 )  # fmt: skip

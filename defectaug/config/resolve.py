@@ -17,6 +17,11 @@ from defectaug.io.yaml import BRIEF, read_yaml
 
 T = TypeVar("T")
 
+NO_LONGER_TRAINED = {"layered": "small", "layered_tiny": "tiny"}
+"""Recipes of old, and those to take in their place."""
+RETIRED = {"loss": ("area", "area_end", "mask", "fill")}
+"""Settings of files of old that nothing uses any more, by their sections."""
+
 
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the package."""
@@ -28,8 +33,13 @@ def recipe_settings(name: str) -> dict[str, Any]:
     """The settings of a shipped recipe, its ``base`` recipe's first.
 
     Raises:
-        ConfigError: no recipe of that name; the message lists the known ones.
+        ConfigError: no recipe of that name, or one that is no longer trained; the message tells the known ones.
     """
+    if name in NO_LONGER_TRAINED:
+        raise ConfigError(
+            f"--preset {name}: this recipe is no longer trained, but its models are still read; take "
+            f"--preset {NO_LONGER_TRAINED[name]}."
+        )
     if name not in recipe_names():
         raise ConfigError(f"--preset {name}: no such recipe; known: {', '.join(recipe_names())}.")
     path = Path(str(resources.files("defectaug.config").joinpath("recipes", f"{name}.yaml")))
@@ -79,10 +89,18 @@ def config_from(settings: Mapping[str, Any], where: str) -> Config:
     Raises:
         ConfigError: as :func:`resolve`.
     """
-    config = from_mapping(Config, settings, where)
+    config = from_mapping(Config, _without_retired(settings), where)
     if "method" not in settings:
         config = dataclasses.replace(config, method="layered" if config.network.generator == "layered" else "dtgan")
     return check(config)
+
+
+def _without_retired(settings: Mapping[str, Any]) -> dict[str, Any]:
+    kept = dict(settings)
+    for name, retired in RETIRED.items():
+        if isinstance(section := kept.get(name), Mapping):
+            kept[name] = {key: value for key, value in section.items() if key not in retired}
+    return kept
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:

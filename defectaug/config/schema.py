@@ -57,8 +57,8 @@ FROM_NOISE = ("stylegan2", "biggan")
 class NetworkConfig:
     """Dimensions and parts of M, E, G and D.
 
-    ``generator``: ``layered`` paints a defect layer over the source; ``separate`` is the paper's G with two
-    decoders (Figure 3 d, e); ``joint`` decodes both in one (b, c); ``styled`` is StarGAN v2's (a).
+    ``generator``: ``separate`` is the paper's G with two decoders (Figure 3 d, e); ``joint`` decodes both in one
+    (b, c); ``styled`` is StarGAN v2's (a); ``layered`` is for methods that have none of these.
     """
 
     image_size: Count = 128
@@ -71,7 +71,7 @@ class NetworkConfig:
     generator_blocks: Blocks = 1
     discriminator_widths: Annotated[tuple[Width, ...], Range(2, 64)] = (16, 48, 96)
     discriminator_norm: bool = True
-    code_channels: Width = 16  # of decoded forms; the layered form's c is its opacities
+    code_channels: Width = 16
     style_dim: Width = 32
     latent_dim: Width = 16
     mapping_width: Width = 128
@@ -100,10 +100,6 @@ class LossConfig:
     product_class: Weight = 1.0  # Eq. 7
     r1: Weight = 1.0
     direct: Weight = 0.0  # G(x, E(x)) = x
-    area: Weight = 0.0  # layered: a defect layer is small
-    area_end: Weight = 0.0  # the same in the end; it rises once defects have been found
-    mask: Weight = 0.0  # layered: what was painted is found again
-    fill: Weight = 0.0  # layered: the fill is the normal image
 
 
 @dataclass(frozen=True)
@@ -209,7 +205,7 @@ class Config:
     where it is not given, it follows from ``network.generator``."""
 
     recipe: str = "small"
-    method: str = "layered"
+    method: str = "residual"
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     defectgan: DefectGANConfig = field(default_factory=DefectGANConfig)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from defectaug.device import Compute
     from defectaug.io.windows import Window
 
+    Trainer = Callable[[Config, int, int, Compute, int], "Method"]
+
 
 # --- Training ---------------------------------------------------------------------------------------------------------
 
@@ -49,7 +51,7 @@ class Method(Protocol):
             fraction: share of the run that is over, for schedules.
 
         Raises:
-            TrainingError: a value is not finite, or the method has collapsed.
+            TrainingError: a value is not finite.
         """
         ...
 
@@ -323,7 +325,7 @@ class MethodSpec:
 
     Attributes:
         train: fresh networks and optimisers from (config, defect classes with the normal one, products, compute, seed),
-            the seed being that of the initial weights and of every step's random numbers.
+            the seed being that of the initial weights and of every step's random numbers. None: models are read alone.
         model: a trained model from (config, info, networks with its weights, compute).
         networks: the module whose ``state_dict`` a bundle holds, from (config, defect classes, products). A bundle's
             shapes are compared with it on the meta device, before either takes memory.
@@ -333,7 +335,7 @@ class MethodSpec:
         sources: whether its models paint on images; else they make whole ones.
     """
 
-    train: Callable[[Config, int, int, Compute, int], Method]
+    train: Trainer | None
     model: Callable[[Config, BundleInfo, Any, Compute], Model]
     networks: Callable[[Config, int, int], nn.Module]
     references: bool = True
@@ -371,21 +373,24 @@ METHODS = {
 
 
 def check_method(name: str) -> str:
-    """The name, if there is a method of that name.
-
-    Raises:
-        ConfigError: there is none; the message lists the known ones.
-    """
+    """The name of a method; a ConfigError that lists the known ones, where there is none of that name."""
     if name not in METHODS:
         raise ConfigError(f"method is '{name}'; it must be one of {', '.join(sorted(METHODS))}.")
     return name
 
 
 def method_spec(name: str) -> MethodSpec:
-    """How the method of that name is made.
-
-    Raises:
-        ConfigError: no method of that name.
-    """
+    """How the method of that name is made; errors as of :func:`check_method`."""
     spec: MethodSpec = import_module(METHODS[check_method(name)]).SPEC
     return spec
+
+
+def trainer(name: str) -> Trainer:
+    """What trains the method of that name.
+
+    Raises:
+        ConfigError: no method of that name, or one that is no longer trained.
+    """
+    if (train := method_spec(name).train) is None:
+        raise ConfigError(f"method '{name}' is no longer trained, but its models are still read; take --preset small.")
+    return train

@@ -9,11 +9,6 @@ def learning_rate_decay(fraction: float, cooldown: float) -> float:
     return 1.0 if cooldown <= 0 else min(1.0, max(0.0, 1.0 - fraction) / cooldown)
 
 
-def ramp(fraction: float, start: float, end: float, hold: float = 0.4) -> float:
-    """``start`` for the share ``hold`` of a run, then changing evenly to ``end``."""
-    return start + (end - start) * max(0.0, fraction - hold) / (1 - hold)
-
-
 def ema_decay(step: int, decay: float) -> float:
     """Decay of a moving average that trusts its start less: (1 + step) / (10 + step), at most ``decay``."""
     return min(decay, (1 + step) / (10 + step))

@@ -17,7 +17,7 @@ from defectaug.errors import BundleError, ConfigError, DataError, OutputError
 from defectaug.io.files import expanded, real
 from defectaug.io.lock import Lock
 from defectaug.io.progress import Log, Progress, Stages, silent, unheard
-from defectaug.methods.base import check_method
+from defectaug.methods.base import trainer
 from defectaug.nn.distributed import from_first, joined, processes, rank
 from defectaug.training.fixed_batches import example_batch, validation_batch
 from defectaug.training.loop import STATE, Loop
@@ -60,9 +60,8 @@ def train(
     Args:
         data: the folder, in any layout that the README lists.
         out: model folder; None for ``models/NAME``, named after ``data``.
-        preset: recipe: ``auto`` (small), ``tiny``, ``small``, ``layered``, ``paper``, ``ablation_a`` to ``_e``,
-            or a method to compare with: ``cutpaste``, ``mokady``, ``defectgan``, ``stargan2``, ``stylegan2``,
-            ``biggan``.
+        preset: recipe: ``auto`` (small), ``tiny``, ``small``, ``paper``, ``ablation_a`` to ``_e``, or a method to
+            compare with: ``cutpaste``, ``mokady``, ``defectgan``, ``stargan2``, ``stylegan2``, ``biggan``.
         image_size: side of the model's square in pixels.
         steps: length; or give ``minutes``.
         minutes: training time.
@@ -102,7 +101,7 @@ def train(
     flags = {"network": {"image_size": image_size}, "run": {"steps": steps, "seed": seed}}
     folder = expanded(out) if out is not None else STORE / (real(options.root).name or "model")
     settings = _settings(preset, None if config is None else expanded(config), flags, folder if resume else None)
-    check_method(settings.method)
+    trainer(settings.method)  # before the data are read
     compute = devices.choose(device, precision)
     if resume:
         options = replace(options, resumed=held_out(folder))

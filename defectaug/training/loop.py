@@ -88,7 +88,7 @@ class Loop:
         """Trains to the end. On Ctrl-C or SIGTERM saves and raises KeyboardInterrupt.
 
         Raises:
-            TrainingError: not finite, or collapsed.
+            TrainingError: not finite.
             OutputError: the folder cannot be written.
             DataError: images that were there cannot be read any more; the state is saved.
             KeyboardInterrupt: interrupted; the state is saved.

@@ -19,7 +19,7 @@ from defectaug.device import Compute
 from defectaug.errors import DataError
 from defectaug.io.files import real
 from defectaug.io.progress import Log, Stages, silent
-from defectaug.methods.base import Method, method_spec
+from defectaug.methods.base import Method, trainer
 from defectaug.nn.distributed import from_first, local_rows
 from defectaug.training.framing import Framed, choose_framing
 
@@ -136,8 +136,7 @@ class Prepared:
     def method(self) -> Method:
         """Fresh networks."""
         index, c = self.index, self.config
-        spec = method_spec(c.method)
-        return spec.train(c, len(index.defects), len(index.products), self.compute, c.run.seed)
+        return trainer(c.method)(c, len(index.defects), len(index.products), self.compute, c.run.seed)
 
 
 def prepare(

@@ -29,7 +29,7 @@ PARTS = ("startup", "training", "synthesis", "index", "reference")
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python tests/benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run (default: all)")
-    parser.add_argument("--recipes", nargs="+", default=["layered_tiny", "layered"], help="recipes to train")
+    parser.add_argument("--recipes", nargs="+", default=["ablation_a", "paper"], help="recipes to train")
     parser.add_argument("--image-size", type=int, help="other than the recipes'")
     parser.add_argument("--batch-size", type=int, help="other than the recipes'")
     parser.add_argument("--repeats", type=int, default=5, help="timings of each (the median counts)")

@@ -21,14 +21,14 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_recipe_then_file_then_flags(tmp_path: Path) -> None:
-    assert resolve("layered_tiny").network.image_size == 64
-    assert resolve("layered_tiny").loss == resolve("layered").loss  # its base
+    assert resolve("tiny").network.image_size == 64
+    assert resolve("tiny").optimizer == resolve("small").optimizer  # its base
     file = write(tmp_path / "c.yaml", "network: {image_size: 96, code_channels: 8}\nrun: {steps: 10}\n")
-    config = resolve("layered_tiny", file, {"network": {"image_size": None}, "run": {"steps": 20, "seed": None}})
+    config = resolve("tiny", file, {"network": {"image_size": None}, "run": {"steps": 20, "seed": None}})
     assert (config.network.image_size, config.network.code_channels, config.run.steps) == (96, 8, 20)
-    assert config.recipe == "layered_tiny"
+    assert config.recipe == "tiny"
     untouched = dataclasses.replace(config.network, image_size=64, code_channels=16)
-    assert untouched == resolve("layered_tiny").network
+    assert untouched == resolve("tiny").network
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -76,7 +76,7 @@ def test_ablations_switch_one_part_after_the_other() -> None:
 def test_unknown_keys_and_wrong_kinds(tmp_path: Path, text: str, message: str) -> None:
     file = write(tmp_path / "c.yaml", text)
     with pytest.raises(ConfigError) as error:
-        resolve("layered_tiny", file)
+        resolve("tiny", file)
     assert message in str(error.value)
     assert "c.yaml" in str(error.value)
     assert "\n" not in str(error.value)
@@ -94,7 +94,7 @@ def test_unknown_keys_and_wrong_kinds(tmp_path: Path, text: str, message: str) -
         ({"network": {"generator_widths": [16, 0]}}, "network.generator_widths is 0"),
         ({"network": {"channels": 2}}, "must be 1 or 3"),
         ({"network": {"memory": 10**9}}, "network.memory is 1000000000; it must be at most"),
-        ({"network": {"generator": "joint", "code_channels": 48}}, "network.code_channels is 48"),
+        ({"network": {"generator": "joint", "code_channels": 64}}, "network.code_channels is 64"),
         ({"run": {"steps": 0}}, "run.steps is 0; it must be at least 1"),
         ({"run": {"batch_size": 1}}, "at least 2"),
         ({"run": {"r1_every": 0}}, "run.r1_every is 0"),
@@ -108,7 +108,7 @@ def test_unknown_keys_and_wrong_kinds(tmp_path: Path, text: str, message: str) -
 )
 def test_settings_that_cannot_work(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        resolve("layered_tiny", flags=settings)
+        resolve("defectgan", flags=settings)
     assert message in str(error.value)
 
 
@@ -123,7 +123,7 @@ def test_every_number_has_a_range() -> None:
 def test_numbers_that_yaml_takes_for_text(tmp_path: Path) -> None:
     assert yaml.safe_load("1e-4") == "1e-4"
     file = write(tmp_path / "c.yaml", "optimizer: {rate: 1e-4, beta1: 0}")
-    rates = resolve("layered_tiny", file).optimizer
+    rates = resolve("tiny", file).optimizer
     assert (rates.rate, rates.beta1) == (1e-4, 0.0)
     assert isinstance(rates.beta1, float)
 
@@ -141,7 +141,7 @@ def test_numbers_that_yaml_takes_for_text(tmp_path: Path) -> None:
 )
 def test_yaml_that_refers_to_itself_or_is_too_deep(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as error:
-        resolve("layered_tiny", write(tmp_path / "c.yaml", text))
+        resolve("tiny", write(tmp_path / "c.yaml", text))
     assert len(str(error.value)) < 1000
 
 
@@ -149,17 +149,17 @@ def test_yaml_that_grows_when_shown(tmp_path: Path) -> None:
     levels = [f"&a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 6)]
     text = f"network: {{image_size: [&a0 [1, 1, 1], {', '.join(levels)}]}}"
     with pytest.raises(ConfigError) as error:
-        resolve("layered_tiny", write(tmp_path / "c.yaml", text))
+        resolve("tiny", write(tmp_path / "c.yaml", text))
     assert len(str(error.value)) < 1000
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.yaml: cannot be read"):
-        resolve("layered_tiny", tmp_path / "no.yaml")
+        resolve("tiny", tmp_path / "no.yaml")
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(ConfigError, match=r"b\.yaml"):
-        resolve("layered_tiny", tmp_path / "b.yaml")
-    assert resolve("layered_tiny", write(tmp_path / "empty.yaml", "")) == resolve("layered_tiny")
+        resolve("tiny", tmp_path / "b.yaml")
+    assert resolve("tiny", write(tmp_path / "empty.yaml", "")) == resolve("tiny")
 
 
 def test_unknown_recipe_lists_the_known_ones() -> None:
@@ -174,4 +174,4 @@ def test_shapes_are_kept_of_layers_alone_and_a_network_needs_latents() -> None:
         resolve("cutpaste", flags={"network": {"mapping": "network"}})
     with pytest.raises(ConfigError, match="M would learn nothing"):
         resolve("paper", flags={"run": {"latent_share": 0}})
-    assert resolve("layered_tiny", flags={"run": {"latent_share": 0}}).network.mapping == "memory"
+    assert resolve("tiny", flags={"run": {"latent_share": 0}}).network.mapping == "memory"

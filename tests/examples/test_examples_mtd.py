@@ -100,7 +100,7 @@ def test_class_map_and_settings_are_understood(mtd: Path) -> None:
     assert index_folder(mtd, class_map=classes).defects == ("normal", "scratch", "spot")
     for name in ("whole", "crop"):
         file = EXAMPLES / "mtd" / f"{name}.yaml"
-        assert resolve("layered", file).data.framing == name
+        assert resolve("small", file).data.framing == name
         assert set(yaml.safe_load(file.read_text())) == {"network", "data"}
 
 

@@ -128,9 +128,9 @@ def test_a_model_that_was_trained_otherwise_is_not_taken(tmp_path: Path) -> None
     common.training_options(parser)
     asked = parser.parse_args([str(data), "--out", str(tmp_path), "--training-steps", "7"])
     (tmp_path / "models").mkdir()
-    (tmp_path / "models/all.done").write_text('{"preset": "layered", "config": null, "seed": 0, "steps": 6}\n')
+    (tmp_path / "models/all.done").write_text('{"preset": "small", "config": null, "seed": 0, "steps": 6}\n')
     with pytest.raises(common.OutputError, match="other settings"):
-        common.trained("all", index_folder(data), asked, "layered")
+        common.trained("all", index_folder(data), asked, "small")
 
 
 def test_pairs_of_figure_3_are_of_all_products(tmp_path: Path) -> None:

@@ -18,12 +18,8 @@ from defectaug.config.schema import Config
 from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.methods.adversarial import Networks
-from defectaug.methods.base import BundleInfo, method_spec
+from defectaug.methods.base import BundleInfo, method_spec, trainer
 from defectaug.methods.dtgan.codes import Codes
-from defectaug.methods.dtgan.method import DTGANMethod
-from defectaug.methods.layered.method import LayeredMethod
-from defectaug.methods.layered.model import LayeredGAN
-from defectaug.methods.layered.shape_bank import ShapeBank
 
 torch.set_num_threads(1)
 
@@ -32,6 +28,7 @@ SIZE = 32
 SMALL: dict[str, Any] = {
     "network": {
         "image_size": SIZE,
+        "fold": 2,
         "encoder_widths": [8, 16],
         "encoder_blocks": 1,
         "generator_widths": [8, 16],
@@ -49,17 +46,17 @@ SMALL: dict[str, Any] = {
 }
 
 
-def small_config(recipe: str = "layered_tiny", changes: Mapping[str, Any] | None = None) -> Config:
+def small_config(recipe: str = "paper", changes: Mapping[str, Any] | None = None) -> Config:
     """A recipe with its widths shrunk."""
     return resolve(recipe, flags=overlay(SMALL, changes or {}))
 
 
 def train_small(root: Path, out: Path, settings: Mapping[str, Any] | Path | None, **options: Any) -> Path | None:
-    """A short training of recipe `tiny` on the CPU; settings that are no file become one beside the model."""
+    """A short training of recipe `paper` on the CPU; settings that are no file become one beside the model."""
     if isinstance(settings, Mapping):
         out.with_name("small.yaml").write_text(yaml.safe_dump(dict(settings)))
         settings = out.with_name("small.yaml")
-    fixed = {"preset": "layered_tiny", "config": settings, "steps": 2, "device": "cpu", "precision": "fp32"}
+    fixed = {"preset": "paper", "config": settings, "steps": 2, "device": "cpu", "precision": "fp32"}
     return defectaug.train(root, out=out, **(fixed | options))
 
 
@@ -73,17 +70,16 @@ def stopped_at(step: int, number: int = signal.SIGTERM) -> Callable[[int, int], 
     return progress
 
 
-def small_model(recipe: str = "layered_tiny", domains: int = 3, products: int = 2, **network: Any) -> Any:
+def small_model(recipe: str = "paper", domains: int = 3, products: int = 2, **network: Any) -> Any:
     """Freshly initialised networks of the recipe's method, the same every time."""
     torch.manual_seed(0)
     config = small_config(recipe, {"network": network})
     return method_spec(config.method).networks(config, domains, products)
 
 
-def small_method(config: Config, domains: int = 3, products: int = 2) -> DTGANMethod | LayeredMethod:
+def small_method(config: Config, domains: int = 3, products: int = 2) -> Any:
     """The networks with their optimisers."""
-    method = LayeredMethod if config.method == "layered" else DTGANMethod
-    return method(config, domains, products, CPU, seed=0)
+    return trainer(config.method)(config, domains, products, CPU, 0)
 
 
 def small_inference(recipe: str, info: BundleInfo) -> Any:
@@ -103,25 +99,6 @@ def codes_like(model: Networks, defect: Tensor, seed: int = 0) -> Codes:
     count, form = len(defect), model.encoder.form
     c = form.activate(torch.randn(count, form.channels, form.size, form.size, generator=generator))
     return Codes(c, torch.randn(count, model.net.style_dim, generator=generator), defect)
-
-
-def with_opacity(model: LayeredGAN) -> LayeredGAN:
-    """The model with fresh networks that find defects: with some opacity in most places."""
-    with torch.no_grad():
-        model.generator.cut.weight.mul_(30)
-        model.encoder.shape.out.conv.weight.mul_(10)  # type: ignore[union-attr, operator]
-    return model
-
-
-def with_shapes(model: LayeredGAN) -> LayeredGAN:
-    """A model whose M has shapes to draw from: squares of some sizes."""
-    assert isinstance(model.mapping, ShapeBank)
-    for number, defect in enumerate([1, 2] * 3):
-        codes = codes_like(model, torch.tensor([min(defect, model.domains - 1)]), seed=number)
-        square = torch.zeros_like(codes.c)
-        square[:, number % 2, 8 : 14 + number, 9:20] = 0.9
-        model.mapping.store(Codes(square, codes.s, codes.defect), torch.tensor([0]), torch.tensor([number]))
-    return model
 
 
 def training_batch(count: int = 6, domains: int = 3, products: int = 2, seed: int = 0) -> Batch:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from defectaug.methods.dtgan import losses
 from defectaug.methods.dtgan.codes import Codes
-from defectaug.methods.layered import losses as layered
 from defectaug.nn.kernel_distance import kernel_distance
 
 
@@ -42,17 +41,11 @@ def test_r1_of_a_linear_discriminator() -> None:
 
 def test_code_reconstruction_adds_shape_and_style() -> None:
     assert losses.code_reconstruction(codes(0.5, 0), codes(0, 0.25)).item() == pytest.approx(0.75)
-    left = torch.zeros(2, 1, 4, 4)
-    left[..., :2] = 2
-    for weight, styled, expected in ((left, [1, 1], 0.75), (0 * left, [1, 1], 0.25), (left, [1, 0], 0.625)):
-        found = layered.code_reconstruction(codes(0.5, 0), codes(0, 0.25), weight, torch.tensor(styled))
-        assert found.item() == pytest.approx(expected)
 
 
 def test_split_consistency() -> None:
     cut, encoded = torch.full((2, 3, 4, 4), 0.3), torch.full((2, 3, 4, 4), -0.1)
     assert losses.split_consistency(cut, encoded).item() == pytest.approx(0.4)
-    assert layered.weighted_l1(cut, encoded, torch.full((2, 1, 4, 4), 3.0)).item() == pytest.approx(1.2)
 
 
 def test_diversity_is_the_mean_over_the_six_pairs() -> None:
@@ -66,55 +59,13 @@ def test_diversity_is_of_the_counted_sources_alone() -> None:
         assert losses.diversity(renders, torch.tensor(counted)).item() == pytest.approx(expected)
 
 
-def test_reconstruction_even_and_weighted() -> None:
+def test_reconstruction() -> None:
     a, b = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.5)
-    weight = torch.zeros(2, 1, 4, 4)
-    weight[:, :, :1] = 1
     assert losses.reconstruction(a, b).item() == pytest.approx(0.5)
-    assert layered.weighted_l1(a, b, weight).item() == pytest.approx(0.125)
 
 
 def test_classification_of_even_logits() -> None:
     assert losses.classification(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])).item() == pytest.approx(math.log(3))
-
-
-def square(edge: int, level: float = 1.0) -> Tensor:
-    area = torch.zeros(1, 1, 32, 32)
-    area[..., :edge, :edge] = level
-    return area
-
-
-@pytest.mark.parametrize(("edge", "level"), [(2, 1.0), (6, 0.4), (32, 0.7)])
-def test_emphasis_has_mean_1_and_gives_the_area_its_share(edge: int, level: float) -> None:
-    area = square(edge, level).requires_grad_(True)
-    weight = layered.emphasis(area, share=0.5)
-    assert weight.mean().item() == pytest.approx(1, rel=1e-5)
-    # Half of the total to the area; the other half is even, so that the area has its part of it too.
-    assert weight[area > 0].sum().item() / 32**2 == pytest.approx(0.5 + 0.5 * edge**2 / 32**2, rel=1e-5)
-    assert not weight.requires_grad
-
-
-def test_emphasis_of_nothing_is_even() -> None:
-    assert layered.emphasis(torch.zeros(2, 1, 8, 8)).tolist() == torch.full((2, 1, 8, 8), 0.5).tolist()
-
-
-def test_contrast_is_the_share_of_the_greatest_change() -> None:
-    clean = torch.zeros(2, 1, 4, 4)
-    image, other = clean.clone(), clean.clone()
-    image[0, 0, 1, 1], other[0, 0, 2, 2], image[1, 0, 0, 0] = 0.8, -0.4, 0.05
-    found = layered.contrast(clean, image, other)
-    assert found[0, 0, 1, 1].item() == pytest.approx(1) and found[0, 0, 2, 2].item() == pytest.approx(0.5)
-    assert found[1, 0, 0, 0].item() == pytest.approx(0.5)  # of a tenth at least: noise is no defect
-    assert found.count_nonzero() == 3
-
-
-def test_mask_match() -> None:
-    truth, other = square(4), square(32) - square(28)
-    assert layered.mask_match(truth, truth).item() == pytest.approx(0, abs=1e-6)
-    apart = (truth + other).mean().item()
-    assert layered.mask_match(other, truth).item() == pytest.approx(1 + apart, abs=1e-4)
-    # Without truth there is nothing to overlap: L1 alone.
-    assert layered.mask_match(truth, torch.zeros_like(truth)).item() == pytest.approx(truth.mean().item())
 
 
 def test_kernel_distance_against_loops() -> None:

@@ -13,7 +13,7 @@ from small_networks import CPU, small_config
 from defectaug.config.resolve import config_from, recipe_names, resolve
 from defectaug.config.schema import Config
 from defectaug.errors import ConfigError
-from defectaug.methods.base import METHODS, Method, MethodSpec, check_method, method_spec
+from defectaug.methods.base import METHODS, Method, MethodSpec, check_method, method_spec, trainer
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -26,27 +26,26 @@ def test_an_unknown_method_is_refused_by_name() -> None:
         check_method("gan")
 
 
-@pytest.mark.parametrize("recipe", [name for name in recipe_names() if resolve(name).method in ("dtgan", "layered")])
+@pytest.mark.parametrize("recipe", [name for name in recipe_names() if resolve(name).method == "dtgan"])
 def test_settings_without_a_method_name_it_by_their_generator(recipe: str) -> None:
     settings = asdict(resolve(recipe))
-    method = settings.pop("method")
-    assert method == ("layered" if recipe in ("layered_tiny", "layered") else "dtgan")
-    assert config_from(settings, "a bundle").method == method
+    assert settings.pop("method") == "dtgan"
+    assert config_from(settings, "a bundle").method == "dtgan"
 
 
-@pytest.mark.parametrize(("method", "recipe"), [("dtgan", "layered_tiny"), ("layered", "paper")])
+@pytest.mark.parametrize(("method", "recipe"), [("dtgan", "small"), ("layered", "paper")])
 def test_a_generator_of_another_method_is_refused(method: str, recipe: str) -> None:
     with pytest.raises(ConfigError, match=rf"network\.generator is \w+, which method '{method}' does not have"):
         resolve(recipe, flags={"method": method})
 
 
-@pytest.mark.parametrize("recipe", ["layered_tiny", "paper"])
+@pytest.mark.parametrize("recipe", ["mokady", "paper"])
 def test_the_networks_on_the_meta_device_are_those_of_the_weights(recipe: str) -> None:
     config: Config = small_config(recipe)
-    spec = method_spec(config.method)
+    networks = method_spec(config.method).networks
     with torch.device("meta"):
-        expected = {name: value.shape for name, value in spec.networks(config, 3, 2).state_dict().items()}
-    method: Method = spec.train(config, 3, 2, CPU, 0)
+        expected = {name: value.shape for name, value in networks(config, 3, 2).state_dict().items()}
+    method: Method = trainer(config.method)(config, 3, 2, CPU, 0)
     assert {name: value.shape for name, value in method.weights().items()} == expected
 
 

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from defectaug.methods.dtgan.codes import FeatureForm
 from defectaug.methods.dtgan.mapping import map_sizes
-from defectaug.methods.layered.codes import LEAK, THRESHOLD, LayerForm, soft_threshold, union
-from defectaug.methods.layered.generator import FineConv
 from defectaug.nn.augment import differentiable_augment, mirror_and_shift
 from defectaug.nn.blocks import AdaIN, NoiseInjection, Resample, ResBlock, Trunk, blur3, dilated, pool_max_mean
 from defectaug.nn.branches import PAD, BranchedConv1x1, BranchedLinear, Branches, pick
@@ -110,52 +108,12 @@ def test_blur_keeps_constants_and_spreads_a_point() -> None:
     assert blur3(point)[0, 0, 1:4, 1:4].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
 
 
-def test_fine_convolution_starts_without_a_checkerboard() -> None:
-    torch.manual_seed(0)
-    result = FineConv(4, 2, 2)(features())
-    assert result.shape == (3, 2, 16, 16)
-    assert torch.equal(result[..., ::2, ::2], result[..., 1::2, 1::2])
-    assert torch.equal(result[..., ::2, 1::2], result[..., 1::2, ::2])
-
-
-# Soft threshold
-
-
-def test_soft_threshold_forward() -> None:
-    response = torch.tensor([-3.0, 0.0, 0.05, 0.5, 30.0])
-    wanted = [0.0, 0.0, 0.0, (torch.tensor(0.5).tanh().item() - THRESHOLD) / (1 - THRESHOLD), 1]
-    assert soft_threshold(response).tolist() == pytest.approx(wanted)
-
-
-def test_soft_threshold_passes_back_one_side_below() -> None:
-    response = torch.tensor([0.0, 0.0, 0.5, 0.5, 9.0], requires_grad=True)
-    wish = torch.tensor([-1.0, 1.0, -1.0, 1.0, 1.0])  # a negative gradient asks for more opacity
-    soft_threshold(response).backward(wish)
-    slope, least = (1 - torch.tensor(0.5).tanh().item() ** 2) / (1 - THRESHOLD), LEAK / (1 - THRESHOLD)
-    assert response.grad is not None
-    assert response.grad.tolist() == pytest.approx([-LEAK, 0.0, -slope, slope, least])
-
-
 # Codes
-
-
-def test_a_layered_code_is_its_opacities_as_large_as_the_image() -> None:
-    form = LayerForm(layers=2, fold=2, size=8)
-    response = torch.full((1, form.channels, 8, 8), -1.0)
-    response[:, 4:] = 9.0  # the second layer's four
-    c = form.activate(response)
-    assert c.shape == (1, 2, 16, 16)
-    assert c[:, 0].eq(0).all() and torch.allclose(c[:, 1], torch.ones(()), atol=1e-3)
 
 
 def test_a_decoded_code_is_features() -> None:
     response = features(2, 5)
     assert torch.equal(FeatureForm(5, 8).activate(response), response.tanh())
-
-
-def test_union_of_layers() -> None:
-    layers = torch.tensor([[0.5, 0.5], [0.0, 0.25], [1.0, 0.3]])[:, :, None, None]
-    assert union(layers).flatten().tolist() == pytest.approx([0.75, 0.25, 1.0])
 
 
 # Branches
@@ -263,7 +221,7 @@ def test_augmentation_is_differentiable() -> None:
 # Shapes
 
 
-@pytest.mark.parametrize("recipe", ["layered_tiny", "paper"])
+@pytest.mark.parametrize("recipe", ["mokady", "paper"])
 def test_shapes_alone_are_those_of_the_networks_and_nothing_is_drawn(
     recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

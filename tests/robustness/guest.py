@@ -76,7 +76,7 @@ def state() -> dict[str, str]:
 def call_functions(root: Path, out: Path) -> None:
     import defectaug
 
-    options = {"preset": "layered_tiny", "image_size": 32, "steps": 2, "device": "cpu"}
+    options = {"preset": "paper", "image_size": 32, "steps": 2, "device": "cpu"}
     model = defectaug.train(root, out=out / "model", config=out / "settings.yaml", **options)
     defectaug.synthesize(model=model, product="A", defect="scratch", n=2, masks=True, out=out / "new")
     source, reference = (next((root / name).iterdir()) for name in ("A/normal", "A/scratch"))
@@ -88,7 +88,7 @@ def run_commands(root: Path, out: Path) -> None:
     from defectaug.cli.main import main
 
     model = out / "model"
-    train = f"train {root} --out {model} --preset layered_tiny --image-size 32 --steps 2 --config {out}/settings.yaml"
+    train = f"train {root} --out {model} --preset paper --image-size 32 --steps 2 --config {out}/settings.yaml"
     commands = [
         train,
         f"{train} --dry-run",

@@ -150,7 +150,7 @@ class Command:
         root, model = str(self.place / "data"), str(self.place / "reference" / "train")
         if self.name == "train":
             settings = str(self.place / "small.yaml")
-            start = ["train", root, "--out", str(out), "--preset", "layered_tiny", "--config", settings]
+            start = ["train", root, "--out", str(out), "--preset", "paper", "--config", settings]
             saved = any((out / name).exists() for name in ("state", "state.old"))
             return [*start, "--device", "cpu", "--precision", "fp32", *(["--resume"] if saved else [])]
         if self.name == "synthesize":

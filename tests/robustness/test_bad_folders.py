@@ -174,7 +174,7 @@ def test_the_source_is_only_read(tmp_path: Path, run: Run) -> None:
     model = FakeModel(info(root))
     synthesize(model=model, n=6, out=tmp_path / "out", masks=True)
     for out in (root / "models", root):
-        small = ("--preset", "layered_tiny", "--image-size", 32, "--config", one(tmp_path))
+        small = ("--preset", "paper", "--image-size", 32, "--config", one(tmp_path))
         code, _, err = run("train", root, "--out", out, *small)
         assert code == 2 and "lies in the data folder" in err
     with pytest.raises(OutputError, match="overlaps"):

@@ -123,7 +123,7 @@ def test_any_settings_file(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "c.yaml"
     write(path, content)
     try:
-        assert isinstance(resolve("layered_tiny", path), Config)
+        assert isinstance(resolve("small", path), Config)
     except ConfigError as error:
         assert is_one_line(error) and str(error)
 
@@ -181,7 +181,7 @@ GROWING = [
 def test_files_that_grow_or_refer_to_themselves(tmp_path: Path, number: int) -> None:
     (tmp_path / "config.yaml").write_text(GROWING[number])
     start = time.process_time()
-    for read in (lambda: resolve("layered_tiny", tmp_path / "config.yaml"), lambda: read_config(tmp_path)):
+    for read in (lambda: resolve("small", tmp_path / "config.yaml"), lambda: read_config(tmp_path)):
         with pytest.raises(DefectaugError) as error:
             read()
         assert is_one_line(error.value)
@@ -196,7 +196,7 @@ def test_files_that_are_too_long(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)  # takes no space
     with pytest.raises(ConfigError, match="longer than 4 MB"):
-        resolve("layered_tiny", path)
+        resolve("small", path)
 
 
 # Flags
@@ -246,7 +246,7 @@ WORDS = st.sampled_from(
         "cuda:9",
         "mps",
         "cuda:x",
-        "layered_tiny",
+        "layered",
         "paper",
         "ablation_a",
         "bf16",

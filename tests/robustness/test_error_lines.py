@@ -272,7 +272,7 @@ def test_a_state_whose_numbers_are_none(tmp_path: Path) -> None:
 
 def test_data_that_go_away_in_the_middle_leave_a_state(tmp_path: Path) -> None:
     """All images of a category are gone: the training stops with what it has."""
-    config = small_config("layered_tiny", {"run": {"steps": 6, "batch_size": 4, "warmup": 1, "save_every": 9}})
+    config = small_config("paper", {"run": {"steps": 6, "batch_size": 4, "warmup": 1, "save_every": 9}})
     index = index_folder(data(tmp_path / "data"))
     store = ImageStore(index.samples, config.network.image_size, 1)
     batches = BalancedBatches(index, store, 4, 0, normal_target=0.0)

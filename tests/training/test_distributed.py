@@ -30,7 +30,7 @@ import defectaug
 from defectaug.cli.main import main
 from defectaug.errors import ConfigError
 from defectaug.methods import adversarial
-from defectaug.methods.layered import method
+from defectaug.methods.mokady import method
 from defectaug.nn import distributed
 
 pytestmark = [
@@ -233,7 +233,7 @@ def test_interrupted_on_two_processes_and_finished_by_one(tmp_path: Path, launch
     settings = tmp_path / "small.yaml"
     run = {"batch_size": 6, "latent_share": 0.5, "warmup": 2, "log_every": 1, "augment": False}
     settings.write_text(yaml.safe_dump(SMALL | {"run": run}))
-    common = {"preset": "layered_tiny", "config": settings, "device": "cpu", "precision": "fp32"}
+    common = {"preset": "paper", "config": settings, "device": "cpu", "precision": "fp32"}
     flags = ["--steps", "10000"] + [part for name, value in common.items() for part in (f"--{name}", str(value))]
     running = launcher(tmp_path, ["train", str(data), "--out", str(tmp_path / "two"), *flags])
     wait_for_steps(tmp_path / "two", 2, running)

@@ -15,7 +15,7 @@ def anchored(codes: Codes) -> Codes:
 
 
 def anchor_like(codes: Codes) -> Codes:
-    """The anchor for a batch: zero maps, its own styles (in the layered form they then have no effect)."""
+    """The anchor for a batch: zero maps, its own styles."""
     return Codes(codes.c * 0, codes.s, codes.defect * 0 + NORMAL)
 
 

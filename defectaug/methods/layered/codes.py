@@ -1,44 +1,24 @@
-"""What c is in the layered form: the opacities of its layers."""
+"""What c is in the layered form, the opacities of its layers, and how E ends in them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
-from defectaug.nn.blocks import blur3
+from defectaug.nn.blocks import Detail, blur3
+from defectaug.nn.branches import BranchedConv1x1
 
 THRESHOLD = 0.1  # CHOICE: a weaker response is none at all, so that most pixels are exactly untouched
-LEAK = 0.1  # CHOICE: see SoftThreshold
 LAYERS = 2  # CHOICE: a scratch is a bright core and a dark burr, a pit has a rim
-
-
-class SoftThreshold(torch.autograd.Function):
-    """relu(tanh(response) - THRESHOLD), stretched to reach 1: under a weaker layer a ghost of a removed defect is left.
-    Below the threshold only gradients that ask for more pass back, scaled by LEAK: a plain relu never wakes a dead
-    place, a leaky one lets the area penalty bury it ever deeper. Near 1 LEAK passes back at least: a young G that has
-    covered everything finds the way back."""
-
-    @staticmethod
-    def forward(ctx: Any, response: Tensor) -> Tensor:
-        squashed = torch.tanh(response)
-        ctx.save_for_backward(squashed)
-        return F.relu(squashed - THRESHOLD) / (1 - THRESHOLD)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (squashed,), (grad,) = ctx.saved_tensors, grads
-        slope = (1 - squashed.square()).clamp(min=LEAK) / (1 - THRESHOLD)
-        return torch.where(squashed > THRESHOLD, grad * slope, LEAK * grad.clamp(max=0))
 
 
 def soft_threshold(response: Tensor) -> Tensor:
     """Response of any shape to [0, 1): exactly 0 unless it is clear."""
-    return SoftThreshold.apply(response)
+    return F.relu(torch.tanh(response) - THRESHOLD) / (1 - THRESHOLD)
 
 
 @dataclass(frozen=True)
@@ -46,8 +26,7 @@ class LayerForm:
     """c is the opacities of G's layers themselves, (N, layers, S, S) in [0, 1).
 
     Not in the paper, whose decoders turn features into pixels. The anchor is a zero map where there is no defect; here
-    the same holds of every pixel, so that E learns shapes as a segmentation network does, and M has shapes alone to
-    draw.
+    the same holds of every pixel.
     """
 
     layers: int
@@ -71,3 +50,15 @@ def layer_form(net: NetworkConfig) -> LayerForm:
 def union(opacities: Tensor) -> Tensor:
     """Opacity (N, 1, S, S) of layers (N, L, S, S) that lie on each other."""
     return 1 - (1 - opacities).prod(1, keepdim=True)
+
+
+class FineShape(nn.Module):
+    """E's response of a shape map as fine as the image, from all of the trunk's features."""
+
+    def __init__(self, net: NetworkConfig, form: LayerForm, domains: int) -> None:
+        super().__init__()
+        self.detail = Detail(net.encoder_widths)
+        self.out = BranchedConv1x1(net.encoder_widths[0], form.channels, domains)
+
+    def forward(self, levels: list[Tensor], defect: Tensor) -> Tensor:
+        return self.out(self.detail(levels), defect)

@@ -9,7 +9,6 @@ the opacity a and fill R that G derives from the source's own code FG_G(x):
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from defectaug.config.schema import NetworkConfig
 from defectaug.methods.dtgan.codes import Codes
 from defectaug.methods.layered.codes import LAYERS, layer_form, union
-from defectaug.nn.blocks import Detail, ResBlock, StyledResBlock, Trunk, activate, conv3, dilated, unfold_evenly
+from defectaug.nn.blocks import Detail, ResBlock, StyledResBlock, Trunk, activate, conv3, dilated
 
 COLOUR_CELL = 8  # CHOICE: pixels
 RIM = 1  # CHOICE: pixels by which more than the opacity is taken away: the soft rim of a defect goes with it
@@ -34,30 +33,14 @@ class Canvas:
     clean: Tensor
     features: Tensor
 
-    def __getitem__(self, rows: slice | Tensor) -> Canvas:
-        return Canvas(self.clean[rows], self.features[rows])
-
 
 @dataclass(frozen=True)
 class Background:
-    """What G computes from source images.
-
-    Attributes:
-        canvas: what is painted on.
-        code: the defect part that is cut away, FG_G(x), in the form of c.
-        removed: opacity of the source's own defect (N, 1, S, S).
-        fill: what the background decoder puts in its place (N, C, S, S).
-    """
+    """What G computes from source images: the ``canvas`` to paint on, and the opacity ``removed`` (N, 1, S, S) of their
+    own defects."""
 
     canvas: Canvas
-    code: Tensor
     removed: Tensor
-    fill: Tensor
-
-    @property
-    def clean(self) -> Tensor:
-        """The sources without their own defects (N, C, S, S)."""
-        return self.canvas.clean
 
 
 @dataclass(frozen=True)
@@ -83,8 +66,6 @@ class FineConv(nn.Module):
         super().__init__()
         self.fold = fold
         self.conv = conv3(c_in, c_out * fold * fold)
-        nn.init.normal_(self.conv.weight, std=0.02)
-        unfold_evenly(self.conv.weight, fold)
 
     def forward(self, h: Tensor) -> Tensor:
         return F.pixel_shuffle(self.conv(h), self.fold)
@@ -106,10 +87,6 @@ class ColourDecoder(nn.Module):
         self.first = conv3(2 * LAYERS + width, width)
         self.blocks = nn.ModuleList(StyledResBlock(width, width, net.style_dim) for _ in range(2))
         self.out = conv3(width, LAYERS * net.channels)
-        nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(9 * width))
-        assert self.out.bias is not None
-        with torch.no_grad():  # a bright layer and a dark one: equal, they would stay so
-            self.out.bias.copy_(torch.linspace(0.5, -0.5, LAYERS).repeat_interleave(net.channels))
 
     def forward(self, codes: Codes, features: Tensor) -> Tensor:
         """Codes and features of the bottleneck (N, B, h, w) to colours (N, LAYERS, C, S, S) in (-1, 1)."""
@@ -142,7 +119,7 @@ class FillDecoder(nn.Module):
 
     def forward(self, levels: list[Tensor], bottleneck: Tensor, x: Tensor, opacity: Tensor) -> Tensor:
         """Encoder levels, finest first, the bottleneck, the source and its opacity, to (N, C, S, S)."""
-        closed = dilated((opacity.detach() > 0.05).to(x.dtype), 2)
+        closed = dilated((opacity > 0.05).to(x.dtype), 2)
         h = self.context(bottleneck)
         for up, merge, level in zip(self.ups, self.merges, levels[-2::-1], strict=True):
             h = up(h)
@@ -166,8 +143,6 @@ class LayeredGenerator(nn.Module):
         self.features = nn.Conv2d(width, width, 1)
         self.detail = Detail(net.generator_widths)
         self.cut = conv3(net.generator_widths[0], self.form.channels)
-        nn.init.normal_(self.cut.weight, std=0.02)
-        unfold_evenly(self.cut.weight, net.fold)
         self.fill = FillDecoder(net)
         self.colour = ColourDecoder(net)
 
@@ -175,11 +150,10 @@ class LayeredGenerator(nn.Module):
         """Encodes the source (N, C, S, S) and takes its own defect away."""
         levels = self.trunk.levels(x)
         features = self.features(levels[-1])
-        code = self.form.activate(self.cut(self.detail(levels)))
-        removed = union(code)
+        removed = union(self.form.activate(self.cut(self.detail(levels))))
         fill = self.fill(levels, features, x, removed)
         clean = x + dilated(removed, RIM) * (fill - x)
-        return Background(Canvas(clean, features), code, removed, fill)
+        return Background(Canvas(clean, features), removed)
 
     def layers(self, canvas: Canvas, codes: Codes) -> Layers:
         """The defects in the colours that they have on this canvas."""
@@ -189,11 +163,3 @@ class LayeredGenerator(nn.Module):
         ):
             paint = paint * (1 - opacity) + colour * opacity
         return Layers(union(codes.c), paint)
-
-    def render(self, canvas: Canvas, codes: Codes) -> Tensor:
-        """Images (N, C, S, S) in [-1, 1] with the defects painted."""
-        return self.layers(canvas, codes).over(canvas.clean)
-
-    def forward(self, x: Tensor, codes: Codes) -> Tensor:
-        """G(x, c, s)."""
-        return self.render(self.background(x).canvas, codes)

@@ -40,5 +40,5 @@ class LayeredInferenceModel(GuidedModel[LayeredGAN]):
         x = self._ready(source)
         with self.compute.autocast():
             background = self.networks.generator.background(x)
-        clean = background.clean.float()
+        clean = background.canvas.clean.float()
         return Painted(clean, clean - x, background.removed.float())

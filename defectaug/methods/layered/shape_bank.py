@@ -16,15 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
-from defectaug.methods.adversarial import NORMAL
 from defectaug.methods.dtgan.codes import Codes, normalised
 from defectaug.methods.dtgan.mapping import Latent
 from defectaug.methods.layered.codes import LayerForm
-from defectaug.nn.augment import moved
-from defectaug.nn.blocks import dilated
 
-EDGE = 4  # CHOICE: pixels at the image's edge that no shape is taken from: padding shows there
-NEAR = 8  # CHOICE: pixels from a clear part of a defect within which faint parts belong to it
 NUMBERS = 12  # of which a latent is made
 TURN, SIZE, STRETCH = math.radians(12), 0.15, 0.12  # CHOICE: standard deviations; of the logarithms of the last two
 WARP, KNOTS = 0.03, 4  # CHOICE: of half the side, at so many places along it
@@ -58,47 +53,7 @@ class ShapeBank(nn.Module):
         self.register_buffer("styles", torch.zeros(slots, net.style_dim))
         self.register_buffer("centres", torch.zeros(slots, 2))  # shares of the side from the middle, down and right
         self.register_buffer("products", torch.full((slots,), -1))
-        self.register_buffer("keys", torch.full((slots,), -1))
-
-    # --- storing ---------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def store(self, codes: Codes, products: Tensor, keys: Tensor) -> None:
-        """Keeps codes of E, moved to the middle, and the products (N,) of their images; ``keys`` (N,) name the images,
-        so that each is kept once."""
-        c = clean_mask(codes.c)
-        at = centres(c)
-        shapes = (255 * moved(c, -(at * c.shape[-1]).round().long())).round().to(torch.uint8)
-        shown = (codes.defect != NORMAL) & (c > 0).flatten(1).any(1)
-        kept = self.keys.tolist()
-        rows: list[int] = []
-        slots: list[int] = []
-        for row, (defect, key, has) in enumerate(torch.stack([codes.defect, keys, shown], dim=1).tolist()):
-            if has:
-                slot = self._slot(kept, defect, key)
-                kept[slot] = key
-                if slot in slots:  # the last of a slot stays
-                    del rows[slots.index(slot)], slots[slots.index(slot)]
-                rows.append(row)
-                slots.append(slot)
-        if not rows:
-            return
-        self.shapes[slots], self.styles[slots] = shapes[rows], codes.s[rows].float()
-        self.centres[slots], self.products[slots], self.keys[slots] = at[rows], products[rows], keys[rows]
-
-    def _slot(self, kept: list[int], defect: int, key: int) -> int:
-        """That of the image if it has one, else a free one, else one by its key."""
-        slots = self._of(defect)
-        keys = kept[slots]
-        if key in keys:
-            return slots.start + keys.index(key)
-        return slots.start + (keys.index(-1) if -1 in keys else key % self.share)
-
-    def _of(self, defect: int) -> slice:
-        """The slots of a class; the normal one has none."""
-        return slice(max(defect - 1, 0) * self.share, defect * self.share)
-
-    # --- drawing ---------------------------------------------------------------------------------------------
+        self.register_buffer("keys", torch.full((slots,), -1))  # of the images they were seen in; -1: nothing there
 
     def draw(self, count: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Latent:
         """``count`` latents from one generator (on the CPU, so that every device draws the same)."""
@@ -146,27 +101,8 @@ class ShapeBank(nn.Module):
         return first, second, low, high
 
     def _filled(self, keys: list[int], defect: int) -> list[int]:
-        """Slots of a class in which there is a shape."""
-        slots = self._of(defect)
-        return [slot for slot in range(slots.start, slots.stop) if keys[slot] >= 0]
-
-
-def clean_mask(c: Tensor) -> Tensor:
-    """Maps (N, L, S, S) without the image's edge, and without faint parts far from the clear ones: of a weave or a ring
-    that E has half taken for a defect, nothing is to be painted elsewhere."""
-    inside = c.shape[-1] - 2 * EDGE
-    c = c.float() * F.pad(c.new_ones(1, 1, inside, inside), [EDGE] * 4)
-    covered = c.amax(1, keepdim=True)
-    clear = (covered > 0.5 * covered.amax((2, 3), keepdim=True)).to(c.dtype)
-    return c * dilated(clear, NEAR)
-
-
-def centres(c: Tensor) -> Tensor:
-    """Centres of maps (N, L, S, S) as (N, 2) shares of the side from the middle; 0 where there is nothing."""
-    weights = c.sum(1)
-    axis = (torch.arange(c.shape[-1], device=c.device) + 0.5) / c.shape[-1] - 0.5
-    weights = weights / weights.sum((1, 2), keepdim=True).clamp(min=1e-6)
-    return torch.stack([weights.sum(2) @ axis, weights.sum(1) @ axis], dim=1)
+        """Slots of a class in which there is a shape; the normal one has none."""
+        return [slot for slot in range(max(defect - 1, 0) * self.share, defect * self.share) if keys[slot] >= 0]
 
 
 def warped(c: Tensor, latent: Latent, place: Tensor) -> Tensor:

@@ -1,11 +1,10 @@
-"""How the layered form is trained and loaded."""
+"""How models of the layered form are loaded; it is no longer trained."""
 
 from __future__ import annotations
 
 from defectaug.config.schema import Config
 from defectaug.methods.base import MethodSpec
 from defectaug.methods.layered.inference import LayeredInferenceModel
-from defectaug.methods.layered.method import LayeredMethod
 from defectaug.methods.layered.model import LayeredGAN
 
 
@@ -14,4 +13,4 @@ def networks(config: Config, defects: int, products: int) -> LayeredGAN:
     return LayeredGAN(config.network, defects, products)
 
 
-SPEC = MethodSpec(LayeredMethod, LayeredInferenceModel, networks)
+SPEC = MethodSpec(train=None, model=LayeredInferenceModel, networks=networks)

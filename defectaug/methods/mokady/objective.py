@@ -13,7 +13,8 @@ from defectaug.methods.adversarial import NORMAL, Terms, TrainingBatch
 from defectaug.methods.mokady import losses
 from defectaug.methods.mokady.model import Mokady
 
-TERMS = ("recon1_a", "recon1_b", "recon2_a", "recon2_b", "cycle_common", "cycle_separate", "confusion")
+CYCLES = ("cycle_common", "cycle_separate")
+TERMS = ("recon1_a", "recon1_b", "recon2_a", "recon2_b", "confusion", *CYCLES)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class Objective:
         return batch.image.new_zeros(())
 
     def generator_terms(self, batch: TrainingBatch, out: Pass, rng: torch.Generator) -> Terms:
-        if not len(out.label):
-            return {name: batch.image.new_zeros(()) for name in TERMS}
+        if not len(out.label):  # the names that other processes of the run have
+            names = [name for name in TERMS if name not in CYCLES or vars(self.weights)[name]]
+            return dict.fromkeys(names, batch.image.new_zeros(()))
         encoder, decoder = self.model.encoder, self.model.generator
         normal_a, normal_b = decoder.normal(torch.cat([out.common_a, out.common_b])).chunk(2)
         # Four layers in one pass: b's defect on D_A's b, on b and on a; and no defect, on a.
