@@ -60,8 +60,16 @@ class GuidedModel(TrainedModel[G]):
         """The same shapes in latent styles."""
         return codes.with_style(self.latent_codes(codes.defect, seeds))
 
-    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What painting on sources (N, C, S, S) takes of them, beside themselves."""
         raise NotImplementedError
+
+    @torch.inference_mode()
+    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
+        """Each source, and :meth:`features` of it."""
+        x = self._ready(source)
+        with self.compute.autocast():
+            return split_rows(x, *self.features(x))
 
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Any) -> Painted:
         raise NotImplementedError

@@ -23,7 +23,6 @@ from defectaug.methods.dtgan import losses
 from defectaug.methods.dtgan.anchor import is_defective
 from defectaug.methods.dtgan.codes import Codes
 from defectaug.methods.dtgan.discriminator import Predictions
-from defectaug.methods.dtgan.guides import LatentGuide, ReferenceGuide, mixtures
 from defectaug.methods.dtgan.mapping import Latent
 from defectaug.methods.dtgan.objective import class_terms
 from defectaug.nn.schedules import ema_decay, step_seed
@@ -97,8 +96,8 @@ class PlainStep:
     def codes(self, half: int) -> Codes:
         rows, b = self.halves()[half], self.batch
         if half == 0:
-            return LatentGuide(self.model.mapping, self.latent, b.product[rows]).codes(b.target[rows])
-        return ReferenceGuide(self.model.encoder, b.reference[rows]).codes(b.target[rows])
+            return self.model.mapping(self.latent, b.target[rows])
+        return self.model.encoder(b.reference[rows], b.target[rows]).detach()
 
     def painted(self, half: int) -> tuple[Codes, Tensor]:
         codes = self.codes(half)
@@ -159,6 +158,6 @@ class PlainStep:
         count = self.batch.guided // 2
         rows = is_defective(self.batch.target[:count]).nonzero().flatten()
         first, x = codes[rows], self.batch.image[rows]
-        guide = LatentGuide(self.model.mapping, self.latent[rows + count], self.batch.product[rows])
-        renders = [fake[rows]] + [self.model.generator(x, codes) for codes in mixtures(first, guide)]
+        other = self.model.mapping(self.latent[rows + count], self.batch.target[rows])
+        renders = [fake[rows]] + [self.model.generator(x, codes) for codes in first.mixtures(other)]
         return {"diversity": losses.diversity(renders, torch.ones_like(rows))}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from small_networks import (
+    CPU,
     codes_like,
     images,
     small_config,
@@ -19,11 +20,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from defectaug.config.resolve import recipe_names, resolve
-from defectaug.methods.adversarial import NORMAL, Networks
+from defectaug.methods.adversarial import NORMAL, Networks, TrainingBatch
 from defectaug.methods.dtgan.anchor import anchor_like
 from defectaug.methods.dtgan.codes import Codes
 from defectaug.methods.dtgan.encoder import CoarseShape
-from defectaug.methods.dtgan.guides import LatentGuide, ReferenceGuide
 from defectaug.methods.dtgan.mapping import MappingNetwork
 from defectaug.methods.dtgan.model import DTGAN
 
@@ -64,11 +64,7 @@ def test_background_has_no_gradient_from_the_style() -> None:
 
 def test_normal_has_the_zero_map_from_both_guides() -> None:
     model = small_model()
-    for guide in (
-        LatentGuide(model.mapping, model.mapping.draw_seeded(range(4)), CLASSES % PRODUCTS),
-        ReferenceGuide(model.encoder, images(4)),
-    ):
-        codes = guide.codes(CLASSES)
+    for codes in (latent_codes(model, CLASSES), model.encoder(images(4), CLASSES)):
         empty = codes.c.flatten(1).eq(0).all(1)
         assert empty.tolist() == [True, False, False, False]
     assert anchor_like(codes).c.eq(0).all()
@@ -82,9 +78,12 @@ def test_without_anchor_normal_has_a_map() -> None:
 
 
 def test_reference_codes_are_cut_from_the_graph() -> None:
-    model = small_model()
-    assert model.encoder(images(4), CLASSES).c.requires_grad
-    assert not ReferenceGuide(model.encoder, images(4)).codes(CLASSES).c.requires_grad
+    method = small_method(small_config())
+    batch = TrainingBatch.on(CPU.device, training_batch(), guided=3)
+    codes = method.objective.forward(batch, torch.Generator().manual_seed(0)).codes
+    assert method.model.encoder(batch.reference, batch.target).c.requires_grad and codes.c.requires_grad
+    weights = list(method.model.encoder.parameters())
+    assert all(one is None for one in torch.autograd.grad(codes.c.sum() + codes.s.sum(), weights, allow_unused=True))
 
 
 # Domains

@@ -11,7 +11,7 @@ from torch import Tensor
 from defectaug.methods.adversarial import NORMAL
 from defectaug.methods.base import Painted, SourceFeatures
 from defectaug.methods.defectgan.model import DefectGAN
-from defectaug.methods.inference import GuidedModel, join_rows, split_rows
+from defectaug.methods.inference import GuidedModel, join_rows
 from defectaug.methods.layers import Layers
 
 
@@ -52,12 +52,9 @@ class InferenceModel(GuidedModel[DefectGAN]):
         """The same classes with other noise."""
         return self.latent_codes(codes.defect, seeds)
 
-    @torch.inference_mode()
-    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
-        """Each source, and the encoder's features of it."""
-        x = self._ready(source)
-        with self.compute.autocast():
-            return split_rows(x, self.networks.generator.encoder(x))
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The encoder's features."""
+        return (self.networks.generator.encoder(x),)
 
     @torch.inference_mode()
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:

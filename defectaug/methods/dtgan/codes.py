@@ -69,6 +69,11 @@ class Codes:
         """These shapes with the styles of ``other``."""
         return Codes(self.c, other.s, self.defect)
 
+    def mixtures(self, other: Codes) -> list[Codes]:
+        """For (c1, s1) and others (c2, s2) of the same classes: (c2, s2), (c1, s2), (c2, s1), which Eq. (4) compares
+        with it."""
+        return [other, self.with_style(other), other.with_style(self)]
+
     @staticmethod
     def cat(parts: Sequence[Codes]) -> Codes:
         """Joins batches."""

@@ -72,8 +72,7 @@ class Generator(nn.Module):
     """Base of the paper's G and its ablations: the way to the bottleneck, and from decoded features to pixels.
 
     Args:
-        net: dimensions.
-        cut: channels of the bottleneck that the depth-wise split cuts away as FG_G(x).
+        net: dimensions; the depth-wise split cuts ``code_channels`` of the bottleneck away as FG_G(x).
 
     Attributes:
         splits: whether defect and background are apart in it; if not, the code decides on all of the image.
@@ -81,9 +80,10 @@ class Generator(nn.Module):
 
     splits = True
 
-    def __init__(self, net: NetworkConfig, cut: int) -> None:
+    def __init__(self, net: NetworkConfig) -> None:
         super().__init__()
         self.fold = net.fold
+        cut = net.code_channels if self.splits else 0
         self.parts = (net.generator_widths[-1] - cut, cut)
         self.trunk = Trunk(
             net.channels, net.generator_widths, fold=net.fold, blocks=net.generator_blocks, norm=True
@@ -118,9 +118,6 @@ class SeparateGenerator(Generator):
     """The paper's (Figure 3 d, e): c and background are decoded apart, only c with the style, then joined by a 1x1
     convolution."""
 
-    def __init__(self, net: NetworkConfig) -> None:
-        super().__init__(net, net.code_channels)
-
     def _make_decoder(self, net: NetworkConfig) -> None:
         out = net.generator_widths[0]
         self.back = PlainDecoder(self.parts[0], net)
@@ -138,9 +135,6 @@ class SeparateGenerator(Generator):
 class JointGenerator(Generator):
     """Figure 3 b, c: both through one styled decoder."""
 
-    def __init__(self, net: NetworkConfig) -> None:
-        super().__init__(net, net.code_channels)
-
     def _make_decoder(self, net: NetworkConfig) -> None:
         self.front = StyleDecoder(net.generator_widths[-1], net)
 
@@ -148,16 +142,10 @@ class JointGenerator(Generator):
         return self.front(torch.cat([features, codes.c], dim=1), codes.s)
 
 
-class StyledGenerator(Generator):
+class StyledGenerator(JointGenerator):
     """Figure 3 a, StarGAN v2: no split, the style alone."""
 
     splits = False
-
-    def __init__(self, net: NetworkConfig) -> None:
-        super().__init__(net, 0)
-
-    def _make_decoder(self, net: NetworkConfig) -> None:
-        self.front = StyleDecoder(net.generator_widths[-1], net)
 
     def decode(self, features: Tensor, codes: Codes) -> Tensor:
         return self.front(features, codes.s)

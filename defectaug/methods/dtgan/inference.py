@@ -13,19 +13,16 @@ from defectaug.methods.dtgan.anchor import anchor_like
 from defectaug.methods.dtgan.codes import Codes
 from defectaug.methods.dtgan.generator import Background
 from defectaug.methods.dtgan.model import DTGAN
-from defectaug.methods.inference import GuidedModel, join_rows, split_rows
+from defectaug.methods.inference import GuidedModel, join_rows
 
 
 class InferenceModel(GuidedModel[DTGAN]):
     """Implements :class:`defectaug.methods.base.DefectModel`."""
 
-    @torch.inference_mode()
-    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
-        """Each source, and the split of G's bottleneck for it."""
-        x = self._ready(source)
-        with self.compute.autocast():
-            background = self.networks.generator.background(x)
-        return split_rows(x, background.features, background.code)
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The split of G's bottleneck."""
+        background = self.networks.generator.background(x)
+        return background.features, background.code
 
     @torch.inference_mode()
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:

@@ -19,7 +19,6 @@ from defectaug.methods.dtgan.anchor import anchor_like, is_defective
 from defectaug.methods.dtgan.codes import Codes
 from defectaug.methods.dtgan.discriminator import Discriminator, Predictions
 from defectaug.methods.dtgan.generator import Background
-from defectaug.methods.dtgan.guides import LatentGuide, ReferenceGuide, mixtures
 from defectaug.methods.dtgan.mapping import Latent
 from defectaug.methods.dtgan.model import DTGAN
 
@@ -50,8 +49,9 @@ class Objective(OnImages):
         """Renders every source with its target defect."""
         model, count = self.model, batch.guided
         latent = model.mapping.draw(count, rng, batch.image.device)
-        by_latent = LatentGuide(model.mapping, latent, batch.product[:count]).codes(batch.target[:count])
-        by_reference = ReferenceGuide(model.encoder, batch.reference[count:]).codes(batch.target[count:])
+        by_latent = model.mapping(latent, batch.target[:count])
+        # E's codes are cut from the graph: it would otherwise look for one constant code that pleases the classifier.
+        by_reference = model.encoder(batch.reference[count:], batch.target[count:]).detach()
         codes = Codes.cat([by_latent, by_reference])
         background = model.generator.background(batch.image)
         fake = model.generator.render(background, codes)
@@ -100,9 +100,9 @@ class Objective(OnImages):
         count = batch.guided // 2
         if not count:
             return out.fake.new_zeros(())
-        guide = LatentGuide(self.model.mapping, out.latent[count : 2 * count], batch.product[:count])
+        other = self.model.mapping(out.latent[count : 2 * count], batch.target[:count])
         source = out.background[:count]
-        others = [self.model.generator.render(source, codes) for codes in mixtures(out.codes[:count], guide)]
+        others = [self.model.generator.render(source, codes) for codes in out.codes[:count].mixtures(other)]
         # Normal targets have no defect to differ in.
         return losses.diversity([out.fake[:count], *others], is_defective(batch.target[:count]))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from defectaug.methods.base import Painted, SourceFeatures
 from defectaug.methods.dtgan.codes import Codes
-from defectaug.methods.inference import GuidedModel, join_rows, split_rows
+from defectaug.methods.inference import GuidedModel, join_rows
 from defectaug.methods.layered.generator import Canvas
 from defectaug.methods.layered.model import LayeredGAN
 
@@ -17,13 +17,10 @@ from defectaug.methods.layered.model import LayeredGAN
 class LayeredInferenceModel(GuidedModel[LayeredGAN]):
     """Implements :class:`defectaug.methods.base.DefectModel`."""
 
-    @torch.inference_mode()
-    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
-        """Each source, and the canvas that G makes of it."""
-        x = self._ready(source)
-        with self.compute.autocast():
-            canvas = self.networks.generator.background(x).canvas
-        return split_rows(x, canvas.clean, canvas.features)
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The canvas that G makes of them."""
+        canvas = self.networks.generator.background(x).canvas
+        return canvas.clean, canvas.features
 
     @torch.inference_mode()
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from defectaug.methods.adversarial import NORMAL
 from defectaug.methods.base import Painted, SourceFeatures
-from defectaug.methods.inference import GuidedModel, join_rows, split_rows
+from defectaug.methods.inference import GuidedModel, join_rows
 from defectaug.methods.mokady.model import Mokady
 
 
@@ -56,12 +56,9 @@ class InferenceModel(GuidedModel[Mokady]):
         self.info.check_styles("other styles")
         raise NotImplementedError
 
-    @torch.inference_mode()
-    def source_features(self, source: Tensor, normal: bool = False) -> list[SourceFeatures]:
-        """Each source, and its common code."""
-        x = self._ready(source)
-        with self.compute.autocast():
-            return split_rows(x, self.networks.encoder.common(x))
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Their common codes."""
+        return (self.networks.encoder.common(x),)
 
     @torch.inference_mode()
     def paint_on(self, sources: Sequence[SourceFeatures], codes: Codes) -> Painted:
