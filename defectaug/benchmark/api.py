@@ -43,7 +43,6 @@ def run_study(
     *,
     test: Path | DataIndex | None = None,
     cache: Path | None = None,
-    split: Path | None = None,
     models: Sequence[Path] = (),
     control: FindMask | None = None,
     store: ImageStore | None = None,
@@ -61,7 +60,6 @@ def run_study(
         settings: None: the slim study on a CPU, the full one on a GPU.
         test: other real images to test on; None holds some of `real` out.
         cache: folder for finished trainings, which are not done again.
-        split: a split file for `real`, such as an earlier result's JSON.
         models: bundles that made the synthetic images, beside those that manifests name; they tell whether they have
             seen the test images.
         control: gives the masks of real defects, which are cut out and pasted as one more set; None for no control.
@@ -89,7 +87,7 @@ def run_study(
     log(f"reading {len(records):,} real images in {index.root}")
     images = decode(records, form, log)
     tests = None if test_index is None else _tests(test_index, index, form, log)
-    divided = partition(index, images, tests, settings, store, split)
+    divided = partition(index, images, tests, settings, store)
     usable = [filter_leaks(name, some, divided, index, form, log, models) for name, some in sets.items()]
     if control is not None:
         draw = partial(cut_and_paste, divided.train, index.normal, control, settings, tuple(usable))

@@ -256,7 +256,7 @@ class StudyResult:
         return sum(real for category, (real, _) in condition.images.items() if category.split("/")[-1] != normal)
 
     def as_json(self) -> dict[str, Any]:
-        """Every number and setting, as JSON holds them; `splits` is what `read_split` reads."""
+        """Every number and setting, as JSON holds them."""
         found = asdict(self)
         found["splits"] = found.pop("split")
         found["arms"] = found.pop("conditions")

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scipy.cluster.hierarchy import DisjointSet
-
 from defectaug.benchmark.settings import StudySettings
 from defectaug.data.index import DataIndex
-from defectaug.data.near_duplicates import near_duplicate_groups, thumbnail
+from defectaug.data.near_duplicates import part_groups, thumbnail
 from defectaug.data.sample import Category, Sample
-from defectaug.data.splits import read_split, split
+from defectaug.data.splits import split
 from defectaug.errors import DataError
 from defectaug.metrics.images import Decoded, ImageStore
 
@@ -40,7 +38,7 @@ class Partition:
     dropped: int
 
     def files(self, root: Path) -> dict[str, list[str]]:
-        """Files of each split, those of the data folder relative to it; what `read_split` reads."""
+        """Files of each split, those of the data folder relative to it."""
         parts = {"train": self.train, "val": self.validation, "test": self.test}
         return {name: sorted(_shown(one.path, root) for one in part.records) for name, part in parts.items()}
 
@@ -64,14 +62,9 @@ class Partition:
 
 
 def partition(
-    index: DataIndex,
-    real: Decoded,
-    test: Decoded | None,
-    settings: StudySettings,
-    store: ImageStore,
-    file: Path | None = None,
+    index: DataIndex, real: Decoded, test: Decoded | None, settings: StudySettings, store: ImageStore
 ) -> Partition:
-    """Splits the real images, unless the data set, or a split file, has done so.
+    """Splits the real images, unless the data set has done so.
 
     With a test folder, real images that are near-duplicates of a test image are left out, and so are the images that
     the data set itself keeps for its tests.
@@ -82,29 +75,22 @@ def partition(
         test: those of the test folder.
         settings: shares of the images held out, of each category, and the seed of the draw.
         store: decodes the images.
-        file: a split file, as `Partition.files` gives.
 
     Raises:
-        DataError: nothing to train on or to test with is left, or an unusable split file.
+        DataError: nothing to train on or to test with is left.
     """
-    known = {sample.path: sample for sample in (read_split(index, file) if file else index).samples}
+    known = {sample.path: sample for sample in index.samples}
     samples = [known.get(r.path, Sample(r.path, r.product, r.defect, split="out")) for r in real.records]
     tests = [Sample(r.path, r.product, r.defect, split="test") for r in test.records] if test else []
-    everything = (*samples, *tests)
-    joint = replace(
-        index,
-        samples=everything,
-        products=tuple(sorted({sample.product for sample in everything})),
-        defects=tuple(sorted({sample.defect for sample in everything})),
-    )
-    near = near_duplicate_groups(joint, [thumbnail(store.read(sample.path)) for sample in everything])
-    groups = _joined(near, [*real.digests, *(test.digests if test else ())])
+    thumbnails = [thumbnail(store.read(sample.path)) for sample in (*samples, *tests)]
+    digests = [*real.digests, *(test.digests if test else ())]
+    groups = part_groups(replace(index, samples=tuple(samples)), tests, thumbnails, digests)
     shares = {"train": 1 - settings.validation, "val": settings.validation}
     if test:
         samples = [replace(sample, split="out") if sample.split == "test" else sample for sample in samples]
     else:
         shares |= {"train": shares["train"] - settings.test, "test": settings.test}
-    names = _drawn(replace(joint, samples=tuple(samples)), groups, shares, settings.split_seed)
+    names = _drawn(replace(index, samples=tuple(samples)), groups, shares, settings.split_seed)
     # A group goes as a whole to the use with the highest rank that one of its images has
     highest: dict[int, int] = defaultdict(lambda: -1)
     for name, group in zip([*names, *("test" for _ in tests)], groups, strict=True):
@@ -132,15 +118,6 @@ def _drawn(index: DataIndex, groups: Sequence[int], shares: Mapping[str, float],
     if "val" not in names:
         draw("train", {name: shares[name] for name in ("train", "val")})
     return names
-
-
-def _joined(groups: Sequence[int], digests: Sequence[str]) -> list[int]:
-    """Groups made one where they share an image pixel for pixel, under whatever label."""
-    joined = DisjointSet(groups)
-    first: dict[str, int] = {}
-    for group, digest in zip(groups, digests, strict=True):
-        joined.merge(group, first.setdefault(digest, group))
-    return [joined[group] for group in groups]
 
 
 def _check(train: Decoded, test: Decoded, index: DataIndex, dropped: int) -> None:

@@ -6,10 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scipy.cluster.hierarchy import DisjointSet
-
 from defectaug.data.index import DataIndex
-from defectaug.data.near_duplicates import near_duplicate_groups, thumbnail
+from defectaug.data.near_duplicates import part_groups, thumbnail
 from defectaug.data.sample import Sample
 from defectaug.data.splits import split
 from defectaug.errors import ConfigError, DataError
@@ -118,22 +116,13 @@ def _files_of(index: DataIndex, groups: Sequence[int], held: set[int]) -> tuple[
 def joint_groups(index: DataIndex, stages: Stages, others: Sequence[Sample] = ()) -> list[int]:
     """Near-duplicate group of each image of an index and of further ones; equal pixels make one, whatever the label."""
     everything = (*index.samples, *others)
-    joint = replace(
-        index,
-        samples=everything,
-        products=tuple(sorted({sample.product for sample in everything})),
-        defects=tuple(sorted({sample.defect for sample in everything})),
-    )
     show, images = stages("looking for near-duplicates"), []
     for done, sample in enumerate(everything, 1):
         image = read_image(sample.path)
         images.append((thumbnail(image), pixel_hash(image)))
         show(done, len(everything))
-    near = near_duplicate_groups(joint, [small for small, _ in images], stages("comparing images"))
-    joined, first = DisjointSet(near), dict[str, int]()
-    for group, (_, pixels) in zip(near, images, strict=True):
-        joined.merge(group, first.setdefault(pixels, group))
-    return [joined[group] for group in near]
+    thumbnails, hashes = zip(*images, strict=True)
+    return part_groups(index, others, thumbnails, hashes, stages("comparing images"))
 
 
 def relative(path: Path, root: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -141,6 +141,23 @@ def near_duplicate_groups(
             groups.merge(members[a], members[b])
         done += len(members)
     return numbered(groups)
+
+
+def part_groups(
+    index: DataIndex,
+    others: Sequence[Sample],
+    thumbnails: Sequence[Floats],
+    digests: Sequence[str],
+    progress: Progress | None = None,
+) -> list[int]:
+    """:func:`near_duplicate_groups` of an index's samples and of further ones; those of one digest are one group under
+    whatever label."""
+    everything = replace(index, samples=(*index.samples, *others))
+    near = near_duplicate_groups(everything, thumbnails, progress)
+    joined, first = DisjointSet(near), dict[str, int]()
+    for group, digest in zip(near, digests, strict=True):
+        joined.merge(group, first.setdefault(digest, group))
+    return [joined[group] for group in near]
 
 
 def numbered(groups: DisjointSet) -> list[int]:

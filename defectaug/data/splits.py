@@ -1,20 +1,16 @@
-"""Splits into train, val and test that never part near-duplicates, and their files."""
+"""Splits into train, val and test that never part near-duplicates."""
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from defectaug.data.index import DataIndex
 from defectaug.data.near_duplicates import members_of_categories, near_duplicate_groups
-from defectaug.data.sample import Sample
-from defectaug.errors import DataError
 
 FRACTIONS = {"train": 0.7, "val": 0.15, "test": 0.15}
 
@@ -44,33 +40,6 @@ def split(
     return replace(
         index, samples=tuple(replace(sample, split=name) for sample, name in zip(index.samples, names, strict=True))
     )
-
-
-def read_split(index: DataIndex, path: Path) -> DataIndex:
-    """The samples that a split file names, with their splits. Samples that it does not name are left out.
-
-    Raises:
-        DataError: no split file, or one that names files the data folder lacks.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: the split file cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{path}: the split file is not valid JSON ({error})") from error
-    splits = content.get("splits") if isinstance(content, dict) else None
-    if not isinstance(splits, dict) or not all(isinstance(files, list) for files in splits.values()):
-        raise DataError(f'{path}: not a split file, which reads {{"splits": {{NAME: [FILE, ...]}}}}')
-    name_of = {str(file): str(name) for name, files in splits.items() for file in files}
-    missing = [file for file in name_of if not (index.root / file).is_file()]
-    if missing:
-        raise DataError(f"{path}: {len(missing)} of its files are not in {index.root}, first {missing[0]}")
-    named = ((sample, name_of.get(_relative(sample, index))) for sample in index.samples)
-    return replace(index, samples=tuple(replace(sample, split=name) for sample, name in named if name))
-
-
-def _relative(sample: Sample, index: DataIndex) -> str:
-    return sample.path.relative_to(index.root).as_posix()
 
 
 def _deal(groups: list[list[int]], shares: Mapping[str, float], rng: np.random.Generator) -> dict[str, list[list[int]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from defectaug.data import near_duplicates
 from defectaug.data.index import DataIndex, index_folder
 from defectaug.data.near_duplicates import Floats, Gallery, near_duplicate_groups
 from defectaug.data.sample import Sample
-from defectaug.data.splits import read_split, split
+from defectaug.data.splits import split
 from defectaug.data.survey import drop_unreadable, survey, white_level
 from defectaug.errors import DataError
 
@@ -127,33 +126,6 @@ def test_small_categories(tmp_path: Path) -> None:
     assert [divided.only(name).counts()["A", "good"] for name in ("train", "val", "test")] == [1, 1, 1]
     assert divided.category("A", "dent")[0].split == "train"
     assert {sample.split for sample in divided.category("A", "hole")} > {"train"}
-
-
-def test_split_files(tmp_path: Path) -> None:
-    index = index_folder(native(tmp_path / "data", {"A/good": 6, "A/dént": 4}))
-    divided = split(index, seed=3)
-    files = {
-        name: [one.path.relative_to(index.root).as_posix() for one in divided.only(name).samples]
-        for name in ("train", "val", "test")
-    }
-    (tmp_path / "split.json").write_text(json.dumps({"splits": files}))
-    assert read_split(index, tmp_path / "split.json") == divided
-    later = save(tmp_path / "data" / "A" / "good" / "later.png")
-    grown = read_split(index_folder(index.root), tmp_path / "split.json")
-    assert later not in {sample.path for sample in grown.samples}
-    index.samples[0].path.unlink()
-    with pytest.raises(DataError, match=r"1 of its files are not in .*good/000\.png|dént/000\.png"):
-        read_split(index, tmp_path / "split.json")
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"splits": {"train": "a"}}', "{"])
-def test_bad_split_files(tmp_path: Path, text: str) -> None:
-    index = index_folder(native(tmp_path / "data"))
-    (tmp_path / "split.json").write_text(text)
-    with pytest.raises(DataError, match=r"split\.json"):
-        read_split(index, tmp_path / "split.json")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_split(index, tmp_path / "none.json")
 
 
 def test_survey_counts_and_measures(tmp_path: Path) -> None:
