@@ -58,7 +58,6 @@ class BalancedBatches:
         batch_size: images a batch.
         seed: with the step, fixes a batch.
         flips: directions in which sources and references may be mirrored, each for itself.
-        brightness: largest shift of brightness, in units of [-1, 1].
         normal_target: share of sources whose target is the normal class (their defect is to be removed).
         local: places in the batch that this process of several loads; None for all.
 
@@ -74,14 +73,13 @@ class BalancedBatches:
         seed: int,
         *,
         flips: Flips = "none",
-        brightness: float = 0.0,
         normal_target: float = 0.15,
         local: Sequence[int] | None = None,
     ) -> None:
         if len(store) != len(index.samples):
             raise ValueError(f"the store holds {len(store)} images, the index {len(index.samples)}")
         self.store, self.batch_size, self.seed = store, batch_size, seed
-        self.flips, self.brightness = flips, brightness
+        self.flips = flips
         self.local = list(range(batch_size)) if local is None else list(local)
         self._product = np.array([index.products.index(sample.product) for sample in index.samples])
         self._defect = np.array([index.defects.index(sample.defect) for sample in index.samples])
@@ -142,14 +140,12 @@ class BalancedBatches:
         return torch.stack(images)
 
     def _augment(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        # Both coins and the shift are drawn always, so that one option does not change another's draws
-        mirror_h, mirror_v = rng.random(2) < 0.5
-        shift = self.brightness * rng.uniform(-1, 1)
+        mirror_h, mirror_v = rng.random(2) < 0.5  # both always, so that one option does not change another's draw
         if mirror_h and "h" in self.flips:
             image = image.flip(2)
         if mirror_v and "v" in self.flips:
             image = image.flip(1)
-        return (image + shift).clamp(-1, 1) if self.brightness else image
+        return image
 
 
 def _target_shares(

@@ -21,9 +21,9 @@ def activate(h: Tensor) -> Tensor:
     return F.leaky_relu(h, 0.2)
 
 
-def conv3(c_in: int, c_out: int, bias: bool = True) -> nn.Conv2d:
+def conv3(c_in: int, c_out: int) -> nn.Conv2d:
     """3x3 convolution that keeps the size, He-initialised."""
-    conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=bias)
+    conv = nn.Conv2d(c_in, c_out, 3, padding=1)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -53,19 +53,16 @@ class ResBlock(nn.Module):
 
     Args:
         norm: instance normalisation before each activation.
-        bias: without biases (and without norm) zero maps to exactly zero.
     """
 
-    def __init__(
-        self, c_in: int, c_out: int, how: Resample = "keep", *, norm: bool = False, bias: bool = True
-    ) -> None:
+    def __init__(self, c_in: int, c_out: int, how: Resample = "keep", *, norm: bool = False) -> None:
         super().__init__()
         self.how = how
         hidden = min(c_in, c_out) if how == "up" else c_in
         self.norm1 = InstanceNorm(c_in, affine=True) if norm else nn.Identity()
         self.norm2 = InstanceNorm(hidden, affine=True) if norm else nn.Identity()
-        self.conv1 = conv3(c_in, hidden, bias)
-        self.conv2 = conv3(hidden, c_out, bias)
+        self.conv1 = conv3(c_in, hidden)
+        self.conv2 = conv3(hidden, c_out)
         self.skip = nn.Conv2d(c_in, c_out, 1, bias=False) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -90,21 +90,20 @@ def alexnet() -> Published:
     return Published("AlexNet", AlexNet_Weights.IMAGENET1K_V1.url, "alexnet", "features.10.weight")
 
 
-def find(kind: Published, given: Path | None, *, network: bool = True) -> WeightsFile | None:
+def find(kind: Published, given: Path | None) -> WeightsFile | None:
     """The weights of a network, None where they cannot be had. Arguments and errors as of :func:`require`."""
     try:
-        return require(kind, given, network=network)
+        return require(kind, given)
     except MissingWeights:
         return None
 
 
-def require(kind: Published, given: Path | None, *, network: bool = True) -> WeightsFile:
+def require(kind: Published, given: Path | None) -> WeightsFile:
     """The weights of a network.
 
     Args:
         kind: what is wanted.
         given: file or folder that the user has named; a folder may hold several networks', a file holds one's.
-        network: whether they may be fetched.
 
     Raises:
         MissingWeights: they cannot be had.
@@ -116,7 +115,7 @@ def require(kind: Published, given: Path | None, *, network: bool = True) -> Wei
         found = _installed(kind.package)
     if found is None and kind.url is not None:
         found = _kept(kind)
-        if found is None and network:
+        if found is None:
             try:
                 _fetch(kind, _place(kind))
             except (OSError, URLError, RuntimeError) as error:  # no network, no such file, or not what was published

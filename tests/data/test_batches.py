@@ -34,9 +34,9 @@ def equal(a: Batch, b: Batch) -> bool:
 
 
 def test_a_batch_is_a_function_of_seed_and_step(index: DataIndex) -> None:
-    first = BalancedBatches(index, whole(index), 6, 7, flips="hv", brightness=0.2)
+    first = BalancedBatches(index, whole(index), 6, 7, flips="hv")
     forward = [first.batch(step) for step in range(4)]
-    second = BalancedBatches(index, whole(index), 6, 7, flips="hv", brightness=0.2)
+    second = BalancedBatches(index, whole(index), 6, 7, flips="hv")
     backward = [second.batch(step) for step in (3, 2, 1, 0)][::-1]
     assert all(equal(a, b) for a, b in zip(forward, backward, strict=True))
     assert not equal(forward[0], forward[1])
@@ -44,7 +44,7 @@ def test_a_batch_is_a_function_of_seed_and_step(index: DataIndex) -> None:
 
 
 def test_shapes_types_and_ranges(index: DataIndex) -> None:
-    batch = BalancedBatches(index, ImageStore(index.samples, 8, 3), 5, 0, brightness=0.5).batch(0)
+    batch = BalancedBatches(index, ImageStore(index.samples, 8, 3), 5, 0).batch(0)
     assert len(batch) == 5
     for images in (batch.image, batch.reference):
         assert images.shape == (5, 3, 8, 8) and images.dtype == torch.float32

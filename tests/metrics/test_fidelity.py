@@ -277,7 +277,9 @@ def test_a_strange_defect_stands_out_on_crops(tmp_path: Path) -> None:
     assert any(line.startswith("No crops around the defect: masks of real") for line in bare.sections[0].warnings)
 
 
-def test_weights_that_cannot_be_used(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_network")
+def test_weights_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "kept"))
     with pytest.raises(ConfigError, match="no such file"):
         weights.find(weights.inception(), tmp_path / "none.pth")
     with pytest.raises(ConfigError, match="no file of weights"):
@@ -286,4 +288,4 @@ def test_weights_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read as weights"):
         weights.find(weights.inception(), tmp_path / "w.pth")
     torch.save({"other": torch.zeros(1)}, tmp_path / "w.pth")
-    assert weights.find(weights.inception(), tmp_path / "w.pth", network=False) is None
+    assert weights.find(weights.inception(), tmp_path / "w.pth") is None
