@@ -21,7 +21,7 @@ from defectaug.device import Compute
 from defectaug.errors import TrainingError
 from defectaug.methods.base import Method
 from defectaug.nn.augment import differentiable_augment
-from defectaug.nn.distributed import average_gradients, average_values, local_guided, rank
+from defectaug.nn.distributed import average_values, descend, local_guided, rank
 from defectaug.nn.ema import Average
 from defectaug.nn.kernel_distance import kernel_distance
 from defectaug.nn.schedules import ema_decay, learning_rate_decay, step_seed
@@ -192,8 +192,8 @@ class AdversarialMethod(Method, Generic[N, P]):
         with self.compute.autocast():
             of_discriminator, of_generator = self.objective.warmup_terms(batch, rng)
         weights = self.objective.weights_at(0.0)
-        self._descend("discriminator_optimizer", weighted_sum(of_discriminator, weights))
-        self._descend("generator_optimizer", weighted_sum(of_generator, weights))
+        descend(self.optimizers["discriminator_optimizer"], weighted_sum(of_discriminator, weights))
+        descend(self.optimizers["generator_optimizer"], weighted_sum(of_generator, weights))
         return of_discriminator | of_generator
 
     def _adversarial_step(self, batch: TrainingBatch, rng: torch.Generator, step: int, fraction: float) -> Terms:
@@ -204,21 +204,13 @@ class AdversarialMethod(Method, Generic[N, P]):
         loss = weighted_sum(of_discriminator, weights)
         if step % self.config.run.r1_every == 0 and weights["r1"]:  # in full precision
             loss = loss + self.config.run.r1_every * weights["r1"] * objective.r1(batch, rng)
-        self._descend("discriminator_optimizer", loss)
+        descend(self.optimizers["discriminator_optimizer"], loss)
         with constant(self.model.discriminator):
             with self.compute.autocast():
                 of_generator = objective.generator_terms(batch, out, rng)
-            self._descend("generator_optimizer", weighted_sum(of_generator, weights))
+            descend(self.optimizers["generator_optimizer"], weighted_sum(of_generator, weights))
         self._after_step(batch, out)
         return of_discriminator | of_generator | objective.measures(out)
-
-    def _descend(self, name: str, loss: Tensor) -> None:
-        if loss.requires_grad:  # not where no row has any of the terms
-            loss.backward()
-        optimizer = self.optimizers[name]
-        average_gradients([p for group in optimizer.param_groups for p in group["params"]])
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
 
     def _after_step(self, batch: TrainingBatch, out: P) -> None:
         """What a method takes from a pass once both players have learnt from it."""

@@ -14,11 +14,9 @@ THIN = -2.0  # bias of the mask's logits at the start: 0.12 everywhere
 
 @dataclass(frozen=True)
 class Layers:
-    """``image`` (N, C, S, S), and the layer that it holds: ``foreground`` (N, C, S, S), ``mask`` (N, 1, S, S) in
-    [0, 1]."""
+    """``image`` (N, C, S, S), and the ``mask`` (N, 1, S, S) in [0, 1] of the layer that it holds."""
 
     image: Tensor
-    foreground: Tensor
     mask: Tensor
 
     @staticmethod
@@ -30,7 +28,7 @@ class Layers:
             allowed: factor on the mask.
         """
         foreground, mask = torch.tanh(out[:, :-1]), torch.sigmoid(out[:, -1:]) * allowed
-        return Layers(base * (1 - mask) + foreground * mask, foreground, mask)
+        return Layers(base * (1 - mask) + foreground * mask, mask)
 
     def painted(self, x: Tensor) -> Painted:
         """What the layer changes in images (N, C, S, S)."""

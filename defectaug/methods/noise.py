@@ -20,7 +20,7 @@ from defectaug.methods.adversarial import Terms, finite
 from defectaug.methods.base import Method
 from defectaug.methods.inference import TrainedModel
 from defectaug.methods.sample_grid import tile
-from defectaug.nn.distributed import average_gradients, average_values, rank
+from defectaug.nn.distributed import average_values, rank
 from defectaug.nn.ema import Average
 from defectaug.nn.schedules import ema_decay, learning_rate_decay, step_seed
 
@@ -111,14 +111,6 @@ class NoiseMethod(Method, Generic[N]):
         labels = (model.label(batch.product, batch.defect), model.label(batch.reference_product, batch.target))
         image = torch.cat([batch.image, batch.reference]).to(device, memory_format=torch.channels_last)
         return Real(image, torch.cat(labels).to(device))
-
-    def descend(self, name: str, loss: Tensor) -> None:
-        """A step by the gradients of all processes, on average."""
-        optimizer = self.optimizers[name]
-        loss.backward()
-        average_gradients([p for group in optimizer.param_groups for p in group["params"]])
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
 
     def weights(self) -> dict[str, Tensor]:
         """Averaged weights of G and D."""

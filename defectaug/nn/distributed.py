@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.optim import Optimizer
 
 from defectaug.errors import ConfigError, PeerError
 from defectaug.io.launcher import launched_as
@@ -98,6 +99,15 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
             if parameter.grad is None:
                 parameter.grad = torch.empty_like(parameter)
             parameter.grad.copy_(total.view(parameter.shape) / processes())
+
+
+def descend(optimizer: Optimizer, loss: Tensor) -> None:
+    """A step by the gradients of all processes, on average."""
+    if loss.requires_grad:  # not where no row has any of the terms
+        loss.backward()  # type: ignore[no-untyped-call]
+    average_gradients([p for group in optimizer.param_groups for p in group["params"]])
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def average_values(values: Mapping[str, Tensor]) -> dict[str, float]:

@@ -105,7 +105,7 @@ def test_whether_an_image_has_a_defect_does_not_give_away_that_it_is_real(monkey
     target = torch.ones(6, dtype=torch.long)
     rows = replace(TrainingBatch.on(CPU.device, training_batch()), defect=defect, target=target)
     shown = torch.where(defect == 0, -1.0, 1.0)[:, None, None, None].expand(-1, 1, SIZE, SIZE)
-    perfect = Pass(torch.where(defect == 0, 1, 0), *[Layers(-shown, shown, shown)] * 2, ways(defect))
+    perfect = Pass(torch.where(defect == 0, 1, 0), *[Layers(-shown, shown)] * 2, ways(defect))
     for slope in (-1.0, 0.2, 1.0):
         monkeypatch.setattr(
             method.model.discriminator,

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from small_networks import CPU, training_batch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from defectaug.config.resolve import resolve
 from defectaug.config.schema import Config
@@ -160,12 +161,13 @@ def test_penalties_come_every_few_steps_and_count_so_often(monkeypatch: pytest.M
     def penalty(self: StyleGAN2Method, label: Tensor, rng: torch.Generator) -> Tensor:
         return (next(self.model.generator.parameters()) ** 2).sum() * 0 + 1
 
-    def descend(self: StyleGAN2Method, name: str, loss: Tensor) -> None:
-        taken.append(float(loss)) if name == "generator_optimizer" else None
+    method = StyleGAN2Method(config(path_every=2, path_length=3.0), 3, 2, CPU, seed=0)
+
+    def descend(optimizer: Optimizer, loss: Tensor) -> None:
+        taken.append(float(loss)) if optimizer is method.optimizers["generator_optimizer"] else None
 
     monkeypatch.setattr(StyleGAN2Method, "_path_penalty", penalty)
-    monkeypatch.setattr(StyleGAN2Method, "descend", descend)
-    method = StyleGAN2Method(config(path_every=2, path_length=3.0), 3, 2, CPU, seed=0)
+    monkeypatch.setattr("defectaug.methods.stylegan2.method.descend", descend)
     values = [method.step(training_batch(3), step, 0.0)["adversarial"] for step in range(2)]
     assert taken == pytest.approx([values[0] + 2 * 3, values[1]])
     rate = method.config.optimizer.rate

@@ -115,7 +115,7 @@ def test_gradients_and_values_are_the_means_of_the_parts(
 ) -> None:
     parts = []
     monkeypatch.setattr(distributed, "processes", lambda: 2)
-    monkeypatch.setattr(adversarial, "average_gradients", lambda parameters: None)
+    monkeypatch.setattr(distributed, "average_gradients", lambda parameters: None)
     monkeypatch.setattr(adversarial, "average_values", lambda terms: {k: float(v) for k, v in terms.items()})
     monkeypatch.setattr(method, "gather_rows", lambda x: x)
     for process in range(2):

@@ -14,6 +14,7 @@ from defectaug.methods.biggan.losses import hinge_d, hinge_g, orthogonal
 from defectaug.methods.biggan.model import BigGAN
 from defectaug.methods.noise import NoiseMethod, Real, adam
 from defectaug.nn.augment import diff_augment
+from defectaug.nn.distributed import descend
 
 
 class BigGANMethod(NoiseMethod[BigGAN]):
@@ -47,7 +48,7 @@ class BigGANMethod(NoiseMethod[BigGAN]):
                 logits = model.discriminator(self.seen(part.image, rng), part.label)
                 taken = model.discriminator(self.seen(fake.detach(), rng), part.label)
                 of_discriminator = hinge_d(logits, taken)
-            self.descend("discriminator_optimizer", of_discriminator)
+            descend(self.optimizers["discriminator_optimizer"], of_discriminator)
         with constant(model.discriminator), self.compute.autocast():
             adversarial = hinge_g(model.discriminator(self.seen(fake, rng), part.label))
         terms = {"d_adversarial": of_discriminator, "adversarial": adversarial}
@@ -55,7 +56,7 @@ class BigGANMethod(NoiseMethod[BigGAN]):
         if own.orthogonal:
             terms["orthogonal"] = orthogonal(regularised(model.generator))
             loss = loss + own.orthogonal * terms["orthogonal"]
-        self.descend("generator_optimizer", loss)
+        descend(self.optimizers["generator_optimizer"], loss)
         return terms
 
     def weights(self) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from defectaug.methods.stylegan2.ada import Adaptive
 from defectaug.methods.stylegan2.losses import path_length_penalty, path_lengths
 from defectaug.methods.stylegan2.model import StyleGAN2
 from defectaug.nn.augment import diff_augment
+from defectaug.nn.distributed import descend
 
 PATH_DECAY = 0.01  # of the running mean of path lengths
 
@@ -75,14 +76,14 @@ class StyleGAN2Method(NoiseMethod[StyleGAN2]):
         if step % run.r1_every == 0 and self.config.loss.r1:
             x = shown.detach().requires_grad_(True)
             loss = loss + run.r1_every * self.config.loss.r1 * r1(model.discriminator(x, real.label), x)
-        self.descend("discriminator_optimizer", loss)
+        descend(self.optimizers["discriminator_optimizer"], loss)
         with constant(model.discriminator), self.compute.autocast():
             terms["adversarial"] = adversarial_g(model.discriminator(self.seen(fake, rng), real.label))
         loss = terms["adversarial"]
         if step % own.path_every == 0 and own.path_length:
             penalty = self._path_penalty(real.label[: max(1, len(real) // 2)], rng)
             loss = loss + own.path_every * own.path_length * penalty
-        self.descend("generator_optimizer", loss)
+        descend(self.optimizers["generator_optimizer"], loss)
         return terms
 
     def _path_penalty(self, label: Tensor, rng: torch.Generator) -> Tensor:
