@@ -122,13 +122,9 @@ class Store:
 class ImageStore(Store):
     """Whole images squeezed to the model's square. Arguments as of :class:`Store`."""
 
-    def __getitem__(self, number: int) -> Tensor:
-        _, kept = self._readable(number)
-        return torch.from_numpy(_in_range(kept))
-
     def get(self, number: int, rng: np.random.Generator | None = None) -> Tensor:
         """(C, S, S) float32 in [-1, 1]. Whole images leave nothing to chance: `rng` is not used."""
-        return self[number]
+        return torch.from_numpy(_in_range(self._readable(number)[1]))
 
     def _decode(self, number: int) -> NDArray:
         image = read_image(self.samples[number].path)

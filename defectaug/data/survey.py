@@ -32,11 +32,7 @@ class Survey:
         counts: readable images per category, zero for empty ones.
         unreadable: files that cannot be read, with the reason.
         smallest: least width and least height of all images.
-        largest: greatest width and greatest height.
-        sizes: number of different sizes.
         usual: width and height that most images have.
-        modes: images per colour mode, by Pillow's names.
-        bits: bits a channel of the deepest image, 8 or 16.
         channels: 1 where all images are grey, else 3.
         duplicates: groups of files that hold exactly the same.
         problems: what a person should know before training, one line each.
@@ -45,11 +41,7 @@ class Survey:
     counts: dict[Category, int]
     unreadable: tuple[tuple[Path, str], ...]
     smallest: tuple[int, int]
-    largest: tuple[int, int]
-    sizes: int
     usual: tuple[int, int]
-    modes: dict[str, int]
-    bits: int
     channels: int
     duplicates: tuple[tuple[Path, ...], ...]
     problems: tuple[str, ...]
@@ -88,18 +80,12 @@ def survey(
     _refuse_lost_categories(index, counts, dict(unreadable))
     duplicates = _duplicates(digests if decode else _byte_digests(digests))
     widths, heights = zip(*(header.size for header in headers.values()), strict=True)
-    sizes = Counter(header.size for header in headers.values())
-    channels = max(header.channels for header in headers.values())
     return Survey(
         counts=counts,
         unreadable=tuple(unreadable),
         smallest=(min(widths), min(heights)),
-        largest=(max(widths), max(heights)),
-        sizes=len(sizes),
-        usual=sizes.most_common(1)[0][0],
-        modes=dict(Counter(header.mode for header in headers.values())),
-        bits=16 if any(header.bits > 8 for header in headers.values()) else 8,
-        channels=channels,
+        usual=Counter(header.size for header in headers.values()).most_common(1)[0][0],
+        channels=max(header.channels for header in headers.values()),
         duplicates=tuple(tuple(sample.path for sample in group) for group in duplicates),
         problems=(
             *_unreadable_problems(unreadable),

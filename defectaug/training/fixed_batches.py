@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-
 import numpy as np
 import torch
 
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.data.index import DataIndex
+from defectaug.data.near_duplicates import members_of_categories
 from defectaug.data.sample import Category
 from defectaug.data.stores import Store
 
@@ -19,9 +18,7 @@ VALIDATION_IMAGES = 48
 def example_batch(index: DataIndex, store: Store, count: int = GRID_COLUMNS) -> Batch:
     """The columns of a sample grid: references of the categories in turn, and for each a normal source of its product;
     where that product has no normal images, of the other products in turn."""
-    members: defaultdict[Category, list[int]] = defaultdict(list)  # sample numbers
-    for number, sample in enumerate(index.samples):
-        members[sample.category].append(number)
+    members = members_of_categories(index)
     categories = [c for d in index.defects[1:] for p in index.products if (c := Category(p, d)) in members]
     normals = {p: found for p in index.products if (found := members.get(Category(p, index.normal)))}
     others = list(normals.values()) or [list(range(len(index.samples)))]

@@ -139,7 +139,7 @@ def test_each_image_is_decoded_once(index: DataIndex, monkeypatch: pytest.Monkey
     monkeypatch.setattr("defectaug.data.stores.read_image", counted)
     store = whole(index)
     for _ in range(3):
-        assert all(store[number].shape == (1, 8, 8) for number in range(len(store)))
+        assert all(store.get(number).shape == (1, 8, 8) for number in range(len(store)))
     assert len(decoded) == len(index)
     bounded = ImageStore(index.samples, 8, 1, max_bytes=64 * 5)
     decoded.clear()
@@ -159,7 +159,7 @@ def test_16_bit_images_keep_their_steps(tmp_path: Path) -> None:
     for name in ("A/good/x.png", "A/dent/x.png"):
         save(tmp_path / name, ramp)
     index = index_folder(tmp_path)
-    values = ImageStore(index.samples, 8, 1, white=4095)[0]
+    values = ImageStore(index.samples, 8, 1, white=4095).get(0)
     assert len(values.unique()) == 64
     assert torch.allclose(values[0], torch.from_numpy(ramp / 4095 * 2 - 1).float(), atol=1e-4)
 
