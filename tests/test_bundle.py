@@ -62,7 +62,7 @@ def edit(folder: Path, change: Change) -> None:
 # Round trip
 
 
-@pytest.mark.parametrize("recipe", ["paper", "ablation_a"])
+@pytest.mark.parametrize("recipe", ["paper", "ablation_a", "mokady"])  # the last with whole numbers, too
 def test_round_trip_bit_for_bit(tmp_path: Path, recipe: str) -> None:
     written = write_bundle(tmp_path / "m", recipe)
     assert read_config(tmp_path / "m") == (small_config(recipe), DATA)

@@ -338,7 +338,8 @@ def test_a_step_waits_for_few_values(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_a_small_model_overfits_a_few_images() -> None:
     loss = {"adversarial": 0, "defect_class": 0, "product_class": 0, "r1": 0, "diversity": 0, "direct": 5}
-    method = small_method(small_config("paper", {"loss": loss, "optimizer": {"rate": 3e-3, "weight_decay": 0}}))
+    rates = {"rate": 3e-3, "beta1": 0.5, "weight_decay": 0}
+    method = small_method(small_config("paper", {"loss": loss, "optimizer": rates}))
     batch = training_batch()
     batch.image[:] = -0.5
     batch.image[:, :, 8:20, 12:20] = torch.where(batch.defect > 0, 1.0, -0.5)[:, None, None, None]
