@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 AROUND = 3  # times a window's side, as far as a defect is followed out of it
 PAINTED = 0.4  # CHOICE: of a defect's share of a pixel: less is its rim
+BATCH = 16  # windows a pass
 NOISE_FLOOR = 1 / 255  # of the white level: what the network leaves everywhere
 
 Floats = NDArray[np.float32]
@@ -184,9 +185,7 @@ def to_numpy(delta: Tensor) -> Floats:
     return delta.detach().float().cpu().numpy()
 
 
-def restoration_change(
-    native: NativeImage, model: DefectModel, product: str | None = None, batch_size: int = 16
-) -> Floats:
+def restoration_change(native: NativeImage, model: DefectModel, product: str | None = None) -> Floats:
     """What has to be added to a whole native image to take its defects away (the anchor domain).
 
     Args:
@@ -202,8 +201,8 @@ def restoration_change(
     parts = [windows.whole(size)] if side is None else windows.tiles(size, side)
     views = [view_of(native, window, info) for window in parts]
     changes: list[Floats] = []
-    for start in range(0, len(views), batch_size):
-        chunk = views[start : start + batch_size]
+    for start in range(0, len(views), BATCH):
+        chunk = views[start : start + BATCH]
         with torch.inference_mode():
             deltas = to_numpy(model.restore(stack((view.pixels for view in chunk), model)).delta)
         changes += [

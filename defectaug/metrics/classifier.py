@@ -333,12 +333,12 @@ def _draws(
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, images: Tensor, compute: Compute, *, batch: int = BATCH) -> Tensor:
+def predict(classifier: Classifier, images: Tensor, compute: Compute) -> Tensor:
     """Class probabilities (N, K), on the CPU, of uint8 images (N, C, S, S), or of what a frozen part gave."""
     classifier.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     classifier.eval()
     parts = []
-    for chunk in images.split(batch):
+    for chunk in images.split(BATCH):
         inputs = chunk.to(compute.device)
         with compute.autocast():
             logits = classifier(inputs if inputs.is_floating_point() else classifier.embed(inputs.float() / 255))

@@ -30,6 +30,7 @@ ITERATIONS, REACH = 20, 1.5  # of the bending, at half the side: steps, farthest
 CLOSER = 0.75  # share of pairs in which a synthetic defect is the closer one, from which on they are called copies
 CHANCE = 0.001  # that so many would be closer by luck
 FEWEST = 4  # defects on either side, to compare any
+BATCH = 32  # defects compared at once
 
 
 @dataclass(frozen=True)
@@ -87,23 +88,20 @@ def defect_view(grey: Floats, mask: NDArray[np.bool_]) -> Floats:
     return np.stack([resize_float(part.astype(np.float32), (VIEW, VIEW)) for part in (mask, contrast)])
 
 
-def nearest_defects(
-    queries: Floats, others: Floats, forbidden: NDArray[np.bool_] | None = None, batch: int = 32
-) -> list[Repeat]:
+def nearest_defects(queries: Floats, others: Floats, forbidden: NDArray[np.bool_] | None = None) -> list[Repeat]:
     """For each defect the other one that it repeats most closely.
 
     Args:
         queries, others: `defect_view` (N, 2, V, V) and (M, 2, V, V).
         forbidden: (N, M), pairs that are not compared.
-        batch: queries compared at once.
     """
     poses = torch.tensor([(turn, mirror, scale) for turn in range(TURNS) for mirror in (1, -1) for scale in SCALES])
     found: list[Repeat] = []
-    for start in range(0, len(queries), batch):
-        asked = torch.from_numpy(queries[start : start + batch])
+    for start in range(0, len(queries), BATCH):
+        asked = torch.from_numpy(queries[start : start + BATCH])
         barred = torch.zeros(len(asked), len(others), dtype=torch.bool)
         if forbidden is not None:
-            barred = torch.from_numpy(forbidden[start : start + batch])
+            barred = torch.from_numpy(forbidden[start : start + BATCH])
         free = ~barred.all(1)
         best, numbers = torch.zeros(len(asked)), torch.full((len(asked),), -1)
         if free.any():

@@ -108,15 +108,15 @@ def intra_cluster(among: Rows, to_real: Rows) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-def inside(queries: Rows, others: Rows, k: int = NEIGHBOURS) -> NDArray[np.bool_]:
-    """Which queries lie within some row's distance to its k-th neighbour (Kynkäänniemi et al., 2019): (N,).
+def inside(queries: Rows, others: Rows) -> NDArray[np.bool_]:
+    """Which queries lie within some row's distance to its NEIGHBOURS-th neighbour (Kynkäänniemi et al., 2019): (N,).
 
     Of synthetic queries among real rows the mean is precision, of real ones among synthetic rows recall.
 
     Args:
-        queries, others: (N, D) and (M, D), M above k.
+        queries, others: (N, D) and (M, D), M above NEIGHBOURS.
     """
-    radius = np.partition(cdist(others, others), k, axis=1)[:, k]
+    radius = np.partition(cdist(others, others), NEIGHBOURS, axis=1)[:, NEIGHBOURS]
     return np.any(cdist(queries, others) <= radius, axis=1)
 
 

@@ -22,6 +22,7 @@ STYLE: Any = {
     **{f"{part}color": INK for part in ("text.", "axes.edge", "axes.label", "xtick.", "ytick.", "grid.")},
 }  # fmt: skip
 LETTERS = 90  # of labels that fit side by side
+BINS = 30  # of a histogram, between the lowest and the highest value
 Values = Sequence[float | None]
 
 
@@ -80,12 +81,11 @@ def line(
     return _svg(draw, series, x_label, y_label)
 
 
-def histogram(series: Mapping[str, Sequence[float]], *, bins: int = 30, x_label: str = "") -> str:
+def histogram(series: Mapping[str, Sequence[float]], *, x_label: str = "") -> str:
     """Shares of each series' values that fall into common bins, as outlines laid over one another.
 
     Args:
         series: values by name; the legend tells how many there are.
-        bins: between the lowest and the highest value.
         x_label: what the values are, with their unit.
     """
     finite = {name: [value for value in values if math.isfinite(value)] for name, values in series.items()}
@@ -96,7 +96,7 @@ def histogram(series: Mapping[str, Sequence[float]], *, bins: int = 30, x_label:
     def draw(axes: Axes) -> None:
         for number, (name, values) in enumerate(finite.items()):
             axes.hist(
-                values, bins=bins, range=ends, weights=[100 / len(values) for _ in values], histtype="stepfilled",
+                values, bins=BINS, range=ends, weights=[100 / len(values) for _ in values], histtype="stepfilled",
                 label=_label(f"{name} ({len(values):,})"), facecolor=(_colour(number)[0], 0.25),
                 edgecolor=_colour(number),
             )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from defectaug.config.schema import NetworkConfig
+from defectaug.config.schema import Config
 from defectaug.methods.adversarial import Networks
 from defectaug.methods.dtgan.discriminator import Discriminator
 from defectaug.methods.dtgan.encoder import Encoder
@@ -16,7 +16,7 @@ class LayeredGAN(Networks):
     """M (a bank of shapes, or the paper's network), E and G, and D, whose defect classifier names defects.
 
     Args:
-        net: dimensions and parts.
+        config: dimensions and parts.
         domains: number of defect classes, the normal one included.
         products: number of products.
     """
@@ -26,9 +26,9 @@ class LayeredGAN(Networks):
     generator: LayeredGenerator
     discriminator: Discriminator
 
-    def __init__(self, net: NetworkConfig, domains: int, products: int) -> None:
+    def __init__(self, config: Config, domains: int, products: int) -> None:
         super().__init__()
-        form = layer_form(net)
+        net, form = config.network, layer_form(config.network)
         self.mapping = (ShapeBank if net.mapping == "memory" else MappingNetwork)(net, form, domains)
         self.encoder = Encoder(net, form, domains, FineShape)
         self.generator = LayeredGenerator(net)
