@@ -139,6 +139,10 @@ class BundleInfo:
         whole of it."""
         return framing_of(self.framings, product, size).window
 
+    def number(self, product: str | None) -> int:
+        """Class number of a product, -1 for one that training has not seen."""
+        return self.products.index(product) if product in self.products else -1
+
     def check_references(self, asked: str) -> None:
         """Refuses references where the model's method has none.
 

@@ -63,9 +63,9 @@ class Variety:
 class PlacesDefects(Protocol):
     """A model that heeds wishes while it paints."""
 
-    @property
-    def variety(self) -> Variety:
-        """What new defects are varied by, beside what is wished for."""
+    def variety(self, defect: int, product: int) -> Variety:
+        """What new defects of a class and product, -1 for one that is not known, are varied by, beside what is wished
+        for."""
         ...
 
     def paint_placed(self, sources: Sequence[SourceFeatures], codes: Any, placement: Placement) -> Painted:
@@ -104,9 +104,9 @@ def seen_in(model: object, defect: int, seed: int, product: int) -> Seen | None:
     return model.seen_in(defect, seed, product) if isinstance(model, KnowsPlaces) else None
 
 
-def variety_of(model: object) -> Variety:
-    """A model's own variety; none for one that heeds no wishes while it paints."""
-    return model.variety if isinstance(model, PlacesDefects) else Variety()
+def variety_of(model: object, defect: int, product: int) -> Variety:
+    """A model's own variety, as of :class:`PlacesDefects`; none for one that heeds no wishes while it paints."""
+    return model.variety(defect, product) if isinstance(model, PlacesDefects) else Variety()
 
 
 def paint_placed(

@@ -150,7 +150,7 @@ class DefectAugment:
         number = self._product if product is None else self._number(product)
         allowed = self._region(native, number) if region is None else _as_mask(region)
         wished = (self._control.strength, self._control.size)
-        own = own_factors(variety_of(self._loaded()), seed)
+        own = own_factors(variety_of(self._loaded(), label, number), seed)
         strength, size = (factors.draw(derive_seed(seed, at)) for at, factors in enumerate(wished))
         changes = self._changes(native, label, seed, number, allowed, (strength * own[0], size, own[1]))
         if not changes:

@@ -182,9 +182,12 @@ class Renderer:
             self._control.strength.draw(derive_seed(item.seed, "strength")),
             self._control.size.draw(derive_seed(item.seed, "size")),
         )
-        own = own_factors(variety_of(self._model), item.seed) if item.reference is None else (1.0, 1.0)
+        kind, own = task.kind(info.defects), (1.0, 1.0)
+        if item.reference is None:
+            variety = variety_of(self._model, info.defects.index(kind), info.number(item.product))
+            own = own_factors(variety, item.seed)
         return _Draft(
-            task, task.kind(info.defects), source, view_of(native, window, info), reference, shown, close, region,
+            task, kind, source, view_of(native, window, info), reference, shown, close, region,
             wished, wished[0] * own[0], own[1],
         )  # fmt: skip
 

@@ -316,9 +316,24 @@ def test_a_source_that_is_known_to_be_normal_is_left_as_it_is(monkeypatch: pytes
 
 def test_cut_and_paste_does_not_vary_what_it_pastes() -> None:
     model = model_of(trained())
-    assert model.variety == VARIETY
+    assert model.variety(1, 0).size == VARIETY.size
     model.info = replace(model.info, styles=False)
-    assert model.variety == Variety()
+    assert model.variety(1, 0) == Variety()
+
+
+def test_new_defects_are_no_fainter_and_no_stronger_than_known_ones_are() -> None:
+    """Orange spots that are all opaque; a faint one would be mauve on blue metal."""
+    model = model_of(trained())
+    bank = model.networks.bank = DefectBank(SIZE, 3, 2, 4, 8)
+    bank.keys[:], bank.products[:] = torch.arange(8), 0
+    bank.styles[:] = torch.tensor([0.5, -0.5, -0.5, -20.0])
+    bank.styles[:, :3] *= torch.linspace(0.8, 1.15, 8)[:, None]  # 0.05 apart
+    least, most = model.variety(1, 0).strength
+    assert (least, most) == pytest.approx((0.75 / 0.95, 1.2 / 0.95), rel=0.03)
+    bank.styles[:, :3] *= torch.tensor([0.1, 1, 1, 1, 1, 1, 1, 5])[:, None]
+    assert model.variety(1, 0).strength == VARIETY.strength  # as far as that is known to help
+    bank.keys[2:] = -1
+    assert model.variety(1, 0).strength == VARIETY.strength  # two tell nothing
 
 
 def wishes(count: int, region: Tensor | None = None, strength: float = 1.0, size: float = 1.0) -> Placement:

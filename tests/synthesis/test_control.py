@@ -199,7 +199,11 @@ class VaryingModel(FakeModel):
 
     def __init__(self, root: Path, variety: Variety) -> None:
         super().__init__(info(root))
-        self.variety, self.factors = variety, list[tuple[float, float]]()
+        self.varied, self.factors = variety, list[tuple[float, float]]()
+
+    def variety(self, defect: int, product: int) -> Variety:
+        assert self.info.defects[defect] == "spot" and self.info.products[product] == "A"
+        return self.varied
 
     def paint_placed(self, sources: Sequence[SourceFeatures], codes: object, placement: Placement) -> Painted:
         size = placement.size if placement.varied is None else placement.size * placement.varied
@@ -216,10 +220,10 @@ def test_new_defects_are_varied_by_the_model_too_and_references_not(root: Path, 
     low, high = factors.min(0), factors.max(0)
     assert (low >= (1.2, 0.9)).all() and (high <= (2.6, 1.1)).all()
     assert ((high - low) > 0.5 * np.array([1.4, 0.2])).all()
-    again = VaryingModel(root, model.variety)
+    again = VaryingModel(root, model.varied)
     made(again, tmp_path / "b", strength="2:2", batch_size=5)
     assert sorted(again.factors) == sorted(model.factors)
-    guided = VaryingModel(root, model.variety)
+    guided = VaryingModel(root, model.varied)
     made(guided, tmp_path / "c", strength="2:2", reference=root)
     assert set(guided.factors) == {(2.0, 1.0)}
 

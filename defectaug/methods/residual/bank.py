@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -214,6 +215,18 @@ class DefectBank(nn.Module):
                 style = style + STYLE_NOISE * self.spread(number) * common
             rows.append(style)
         return torch.stack(rows)
+
+    def strengths(self, label: int, product: int) -> tuple[float, float]:
+        """How strong, by all that they differ by from the surface, the faintest and the strongest defect of a category
+        are beside its median: 1 at most and at least. The fewer are known, the more beyond them is likely."""
+        known = self.known(label, product) if label else self.keys[:0]
+        if len(known) < FEW:
+            return 0.0, math.inf
+        tone, contrast = self.styles[known, :-1], self.styles[known, -1]
+        strength = (tone.square().mean(1) + (2 * contrast).exp()).log() / 2
+        low, middle, high = strength.min(), strength.median(), strength.max()
+        beyond = (high - low) / (len(known) - 1)  # either way, as of numbers that are spread evenly
+        return float((low - beyond - middle).exp()), float((high + beyond - middle).exp())
 
     def spread(self, label: int) -> Tensor:
         """Standard deviations (C + 1,) of a class's styles."""

@@ -68,10 +68,13 @@ class InferenceModel(TrainedModel[Residual]):
         super().__init__(config, info, networks, compute)
         networks.encoder.features.fold()
 
-    @property
-    def variety(self) -> Variety:
-        """Of new defects; none for cut and paste, which leaves them as they are."""
-        return VARIETY if self.info.styles else Variety()
+    def variety(self, defect: int, product: int) -> Variety:
+        """Of new defects; none for cut and paste, which leaves them as they are. No stronger or fainter than known ones
+        of the category are, who may be as strong as the material that they are of."""
+        if not self.info.styles:
+            return Variety()
+        least, most = self.networks.bank.strengths(defect, product)
+        return replace(VARIETY, strength=(max(VARIETY.strength[0], least), min(VARIETY.strength[1], most)))
 
     @torch.inference_mode()
     def latent_codes(self, defect: Tensor, seeds: Sequence[int], product: Tensor | None = None) -> Codes:

@@ -137,8 +137,7 @@ def seen_before(item: Item, model: DefectModel) -> Seen | None:
     if item.reference is not None:
         return None
     info = model.info
-    product = info.products.index(item.product) if item.product in info.products else -1
-    return seen_in(model, info.defects.index(item.defect), Task(item).code_seed(), product)
+    return seen_in(model, info.defects.index(item.defect), Task(item).code_seed(), info.number(item.product))
 
 
 def seen_there(reference: View) -> Seen | None:
