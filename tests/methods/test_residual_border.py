@@ -63,6 +63,13 @@ def test_a_defect_meets_an_edge_that_lies_its_way_if_the_image_ends_there() -> N
     assert torch.equal(attached(half_turn, only_right), half_turn) and float(exposed(half_turn, only_right)) > 0.8
 
 
+def test_an_end_beyond_a_window_is_exposed_where_the_photograph_goes_on_there() -> None:
+    """Defects are pasted on the photograph, beyond the window, too."""
+    beyond = torch.tensor([[[[-1.0, 0.0, -0.3], [0.0, -1.0, 0.0]]]])  # turned by half, the end left of the window
+    for edges, share in (([False, False, False, True], 1.0), ([False, True, False, True], 0.0)):
+        assert float(exposed(beyond, contact(bar(), torch.tensor([edges])))) == pytest.approx(share, abs=0.05)
+
+
 @pytest.mark.parametrize("size", [0.7, 1.0])
 def test_new_defects_begin_at_the_edge_as_known_ones_do(size: float) -> None:
     target, whole = torch.zeros(1, 1, CONTEXT, CONTEXT), torch.ones(1, 1, SIZE, SIZE)

@@ -83,14 +83,12 @@ def attached(maps: Tensor, met: Contact) -> Tensor:
 
 
 def exposed(maps: Tensor, met: Contact) -> Tensor:
-    """Shares (N, K) of what met an edge that maps (N, K, 2, 3) bring into the image, away from such an edge; 0 for
-    defects that met none."""
-    count = maps.shape[1]
-    ring = torch.zeros(4, CELLS, CELLS, device=maps.device, dtype=maps.dtype)
-    ring[0, :RING], ring[1, :, :RING], ring[2, -RING:], ring[3, :, -RING:] = 1, 1, 1, 1
-    inside = 1 - (ring * met.edges.to(maps.dtype)[:, :, None, None]).amax(1)  # (N, CELLS, CELLS)
-    cells = met.cells.to(maps.dtype)
-    grid = F.affine_grid(maps.flatten(0, 1), [len(cells) * count, 1, CELLS, CELLS], align_corners=False)
-    moved = F.grid_sample(cells.repeat_interleave(count, 0), grid, align_corners=False).unflatten(0, (-1, count))
-    total = cells.sum((1, 2, 3))[:, None] / torch.det(maps[..., :2]).abs()
-    return (moved[:, :, 0] * inside[:, None]).sum((2, 3)) / total.clamp(min=1e-3)
+    """Shares (N, K) of what met an edge that maps (N, K, 2, 3) bring to where no such edge is, in the image or beyond
+    what is shown of it; 0 for defects that met none."""
+    axis = (torch.arange(CELLS, device=maps.device, dtype=maps.dtype) + 0.5) * (2 / CELLS) - 1
+    places = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).view(-1, 2)
+    moved = (places - maps[..., None, :, 2]) @ torch.linalg.inv(maps[..., :2]).mT  # (N, K, CELLS^2, 2)
+    outwards = torch.cat([-moved.flip(-1), moved.flip(-1)], dim=-1)  # towards top, left, bottom, right
+    at = (outwards > 1 - RING * 2 / CELLS) & met.edges[:, None, None]
+    cells = met.cells.to(maps.dtype).flatten(1)[:, None]
+    return (cells * ~at.any(-1)).sum(-1) / cells.sum(-1).clamp(min=1)
