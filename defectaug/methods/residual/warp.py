@@ -65,7 +65,7 @@ def matrices(z: Tensor, kind: Tensor, flips: str) -> Tensor:
     kind = kind.to(z.device)
     turn = torch.where(kind == STAY, UPRIGHT, TURN) * z[..., 0] + (kind == ROUND) * math.pi * torch.erf(z[..., 1])
     free = torch.where(kind == STAY, STIFF, 1.0)
-    size = torch.exp(SIZE * free * z[..., 2].clamp(-2, 1.5))
+    size = torch.exp(SIZE * free * z[..., :1, 2].clamp(-2, 1.5))  # of all alike: small ones fit more often
     stretch = torch.exp(STRETCH * free * z[..., 3].clamp(-2, 2))
     mirror = [torch.where(z[..., 4 + n] < 0, -1.0, 1.0) if way in flips else torch.ones_like(turn)
               for n, way in enumerate("hv")]  # fmt: skip
