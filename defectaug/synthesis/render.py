@@ -33,11 +33,11 @@ from defectaug.methods.native import (
     to_numpy,
     view_of,
 )
-from defectaug.methods.placement import Placement, paint_placed, variety_of
+from defectaug.methods.placement import Placement, paint_placed
 from defectaug.synthesis.control.acceptance import Acceptance, Real, Shown, Verdict, visible
 from defectaug.synthesis.control.aim import drawn_window
 from defectaug.synthesis.control.options import Control
-from defectaug.synthesis.control.parts import Part, Task, joined, own_factors, seen_before, seen_there
+from defectaug.synthesis.control.parts import Part, Task, joined, seen_before, seen_there, varied
 from defectaug.synthesis.control.regions import Anywhere, Regions, resized_mask, seen_region
 from defectaug.synthesis.feature_cache import FeatureCache
 from defectaug.synthesis.plan import Item, Plan, derive_seed
@@ -182,10 +182,8 @@ class Renderer:
             self._control.strength.draw(derive_seed(item.seed, "strength")),
             self._control.size.draw(derive_seed(item.seed, "size")),
         )
-        kind, own = task.kind(info.defects), (1.0, 1.0)
-        if item.reference is None:
-            variety = variety_of(self._model, info.defects.index(kind), info.number(item.product))
-            own = own_factors(variety, item.seed)
+        kind = task.kind(info.defects)
+        own = varied(item, kind, self._model)
         return _Draft(
             task, kind, source, view_of(native, window, info), reference, shown, close, region,
             wished, wished[0] * own[0], own[1],

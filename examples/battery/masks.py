@@ -22,10 +22,10 @@ from defectaug.data.sample import Sample
 from defectaug.errors import ConfigError
 from defectaug.io.images import read_image, resize_float
 from defectaug.methods.native import stack
+from defectaug.methods.outline import outlined
 from defectaug.methods.residual.encoder import own_logits
 from defectaug.methods.residual.inference import InferenceModel
 from defectaug.methods.residual.model import confident, continued
-from defectaug.methods.residual.outline import outlined
 from defectaug.synthesis.render import reference_view
 
 STEPS = ("sure", "goes on", "outlined")

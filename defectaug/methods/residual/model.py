@@ -11,13 +11,13 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from defectaug.device import Compute
+from defectaug.methods.outline import outlined
 from defectaug.methods.placement import Seen
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.cutout import Cutout, Pasting
 from defectaug.methods.residual.defect import Defect, decompose, paste
 from defectaug.methods.residual.encoder import Encoder, own_logits
 from defectaug.methods.residual.fill import Inpainter
-from defectaug.methods.residual.outline import outlined
 from defectaug.nn.blocks import dilated
 
 CONTEXT = 32  # side of what is kept of the surroundings

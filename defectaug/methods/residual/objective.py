@@ -9,11 +9,11 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from defectaug.methods.outline import outlined
 from defectaug.methods.residual import losses
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.encoder import own_logits
 from defectaug.methods.residual.model import Residual, confident, continued
-from defectaug.methods.residual.outline import outlined
 from defectaug.methods.residual.warp import ANYWHERE, draw_warps, matrices, warp
 from defectaug.nn.blocks import dilated
 

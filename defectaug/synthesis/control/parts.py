@@ -13,7 +13,7 @@ from defectaug.data.sample import Sample
 from defectaug.io.windows import Window
 from defectaug.methods.base import DefectModel, NativeChange
 from defectaug.methods.native import View
-from defectaug.methods.placement import Seen, Variety, seen_in
+from defectaug.methods.placement import Seen, Variety, seen_in, variety_of
 from defectaug.synthesis.control.acceptance import Verdict
 from defectaug.synthesis.control.options import Control, Range
 from defectaug.synthesis.plan import Item, derive_seed
@@ -124,6 +124,14 @@ def kinds_of(name: str, defects: Sequence[str]) -> tuple[str, ...]:
         return named
     others = tuple(defect for defect in defects[1:] if defect.casefold() not in MIXED)
     return others if name.casefold() in MIXED and others else (name,)
+
+
+def varied(item: Item, kind: str, model: DefectModel) -> tuple[float, float]:
+    """As :func:`own_factors`, of a new defect of a class; 1 where a reference gives it."""
+    if item.reference is not None:
+        return 1.0, 1.0
+    info = model.info
+    return own_factors(variety_of(model, info.defects.index(kind), info.number(item.product)), item.seed)
 
 
 def own_factors(variety: Variety, seed: int | None) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from defectaug.methods.residual.outline import outlined
+from defectaug.methods.outline import outlined
 
 SIZE = 64
 
