@@ -69,8 +69,8 @@ class InferenceModel(TrainedModel[Residual]):
         networks.encoder.features.fold()
 
     def variety(self, defect: int, product: int) -> Variety:
-        """Of new defects; none for cut and paste, which leaves them as they are. No stronger or fainter than known ones
-        of the category are, who may be as strong as the material that they are of."""
+        """Of new defects; none for cut and paste, which leaves them as they are. They are no stronger or fainter than
+        known ones of the category: those of an opaque material would take on the surface's colour."""
         if not self.info.styles:
             return Variety()
         least, most = self.networks.bank.strengths(defect, product)
