@@ -366,3 +366,12 @@ def test_a_model_names_classes_and_gives_normal_images_back() -> None:
     model, normal = model_of(trained()), 0.1 * images(2, 5, SIZE, 3)
     assert model.name_defect(normal).shape == (2,) and bool(model.shows(normal, model.name_defect(normal)).all())
     assert model.restore(normal).opacity.shape == (2, 1, SIZE, SIZE)
+
+
+def test_what_e_learns_from_does_not_depend_on_how_sure_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outlined masks keep what E is sure of: learnt from, they made hairlines twice as wide in 1,000 steps."""
+    method, asked, tightened = trained(1), [], Residual.tightened
+    monkeypatch.setattr(Residual, "tightened", lambda self, x, mask: asked.append(len(x)) or tightened(self, x, mask))
+    monkeypatch.setattr("defectaug.methods.residual.method.outlined", lambda *given: pytest.fail("outlined"))
+    method.step(batch(1), 5000, 0.5)
+    assert asked == [6]

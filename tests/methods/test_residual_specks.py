@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
+from residual_parts import SIZE, small
 from torch import Tensor
 
 from defectaug.methods.residual.cutout import HUE, Cutout, Pasting
+from defectaug.methods.residual.model import Residual
 
 PART, TABLE, DIRT = (0.7, 0.4, 0.3), (-0.6, -0.3, -0.2), -0.7
 CENTRE, RADIUS = 64, 40
@@ -26,6 +29,17 @@ def part_on_a_table(specks: bool) -> NDArray[np.float32]:
         for row, column in ((50, 50), (60, 80), (80, 60), (75, 85), (45, 70)):
             image[row : row + 4, column : column + 4] = DIRT
     return image
+
+
+def test_what_lies_between_specks_is_no_part_of_their_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small(3).model
+    monkeypatch.setattr(Residual, "clean", lambda self, x, mask: torch.zeros_like(x))
+    x, mask = torch.zeros(1, 3, SIZE, SIZE), torch.zeros(1, 1, SIZE, SIZE)
+    x[..., 12:16, 12:16] = x[..., 44:48, 44:48] = x[..., 12:16, 20:24] = -0.8
+    mask[..., 8:52, 8:52] = 1
+    found = model.tightened(x, mask)[0, 0] > 0.5
+    assert found[12:16, 12:16].all() and found[44:48, 44:48].all() and not found[24:36, 24:36].any()
+    assert found[12:16, 16:20].all()  # a narrow gap is closed
 
 
 def test_a_part_keeps_its_colour_where_a_mask_holds_most_of_it() -> None:

@@ -26,6 +26,7 @@ from defectaug.io.windows import Window
 from defectaug.methods.base import Method
 from defectaug.methods.features import PACKAGE, find_weights, load_weights
 from defectaug.methods.instances import Bag, spread
+from defectaug.methods.outline import outlined
 from defectaug.methods.prior import FeaturePrior, evened, is_apart
 from defectaug.methods.residual import objective
 from defectaug.methods.residual.cutout import Cutout, enlarged
@@ -108,7 +109,9 @@ class ResidualMethod(Method):
             return {}
         trust = min(1.0, max(0.0, (step - self.config.run.warmup - DOUBT) / BELIEF))
         with self.compute.autocast():
-            mask = objective.mask_of(self.average, scene, trust)
+            mask, _ = objective.mask_of(self.average, scene, trust)
+            if trust == 1:
+                mask = self.model.tightened(scene.reference, mask)
             defect = objective.taken(self.model, scene, mask)
         terms = {"area": defect.mask.mean()} | self._find(scene, defect, WEAK if trust == 1 else 1.0, generator)
         if fraction > self.remembering:
@@ -246,7 +249,8 @@ class ResidualMethod(Method):
             with self.compute.autocast():
                 levels, prior = self._levels(x, product)
                 scene = Scene(x, x, label, product, bank.keys[slot : slot + 1], levels, prior)
-                return x, objective.mask_of(self.average, scene, 1.0)
+                mask, found = objective.mask_of(self.average, scene, 1.0)
+                return x, outlined(x, mask, found)
 
         def mask_of(window: Window) -> Tensor:
             return masked(window)[1]

@@ -18,11 +18,15 @@ from defectaug.methods.residual.cutout import Cutout, Pasting
 from defectaug.methods.residual.defect import Defect, decompose, paste
 from defectaug.methods.residual.encoder import Encoder, own_logits
 from defectaug.methods.residual.fill import Inpainter
-from defectaug.nn.blocks import dilated
+from defectaug.nn.blocks import blur3, dilated
 
 CONTEXT = 32  # side of what is kept of the surroundings
 MARGIN = 2  # pixels around the mask that are filled too: a soft edge would tint the fill
+RIM = 5  # pixels at the edge of a mask that are left out
+GAP = 3  # and those further within that are so far from any that is not
+FAINT = 0.35  # where they differ less than this from the clean image, as a share of the change
 LOW = 0.1  # share of the clearest probability that a mask goes on in
+PEAK = 0.1  # that a tenth of the mask's pixels exceed
 
 
 class Residual(nn.Module):
@@ -100,10 +104,32 @@ class Residual(nn.Module):
         return paste(x, filled, defect)
 
     @torch.no_grad()
+    def tightened(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Masks (N, 1, S, S) without the rim in which nothing is to be seen, and without wide gaps, for E to learn
+        from: however sure E is, or what it has found too wide would be learnt ever wider."""
+        there = (mask > 0.5).to(mask.dtype)
+        change = blur3(blur3((x - self.clean(x, there)).abs().amax(1, keepdim=True))).float()
+        ranked = (change * there).flatten(1).sort(1, descending=True).values
+        peak = ranked.gather(1, (PEAK * there.flatten(1).sum(1)).long()[:, None])[..., None, None]
+        seen = there * (change > FAINT * peak)
+        within = eroded(there, RIM) * closed(seen, GAP)
+        return mask * torch.maximum(closed(seen, 1), within).to(mask.dtype)
+
+    @torch.no_grad()
     def read(self, x: Tensor, label: Tensor) -> tuple[Defect, Tensor]:
         """The defects of classes (N,) that images show, as E finds them, and the images without them."""
         found = torch.sigmoid(own_logits(self.encoder(x), label))
         return self.take(x, outlined(x, continued(confident(found), found), found), label)
+
+
+def eroded(x: Tensor, reach: int) -> Tensor:
+    """Least of the values in [0, 1] within ``reach`` pixels, squarely, within the image."""
+    return 1 - dilated(1 - x, reach)
+
+
+def closed(x: Tensor, reach: int) -> Tensor:
+    """Masks of 0 and 1 with gaps up to twice ``reach`` pixels wide closed, by squares."""
+    return eroded(dilated(x, reach), reach)
 
 
 def continued(mask: Tensor, found: Tensor) -> Tensor:

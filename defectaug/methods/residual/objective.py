@@ -9,7 +9,6 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from defectaug.methods.outline import outlined
 from defectaug.methods.residual import losses
 from defectaug.methods.residual.defect import Defect
 from defectaug.methods.residual.encoder import own_logits
@@ -47,16 +46,16 @@ def altered(x: Tensor, generator: torch.Generator) -> Tensor:
     return (x * (1 + GAIN * normal(1)) + BRIGHTNESS * normal(1) + tint).clamp(-1, 1)
 
 
-def mask_of(model: Residual, scene: Scene, trust: float) -> Tensor:
-    """Masks (N, 1, S, S) of the references' defects: E's by the share ``trust``, else the prior's clearest part, and at
-    full trust their outlines; none where the prior is quiet all around."""
+def mask_of(model: Residual, scene: Scene, trust: float) -> tuple[Tensor, Tensor]:
+    """Masks (N, 1, S, S) of the references' defects: E's by the share ``trust``, else the prior's clearest part; none
+    where the prior is quiet all around. And E's probabilities."""
     with torch.no_grad():
         found = torch.sigmoid(own_logits(model.encoder.from_features(scene.reference, scene.levels), scene.label))
     level = (0.5 * scene.prior.amax((2, 3), keepdim=True)).clamp(min=losses.SURE)
     guess = torch.sigmoid(4 * (scene.prior - level))
     near = dilated((scene.prior > 0.8 * losses.SURE).to(found.dtype), 6)
     mask = without_faint_parts(confident((trust * found + (1 - trust) * guess) * near), scene.prior)
-    return outlined(scene.reference, continued(mask, found), found) if trust == 1 else mask
+    return (continued(mask, found) if trust == 1 else mask), found
 
 
 def without_faint_parts(mask: Tensor, prior: Tensor) -> Tensor:
