@@ -1,4 +1,4 @@
-"""Many specks on one part: masks without what lies between, and new styles that leave the part its colour."""
+"""Masks that E learns from lose what shows nothing: their rim, what lies between specks; and new styles of specks."""
 
 from __future__ import annotations
 
@@ -29,6 +29,19 @@ def part_on_a_table(specks: bool) -> NDArray[np.float32]:
         for row, column in ((50, 50), (60, 80), (80, 60), (75, 85), (45, 70)):
             image[row : row + 4, column : column + 4] = DIRT
     return image
+
+
+def test_masks_lose_the_rim_in_which_nothing_is_to_be_seen() -> None:
+    """A thin line in a mask that is five pixels too wide on every side."""
+    model = Residual(SIZE, 1, 2, 1, 4)
+    x = torch.full((1, 1, SIZE, SIZE), 0.2)
+    x[:, :, 30:33, 20:44] = -0.6
+    wide = torch.zeros_like(x)
+    wide[:, :, 25:38, 15:49] = 1
+    found = model.tightened(x, wide) > 0.5
+    line = x < 0
+    assert bool((found & line).sum() == line.sum()) and int(found.sum()) < 0.5 * float(wide.sum())
+    assert not model.tightened(x, torch.zeros_like(x)).any()
 
 
 def test_what_lies_between_specks_is_no_part_of_their_mask(monkeypatch: pytest.MonkeyPatch) -> None:
