@@ -60,6 +60,18 @@ def square(size: tuple[int, int], side: int, centre: tuple[float, float]) -> Win
     return Window(top, left, side, side)
 
 
+def box_of(there: NDArray[np.bool_], rim: float) -> Window | None:
+    """The part of a mask (H, W) that is not empty, and a rim of pixels around it; None where it is."""
+    if not there.any():
+        return None
+    edges = []
+    for axis, length in zip((1, 0), there.shape, strict=True):
+        found = np.flatnonzero(there.any(axis))
+        edges.append((max(0, int(found[0] - rim)), min(length, int(np.ceil(found[-1] + 1 + rim)))))
+    (top, bottom), (left, right) = edges
+    return Window(top, left, bottom - top, right - left)
+
+
 def square_near(size: tuple[int, int], side: int, box: Box, seed: int, away: float = STRAY) -> Window:
     """The square about the middle of a box, up to ``away`` of its side from it; at an edge of the image where the box
     is."""

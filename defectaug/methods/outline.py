@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from defectaug.io.windows import box_of
+
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+REACH = 1  # pixels beside a mask that are asked, too
 GAP, FAR = 2, 12  # pixels from a mask between which lies what surrounds it
 LIGHT = 8.0  # pixels, standard deviation, over which light changes
 UNKNOWN = 0.05  # weight of the ring's light
@@ -48,16 +51,15 @@ def _array(x: Tensor) -> Floats:
 
 def _outlined(pixels: Floats, coarse: Mask, probability: Floats) -> Mask:
     """Of one image (C, S, S)."""
-    found = coarse.copy()
-    if np.count_nonzero(coarse) < FEW:
+    found, part = coarse.copy(), box_of(coarse, FAR + 2 * LIGHT)
+    if part is None or np.count_nonzero(coarse) < FEW:
         return found
-    part = _box(coarse, int(FAR + 2 * LIGHT))
-    coarse, likely = coarse[part], probability[part]
+    coarse, likely = part.cut(coarse), part.cut(probability)
     away = ndimage.distance_transform_cdt(~coarse, "chessboard")
     ring = (away > GAP) & (away <= FAR)
     if np.count_nonzero(ring) < AROUND:
         return found
-    level = _in_even_light(pixels[:, part[0], part[1]], away > 1, ring)
+    level = _in_even_light(np.stack([part.cut(one) for one in pixels]), away > REACH, ring)
     bins = _binned(_told_apart(level, coarse, ring), coarse | ring)
     sure = likely > min(max(float(likely.max()) / 2, DOUBT), 0.5)
     odds = likely.clip(DOUBT, 1 - DOUBT)
@@ -65,21 +67,12 @@ def _outlined(pixels: Floats, coarse: Mask, probability: Floats) -> Mask:
     around, mask = _histogram(bins[ring]), coarse
     for _ in range(ROUNDS):
         evidence = np.log(_histogram(bins[mask]) / around)[bins].clip(-MOST, MOST)
-        better = _touching((LOOKS * evidence + prior > 0) & (away <= 1), sure)
+        better = touching((LOOKS * evidence + prior > 0) & (away <= REACH), sure)
         if np.count_nonzero(better) < FEW:
             break
         mask = better
-    found[part] = _closed(mask)
+    part.cut(found)[...] = _closed(mask)
     return found
-
-
-def _box(mask: Mask, margin: int) -> tuple[slice, slice]:
-    """The part of a mask (S, S) that is not empty, and a margin."""
-    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    return (
-        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + 1 + margin),
-        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + 1 + margin),
-    )
 
 
 def _in_even_light(pixels: Floats, known: Mask, ring: Mask) -> Floats:
@@ -122,8 +115,7 @@ def _closed(mask: Mask) -> Mask:
     return np.asarray(ndimage.binary_closing(np.pad(mask, 1, mode="edge"), np.ones((3, 3)))[1:-1, 1:-1])
 
 
-def _touching(mask: Mask, seeds: Mask) -> Mask:
-    """The connected parts of a mask that hold a seed."""
+def touching(mask: Mask, seeds: Mask) -> Mask:
+    """The connected parts of a mask (H, W) that hold a seed, diagonals counting."""
     parts, _ = ndimage.label(mask, structure=np.ones((3, 3)))
-    kept = np.unique(parts[mask & seeds])
-    return np.isin(parts, kept)
+    return np.isin(parts, np.unique(parts[mask & seeds]))

@@ -19,7 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from defectaug.io.images import as_channels, resize_float
-from defectaug.io.windows import Window
+from defectaug.io.windows import Window, box_of
 from defectaug.methods.residual.defect import light_left, offset_of
 
 Floats = NDArray[np.float32]
@@ -102,7 +102,7 @@ class Cutout:
         """
         height, width = view.shape[:2]
         reach = REACH + scale
-        part = _box(mask > 0.5, (WIDEST + 0.5) * reach)
+        part = box_of(mask > 0.5, (WIDEST + 0.5) * reach)
         if part is None:
             return None
         pixels = as_channels(part.cut(view), len(style) - 1).astype(np.float32)
@@ -143,18 +143,6 @@ def _distance(mask: Floats) -> Floats:
     if not (mask > 0.5).any():
         return np.full(mask.shape, np.inf, np.float32)
     return np.asarray(ndimage.distance_transform_edt(mask <= 0.5), np.float32)
-
-
-def _box(there: NDArray[np.bool_], rim: float) -> Window | None:
-    """The part of a mask (H, W) that is not empty, and a rim of pixels around it."""
-    if not there.any():
-        return None
-    edges = []
-    for axis, length in zip((1, 0), there.shape, strict=True):
-        found = np.flatnonzero(there.any(axis))
-        edges.append((max(0, int(found[0] - rim)), min(length, int(np.ceil(found[-1] + 1 + rim)))))
-    (top, bottom), (left, right) = edges
-    return Window(top, left, bottom - top, right - left)
 
 
 def enlarged(mask: Tensor, size: tuple[int, int]) -> Floats:
@@ -221,7 +209,8 @@ class Pasting:
         scale = torch.tensor([size[1] / 2, size[0] / 2])
         low = ((corners.amin(0) + 1) * scale).floor().int().tolist()
         high = ((corners.amax(0) + 1) * scale).ceil().int().tolist()
-        cleaned = _box(enlarged(self.cleaning.abs().amax(0, keepdim=True), size) > CLEANED, 0) if self.cleans else None
+        cleaning = self.cleaning.abs().amax(0, keepdim=True)
+        cleaned = box_of(enlarged(cleaning, size) > CLEANED, 0) if self.cleans else None
         if cleaned is not None:
             low = [min(low[0], cleaned.left), min(low[1], cleaned.top)]
             high = [max(high[0], cleaned.left + cleaned.width), max(high[1], cleaned.top + cleaned.height)]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from defectaug.data.framing import Photograph
 from defectaug.io.windows import Window, square, whole
+from defectaug.methods.outline import touching
 from defectaug.methods.residual.cutout import Cutout, enlarged
 
 Floats = NDArray[np.float32]
@@ -130,9 +131,7 @@ def followed(size: tuple[int, int], start: Window, read: Callable[[Window], Floa
 
 def connected(found: NDArray[np.bool_], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The parts of a mask (h, w) that touch another, or nearly do."""
-    parts, _ = ndimage.label(found, structure=np.ones((3, 3)))
-    touching = np.unique(parts[ndimage.binary_dilation(known, np.ones((3, 3)), iterations=GAP)])
-    return np.isin(parts, touching[touching > 0])
+    return touching(found, ndimage.binary_dilation(known, np.ones((3, 3)), iterations=GAP))
 
 
 def ends(mask: Floats, window: Window, size: tuple[int, int]) -> list[tuple[float, float]]:

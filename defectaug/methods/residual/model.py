@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor, nn
 
 from defectaug.device import Compute
-from defectaug.methods.outline import outlined
+from defectaug.methods.outline import outlined, touching
 from defectaug.methods.placement import Seen
 from defectaug.methods.residual.bank import DefectBank
 from defectaug.methods.residual.cutout import Cutout, Pasting
@@ -138,8 +136,7 @@ def continued(mask: Tensor, found: Tensor) -> Tensor:
     low = found >= LOW * found.amax((2, 3), keepdim=True)
     kept = []
     for seeds, likely in zip((mask[:, 0] > 0.5).cpu().numpy(), low[:, 0].cpu().numpy(), strict=True):
-        parts, _ = ndimage.label(likely | seeds, structure=np.ones((3, 3)))
-        kept.append(torch.from_numpy(np.isin(parts, np.unique(parts[seeds]))))
+        kept.append(torch.from_numpy(touching(likely | seeds, seeds)))
     return torch.maximum(mask, torch.stack(kept)[:, None].to(mask.device, mask.dtype))
 
 
