@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from data_helpers import mask, native, picture, save
+from numpy.typing import NDArray
 
 from defectaug.data.batches import BalancedBatches, Batch
 from defectaug.data.index import DataIndex, index_folder
@@ -205,18 +206,24 @@ def test_crops_are_cut_at_native_scale_and_anywhere(tmp_path: Path) -> None:
 def test_normal_crops_show_the_border_about_as_often_as_defective_ones(tmp_path: Path) -> None:
     index = cropped(tmp_path, 60, 60)  # every defect lies in the bottom right corner
     store = CropStore(index.samples, 16, 1, normal=index.normal)
-    ramp = np.add.outer(60 * np.arange(60), np.arange(60))  # a pixel's value tells its place
-    store._decode = lambda number: ramp.astype(np.uint16)  # type: ignore[method-assign]
+    numbers = {kind: next(i for i, one in enumerate(index.samples) if one.defect == kind) for kind in ("dent", "good")}
     rng = np.random.default_rng(0)
 
-    def at_the_corner(defect: str) -> float:
-        number = next(i for i, sample in enumerate(index.samples) if sample.defect == defect)
-        windows = [store.get(number, rng) for _ in range(400)]
+    def at_the_corner(kind: str, edge: int) -> float:
+        store._readable = lambda n: (n, places(edge if n == numbers[kind] else 60))  # type: ignore[method-assign]
+        windows = [store.get(numbers[kind], rng) for _ in range(400)]
         last = [round((window[0, -1, -1].item() + 1) / 2 * 65535) for window in windows]
-        return float(np.mean([value // 60 >= 58 and value % 60 >= 58 for value in last]))
+        return float(np.mean([value == edge * edge - 1 for value in last]))
 
-    assert at_the_corner("dent") > 0.5
-    assert at_the_corner("good") > 0.6 * at_the_corner("dent")
+    expected = at_the_corner("dent", 60)
+    assert expected > 0.4
+    for edge in (60, 45, 90):  # good parts photographed smaller and larger
+        assert at_the_corner("good", edge) > 0.6 * expected
+
+
+def places(edge: int) -> NDArray[np.uint16]:
+    """An image in which a pixel's value tells its place."""
+    return np.add.outer(edge * np.arange(edge), np.arange(edge)).astype(np.uint16)
 
 
 def test_normal_crops_show_the_part_however_it_lies_on_its_table(tmp_path: Path) -> None:
