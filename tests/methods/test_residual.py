@@ -101,6 +101,18 @@ def test_an_inpainter_that_has_gone_beyond_black_is_led_back() -> None:
     assert float(networks.clean(x, square()).detach().abs().max()) <= 1
 
 
+# What E learns where there is no defect
+
+
+def test_a_few_pixels_that_are_taken_for_a_defect_count_more_than_their_number() -> None:
+    logits = torch.full((4, 2, 128, 128), -8.0)
+    logits[0, 0, 60, 40:44] = 0.0  # of one image of four
+    logits.requires_grad_()
+    losses.nothing(logits).backward()
+    in_the_mean = 4 / logits.numel() * 0.5  # cross-entropy alone
+    assert logits.grad is not None and float(logits.grad[0, 0, 60, 40:44].min()) > 20 * in_the_mean
+
+
 # Pasting at the model's size
 
 

@@ -22,7 +22,7 @@ def segmentation(logits: Tensor, target: Tensor) -> Tensor:
 
 def nothing(logits: Tensor) -> Tensor:
     """Cross-entropy of logits where no pixel is a defect, and a part of the soft Dice term: among an image's thousands
-    of pixels the mean of the first hardly hears the few of a bar or a chip that is taken for one."""
+    of pixels the mean of the first hardly hears the few that are taken for one."""
     false = 1 - 1 / (torch.sigmoid(logits).square().sum((1, 2, 3)) + 1)
     return 4 * F.softplus(logits).mean() + ALARM * false.mean()
 
