@@ -14,6 +14,7 @@ from data_helpers import save
 
 sys.path[:0] = [str(Path(__file__).parents[2] / "examples" / name) for name in ("demo", "battery")]
 
+import alarms  # noqa: E402
 import make  # noqa: E402
 import make_data  # noqa: E402
 import measures  # noqa: E402
@@ -103,6 +104,22 @@ def test_the_shipped_model_s_masks_lose_their_rim_step_by_step() -> None:
     for name, steps in rows.items():
         _, on, outlined = ([float(value) for value in step.split("/")] for step in steps)
         assert outlined[2] >= on[2] and outlined[0] > 0.4, name
+
+
+def test_parts_that_come_near_no_defect_are_stray() -> None:
+    true, found = np.zeros((2, 64, 64), bool)
+    true[10:20, 10:20] = True
+    found[12:22, 12:22] = found[:2, 20:50] = True  # beside the defect, and a bar at the edge
+    found[50:53, 50:53] = True  # a crumb
+    assert alarms.stray(found, true) == pytest.approx(60 / (100 + 60 + 9))
+    assert alarms.stray(true, true) == 0
+
+
+def test_the_shipped_model_finds_next_to_nothing_on_normal_images() -> None:
+    root = Path(__file__).parents[2]
+    table = alarms.table(root / "models/demo", root / "examples/demo/data", 2)
+    rows = [[float(value) for value in line.split("|")[2:-1]] for line in table.splitlines()[2:]]
+    assert len(rows) == 6 and np.mean(rows, axis=0).max() < 0.1
 
 
 def test_the_overlap_of_transfers_masks_with_true_ones(tmp_path: Path) -> None:
