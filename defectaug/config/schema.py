@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -197,6 +198,8 @@ class RunConfig:
     validate_every: Count = 500
     log_every: Count = 20
     augment: bool = True  # differentiable augmentation of what D sees
+    hide: bool = False  # frozen features find the defect and hide it from G in G(x, E(x)) = x
+    detail: bool = False  # D sees the source with G's change of it, as synthesis paints it, not G's image
 
 
 @dataclass(frozen=True)
@@ -246,6 +249,8 @@ def _check_sizes(config: Config) -> None:
     if config.method == "mokady":  # each width halves
         unit = max(unit, 2 ** len(net.encoder_widths))
     least = 32 if by_features else max(32, 4 * unit)  # D halves its last maps once more, and normalises them
+    if config.run.hide:
+        unit = math.lcm(unit, 16)
     if net.image_size < least or net.image_size % unit or net.image_size > 1024:
         raise ConfigError(
             f"--image-size {net.image_size}: must be a multiple of {max(unit, 8)} from {least} to 1024 for this recipe."

@@ -165,8 +165,9 @@ def references(index: DataIndex, products: Sequence[str], root: Path) -> Path:
     return root
 
 
-def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str, config: Path | None = None,
-            image_size: int | None = None) -> Path:  # fmt: skip
+def trained(
+    name: str, data: DataIndex, options: argparse.Namespace, preset: str, config: Path | None = None
+) -> Path:
     """A model of OUT/models, trained if it is not there; an interrupted training is gone on with.
 
     Raises:
@@ -178,7 +179,7 @@ def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str
     done = folder.with_name(f"{name}.done")
     asked = {"preset": preset, "config": config and config.name, "seed": options.seed}
     steps = options.training_steps.get(name, options.training_steps.get(""))
-    asked |= {"steps": steps, "minutes": options.minutes, "image_size": image_size}
+    asked |= {"steps": steps, "minutes": options.minutes, "image_size": None}  # folders of before name a size
     line = json.dumps(asked) + "\n"
     if done.exists() and done.read_text(encoding="utf-8") != line:
         raise OutputError(f"{folder}: was trained with other settings; name another folder with --out")
@@ -189,7 +190,6 @@ def trained(name: str, data: DataIndex, options: argparse.Namespace, preset: str
                 out=folder,
                 preset=preset,
                 config=config,
-                image_size=image_size,
                 steps=steps,
                 minutes=options.minutes,
                 resume=(folder / "state").is_dir(),

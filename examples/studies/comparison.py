@@ -21,7 +21,6 @@ from defectaug.reporting.sections import Table, Value
 
 HERE = Path(__file__).parent
 WIDE = "dtgan"  # the method whose recipes have the paper's size, and slim.yaml another
-SIDE = 64  # pixels at which it is slim here, as the other GANs are: slim.yaml's 128 take three times as long
 ALL = "all"  # --presets
 Row = tuple[str, str, Path]
 """Recipe, guide, folder of images."""
@@ -80,8 +79,7 @@ def trained(real: DataIndex, options: argparse.Namespace) -> Iterator[Compared]:
     slim = common.is_slim(options)
     for preset in presets(options):
         try:
-            side = SIDE if slim and resolve(preset).method == WIDE else None
-            model = common.trained(preset, real, options, preset, settings_file(preset, slim), side)
+            model = common.trained(preset, real, options, preset, settings_file(preset, slim))
         except TrainingError as error:
             common.log(f"{preset}: left out, its training has failed ({error})")
             continue

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
 from defectaug.methods.dtgan.codes import Codes
-from defectaug.nn.blocks import ResBlock, StyledResBlock, Trunk
+from defectaug.nn.blocks import ResBlock, StyledResBlock, Trunk, unfold_evenly
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class Generator(nn.Module):
             net.channels, net.generator_widths, fold=net.fold, blocks=net.generator_blocks, norm=True
         )
         self._make_decoder(net)
-        self.image = small_start(nn.Conv2d(net.generator_widths[0], net.channels, 1))
+        # Each place gives all the pixels that were folded into it: one value for all of them would paint no thin line.
+        self.image = small_start(nn.Conv2d(net.generator_widths[0], net.channels * net.fold**2, 1))
+        unfold_evenly(self.image.weight, net.fold)
 
     def _make_decoder(self, net: NetworkConfig) -> None:
         raise NotImplementedError
@@ -104,10 +106,8 @@ class Generator(nn.Module):
 
     def render(self, background: Background, codes: Codes) -> Tensor:
         """Images (N, C, S, S) in [-1, 1] with the defects painted."""
-        h = self.decode(background.features, codes)
-        if self.fold > 1:
-            h = F.interpolate(h, scale_factor=float(self.fold), mode="nearest")
-        return torch.tanh(self.image(h).float())
+        h = self.image(self.decode(background.features, codes))
+        return torch.tanh(F.pixel_shuffle(h, self.fold).float())
 
     def forward(self, x: Tensor, codes: Codes) -> Tensor:
         """G(x, c, s)."""

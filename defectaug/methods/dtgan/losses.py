@@ -47,6 +47,19 @@ def reconstruction(x: Tensor, rebuilt: Tensor) -> Tensor:
     return (x - rebuilt).abs().mean()
 
 
+def hidden_reconstruction(x: Tensor, share: Tensor, rebuilt: Tensor) -> Tensor:
+    """L1 between images (N, C, S, S) and what was rebuilt without seeing their defects, whose pixels, a ``share``
+    (N, 1, S, S) of one each, weigh 31 times as much: a scratch is a hundredth of an image."""
+    return ((x - rebuilt).abs() * (1 + 30 * share)).mean()
+
+
+def silence(c: Tensor, there: Tensor) -> Tensor:
+    """Mean size of shape maps (N, C, h, w) outside of masks (N, 1, h, w), as a share of each map's root mean square:
+    maps are not asked to fade, which AdaIN would not even see."""
+    size = (c.square().mean((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+    return (c.abs() / size * (1 - there)).mean()
+
+
 def classification(logits: Tensor, label: Tensor) -> Tensor:
     """Eq. (6) and (7), one term: cross-entropy of (N, K) logits and (N,) classes."""
     return F.cross_entropy(logits, label)

@@ -10,6 +10,8 @@ from defectaug.data.batches import Batch
 from defectaug.device import Compute
 from defectaug.methods.adversarial import NORMAL, AdversarialMethod, TrainingBatch
 from defectaug.methods.dtgan.anchor import anchor_like
+from defectaug.methods.dtgan.hidden import HiddenObjective
+from defectaug.methods.dtgan.hiding import find_hiding
 from defectaug.methods.dtgan.model import DTGAN
 from defectaug.methods.dtgan.objective import Objective, Pass
 from defectaug.methods.sample_grid import tile
@@ -22,7 +24,12 @@ class DTGANMethod(AdversarialMethod[DTGAN, Pass]):
     def __init__(self, config: Config, domains: int, products: int, compute: Compute, seed: int) -> None:
         torch.manual_seed(seed)
         model = DTGAN(config.network, domains, products)
-        super().__init__(model, Objective(model, config.loss, config.run.augment), config, compute, seed)
+        run, hiding = config.run, find_hiding(products) if config.run.hide else None
+        parts = (model, config.loss, run.augment, run.detail)
+        objective = Objective(*parts) if hiding is None else HiddenObjective(*parts, hiding.to(compute.device))
+        super().__init__(model, objective, config, compute, seed)
+        if hiding is not None:
+            self.modules["hiding"] = hiding
 
     @torch.no_grad()
     def grid(self, examples: Batch) -> Tensor:

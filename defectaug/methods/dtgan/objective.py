@@ -29,17 +29,30 @@ class Pass:
 
     background: Background
     codes: Codes  # (c, s) of the targets
-    fake: Tensor  # G(x, c, s)
+    render: Tensor  # G(x, c, s)
+    fake: Tensor  # what D sees of it, x~
     own: Codes  # E_y(x)
     latent: Latent  # of the first rows
 
 
 class Objective(OnImages):
     """Eqs. (1) to (7) with R1. Eqs. (3), (4), and G(x, E(x)) = x, are left out where their weight is 0, Eqs. (6), (7)
-    where D has no such classifier."""
+    where D has no such classifier.
+
+    Args:
+        model: the networks.
+        weights: of the terms.
+        augment: whether D sees augmented images.
+        detail: whether x~ is the source with G's change of it, x + G(x, c~, s~) - G(x, c, s), which is what synthesis
+            paints, or, as in the paper, G(x, c~, s~).
+    """
 
     model: DTGAN
     weights: LossConfig
+
+    def __init__(self, model: DTGAN, weights: LossConfig, augment: bool, detail: bool = False) -> None:
+        super().__init__(model, weights, augment)
+        self.detail = detail
 
     def weights_at(self, fraction: float) -> Mapping[str, float]:
         """Eq. (4) is maximised; its weight falls linearly to 0."""
@@ -54,8 +67,11 @@ class Objective(OnImages):
         by_reference = model.encoder(batch.reference[count:], batch.target[count:]).detach()
         codes = Codes.cat([by_latent, by_reference])
         background = model.generator.background(batch.image)
-        fake = model.generator.render(background, codes)
-        return Pass(background, codes, fake, model.encoder(batch.image, batch.defect), latent)
+        render = fake = model.generator.render(background, codes)
+        own = model.encoder(batch.image, batch.defect)
+        if self.detail:
+            fake = batch.image + render - model.generator.render(background, own)
+        return Pass(background, codes, render, fake, own, latent)
 
     # --- D ---------------------------------------------------------------------------------------------------
 
@@ -92,8 +108,12 @@ class Objective(OnImages):
         if weights.diversity:
             terms["diversity"] = self._diversity(batch, out)
         if weights.direct:
-            terms["direct"] = losses.reconstruction(batch.image, model.generator.render(out.background, out.own))
+            terms["direct"] = self._direct(batch, out)
         return terms
+
+    def _direct(self, batch: TrainingBatch, out: Pass) -> Tensor:
+        """G(x, E(x)) = x."""
+        return losses.reconstruction(batch.image, self.model.generator.render(out.background, out.own))
 
     def _diversity(self, batch: TrainingBatch, out: Pass) -> Tensor:
         """Eq. (4) on a quarter of the batch: the four renders of two latents on one source."""
@@ -104,7 +124,7 @@ class Objective(OnImages):
         source = out.background[:count]
         others = [self.model.generator.render(source, codes) for codes in out.codes[:count].mixtures(other)]
         # Normal targets have no defect to differ in.
-        return losses.diversity([out.fake[:count], *others], is_defective(batch.target[:count]))
+        return losses.diversity([out.render[:count], *others], is_defective(batch.target[:count]))
 
     def measures(self, out: Pass) -> Terms:
         return {}
