@@ -50,6 +50,7 @@ Ratio = Annotated[float, Range(0, 1)]
 
 GeneratorKind = Literal["layered", "separate", "joint", "styled"]
 MappingKind = Literal["memory", "network"]
+HeadsKind = Literal["flat", "pooled"]
 FROM_NOISE = ("stylegan2", "biggan")
 """Methods that make whole images from noise: their networks have other sizes than those that paint."""
 
@@ -59,7 +60,8 @@ class NetworkConfig:
     """Dimensions and parts of M, E, G and D.
 
     ``generator``: ``separate`` is the paper's G with two decoders (Figure 3 d, e); ``joint`` decodes both in one
-    (b, c); ``styled`` is StarGAN v2's (a); ``layered`` is for methods that have none of these.
+    (b, c); ``styled`` is StarGAN v2's (a); ``layered`` is for methods that have none of these. ``heads`` and
+    ``style_norm`` are looked at by methods that have D and s as the paper has them.
     """
 
     image_size: Count = 128
@@ -86,6 +88,8 @@ class NetworkConfig:
     mapping: MappingKind = "memory"  # M draws from noise as in the paper (network), or warps shapes that E has read
     memory: Width = 256  # shapes in M's bank
     product_branches: bool = True  # D has an output of its own for each defect on each product
+    heads: HeadsKind = "pooled"  # D's: the paper's (flat), or such as find small defects soon (pooled)
+    style_norm: bool = True  # s has a direction, but no size
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from defectaug.config.resolve import recipe_names, resolve
 from defectaug.methods.adversarial import NORMAL, Networks, TrainingBatch
 from defectaug.methods.dtgan.anchor import anchor_like
 from defectaug.methods.dtgan.codes import Codes
+from defectaug.methods.dtgan.discriminator import FlatHead, PooledHead
 from defectaug.methods.dtgan.encoder import CoarseShape
 from defectaug.methods.dtgan.mapping import MappingNetwork
 from defectaug.methods.dtgan.model import DTGAN
@@ -107,7 +108,9 @@ def disturb(model: DTGAN, domain: int) -> None:
         model.encoder.style.linear.weight,
     ):
         shake(weight, domain)
-    for head in (model.discriminator.real, model.discriminator.real_fine):
+    heads = [head for name, head in model.discriminator.named_children() if name.startswith("real")]
+    for head in heads:
+        assert isinstance(head, FlatHead | PooledHead)
         shake(head.linear.weight, domain, (PRODUCTS, 3, -1))
 
 
@@ -117,15 +120,35 @@ def outputs(model: DTGAN, domain: int) -> list[Tensor]:
     return [made.c, made.s, read.c, read.s, model.discriminator(images(4)).of(defect, defect % PRODUCTS)]
 
 
+@pytest.mark.parametrize("heads", ["flat", "pooled"])
 @pytest.mark.parametrize("changed", [1, 2])
 @torch.no_grad()
-def test_a_domains_branch_touches_no_other_domain(changed: int) -> None:
-    model = small_model("paper", product_branches=True)
+def test_a_domains_branch_touches_no_other_domain(changed: int, heads: str) -> None:
+    model = small_model("paper", product_branches=True, heads=heads)
     before = [outputs(model, domain) for domain in range(3)]
     disturb(model, changed)
     for domain in range(3):
         same = [torch.equal(a, b) for a, b in zip(before[domain], outputs(model, domain), strict=True)]
         assert same == [domain != changed] * 5
+
+
+@pytest.mark.parametrize("size", [32, 48, 128])
+@torch.no_grad()
+def test_flat_heads_look_at_all_places_of_any_size(size: int) -> None:
+    model = small_model("paper", image_size=size)
+    x = images(2, size=size)
+    changed = x.clone()
+    changed[..., -4:, -4:] = 1
+    for one, other in zip(*(vars(model.discriminator(image)).values() for image in (x, changed)), strict=True):
+        assert one.shape[0] == 2 and not torch.equal(one, other)
+
+
+@torch.no_grad()
+def test_styles_have_a_size_in_the_paper_alone() -> None:
+    for on in (True, False):
+        styles = small_model("paper", style_norm=on).encoder(images(4), CLASSES).s
+        assert torch.allclose(styles.square().mean(1), torch.ones(4), atol=1e-3) == on
+    assert not resolve("paper").network.style_norm and resolve("paper").network.heads == "flat"
 
 
 @torch.no_grad()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
 
 
 def normalised(style: Tensor) -> Tensor:
     """Divides each style (N, S) by its root mean square: a style has a direction but no size, so it can neither fade
-    nor saturate (CHOICE)."""
+    nor saturate (not in the paper)."""
     return style * torch.rsqrt(style.square().mean(1, keepdim=True) + 1e-6)
+
+
+def style_form(net: NetworkConfig) -> Callable[[Tensor], Tensor]:
+    """What M's and E's styles (N, S) go through: nothing in the paper."""
+    return normalised if net.style_norm else nn.Identity()
 
 
 class CodeForm(Protocol):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
 from defectaug.methods.dtgan.anchor import anchored
-from defectaug.methods.dtgan.codes import CodeForm, Codes, normalised
+from defectaug.methods.dtgan.codes import CodeForm, Codes, style_form
 from defectaug.nn.blocks import ResBlock, Trunk, pool_max_mean
 from defectaug.nn.branches import BranchedConv1x1, BranchedLinear
 
@@ -55,11 +55,12 @@ class Encoder(nn.Module):
         # CHOICE: maximum and mean pooling, since most of a defective image is not defect.
         self.style_trunk = ResBlock(width, width, "down")
         self.style = BranchedLinear(2 * width, net.style_dim, domains)
+        self.style_form = style_form(net)
 
     def forward(self, x: Tensor, defect: Tensor) -> Codes:
         """Image (N, channels, S, S) and its class (N,) to codes."""
         levels = self.trunk.levels(x)
         c = self.form.activate(self.shape(levels, defect))
-        s = normalised(self.style(pool_max_mean(self.style_trunk(levels[-1])), defect).float())
+        s = self.style_form(self.style(pool_max_mean(self.style_trunk(levels[-1])), defect).float())
         codes = Codes(c, s, defect)
         return anchored(codes) if self.anchor else codes

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from defectaug.config.schema import NetworkConfig
 from defectaug.methods.dtgan.anchor import anchored
-from defectaug.methods.dtgan.codes import CodeForm, Codes, normalised
+from defectaug.methods.dtgan.codes import CodeForm, Codes, style_form
 from defectaug.nn.blocks import AdaIN, NoiseInjection, activate, conv3, linear
 from defectaug.nn.branches import BranchedLinear, Branches
 
@@ -91,6 +91,7 @@ class MappingNetwork(nn.Module):
             size = net.mapping_width
         self.shared = nn.Sequential(*layers)
         self.style = BranchedLinear(net.mapping_width, net.style_dim, domains)
+        self.style_form = style_form(net)
         self.form = form
         self.shape = Branches(lambda: ShapeHead(net, form), domains)
 
@@ -112,5 +113,6 @@ class MappingNetwork(nn.Module):
     def forward(self, latent: Latent, defect: Tensor, product: Tensor | None = None) -> Codes:
         """Codes of the given target domains (N,), the same for every product, as in the paper."""
         w = self.shared(latent.z)
-        codes = Codes(self.shape(defect, w, latent.noise), normalised(self.style(w, defect).float()), defect)
+        styles = self.style_form(self.style(w, defect).float())
+        codes = Codes(self.shape(defect, w, latent.noise), styles, defect)
         return anchored(codes) if self.net.anchor else codes

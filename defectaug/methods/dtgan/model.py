@@ -8,7 +8,7 @@ from torch import Tensor
 from defectaug.config.schema import NetworkConfig
 from defectaug.methods.adversarial import Networks, TrainingBatch
 from defectaug.methods.dtgan.codes import feature_form
-from defectaug.methods.dtgan.discriminator import Discriminator
+from defectaug.methods.dtgan.discriminator import DISCRIMINATORS, Discriminator, FlatDiscriminator
 from defectaug.methods.dtgan.encoder import Encoder
 from defectaug.methods.dtgan.generator import GENERATORS, Generator
 from defectaug.methods.dtgan.mapping import MappingNetwork
@@ -26,7 +26,7 @@ class DTGAN(Networks):
     mapping: MappingNetwork
     encoder: Encoder
     generator: Generator
-    discriminator: Discriminator
+    discriminator: Discriminator | FlatDiscriminator
 
     def __init__(self, net: NetworkConfig, domains: int, products: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class DTGAN(Networks):
         self.mapping = MappingNetwork(net, form, domains)
         self.encoder = Encoder(net, form, domains)
         self.generator = GENERATORS[net.generator](net)
-        self.discriminator = Discriminator(net, domains, products)
+        self.discriminator = DISCRIMINATORS[net.heads](net, domains, products)
 
     def sample(self, batch: TrainingBatch, rng: torch.Generator) -> Tensor:
         latent = self.mapping.draw(len(batch), rng, batch.image.device)

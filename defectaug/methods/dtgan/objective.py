@@ -6,7 +6,7 @@ steps of both players.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from defectaug.methods.adversarial import OnImages, Terms, TrainingBatch
 from defectaug.methods.dtgan import losses
 from defectaug.methods.dtgan.anchor import anchor_like, is_defective
 from defectaug.methods.dtgan.codes import Codes
-from defectaug.methods.dtgan.discriminator import Discriminator, Predictions
+from defectaug.methods.dtgan.discriminator import Predictions
 from defectaug.methods.dtgan.generator import Background
 from defectaug.methods.dtgan.mapping import Latent
 from defectaug.methods.dtgan.model import DTGAN
@@ -153,7 +153,7 @@ def class_terms(predicted: Predictions, defect: Tensor, product: Tensor, prefix:
     return terms
 
 
-def r1_penalty(discriminator: Discriminator, seen: Tensor, batch: TrainingBatch) -> Tensor:
+def r1_penalty(discriminator: Callable[[Tensor], Predictions], seen: Tensor, batch: TrainingBatch) -> Tensor:
     """R1 of the branches of the batch's own classes, at its real images as D sees them."""
     x = seen.detach().requires_grad_(True)
     return losses.r1(discriminator(x).of(batch.defect, batch.product), x)
