@@ -79,8 +79,8 @@ def _words(findings: Sequence[Finding]) -> tuple[str, str]:
         return "NOT DECIDED", f"nothing was found to be wrong with the images, but {what}."
     if "against" in deciding:
         more = ", though fewer once its line between normal and defective is moved" if "for" in moved else ""
-        fewer = "fewer beside the real ones may not hurt (--sweep 0.5,1,2)"
-        return "DO NOT USE", f"a classifier trained with the images names more defects wrong than without{more}; {fewer}."
+        more += "; fewer beside the real ones may not hurt (--sweep 0.5,1,2)"
+        return "DO NOT USE", f"a classifier trained with the images names more defects wrong than without{more}."
     if "for" in deciding:
         return _helps(flawed, moved)
     if "for" in moved:
