@@ -138,10 +138,9 @@ class CropStore(Store):
 
     Defects keep to certain places, often near the part's border. Were normal windows drawn evenly, the border
     would tell the two apart, so they lie where windows of defective images do, at an edge where these do, whatever the
-    sizes. Of a small part that lies anywhere on a
-    table most would then show nothing but the table: where one of TRIED looks clearly more like the window of the
-    defective image, that is taken. Images smaller than the window are enlarged to it. Arguments as of
-    :class:`Store`.
+    sizes. Of a small part that lies anywhere on a table most would then show nothing but the table: where one of TRIED
+    looks clearly more like the window of the defective image, that is taken. Images smaller than the window are
+    enlarged to it. Arguments as of :class:`Store`.
 
     Args:
         normal: name of the normal class.
@@ -210,8 +209,8 @@ class CropStore(Store):
         numbers = defects[rng.integers(len(defects))]  # defects evenly, however many images they have, as in batches
         other, shown = self._readable(numbers[rng.integers(len(numbers))])
         corner = self._aimed(shown, self._points[other], rng)
-        room, left = np.array(shown.shape[:2]) - self.size, size - self.size
-        corners[0] = np.where(room > 0, np.rint(corner * left / np.maximum(room, 1)), corners[0])
+        there, here = np.array(shown.shape[:2]) - self.size, size - self.size  # how far a corner can lie
+        corners[0] = np.where(there > 0, np.rint(corner * here / np.maximum(there, 1)), corners[0])
         (wanted,), looks = self._cells(shown, corner[None]), self._cells(kept, corners)
         return corners[likest([unlike(one, wanted) for one in looks])]
 

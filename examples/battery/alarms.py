@@ -16,12 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from images import Mask, real_items
+from images import Mask, of, real_items
 from masks import of_this_method, read, window_of
 from scipy import ndimage
 
 from defectaug.cli.failures import Session, guard
-from defectaug.data.index import index_folder
 from defectaug.io import windows
 from defectaug.io.images import read_image
 from defectaug.methods.native import View, view_of
@@ -53,14 +52,15 @@ def table(model_folder: Path, folder: Path, count: int) -> str:
     Raises:
         ConfigError: the model is of another method.
     """
-    model, items, index = of_this_method(model_folder), real_items(folder), index_folder(folder)
+    model, items = of_this_method(model_folder), real_items(folder)
     lines = ["| category | alarms, 0.3 | 0.5 | images with stray parts | share of masks |", "|---" * 5 + "|"]
     for name in sorted({one.name for one in items if not one.normal}):
         product, defect = name.split("/")
-        normal = [s.path for s in index.samples if s.product == product and s.defect == index.normal][:count]
-        clearest = [read(view, defect, model).likely.max() for path in normal for view in views(path, product, model)]
+        normal = [one for one in items if one.normal and one.name.startswith(f"{product}/")][:count]
+        shown = [view for one in normal for view in views(one.path, product, model)]
+        clearest = [read(view, defect, model).likely.max() for view in shown]
         beside = []
-        for one in [one for one in items if one.name == name][:count]:
+        for one in of(items, name)[:count]:
             view, true = window_of(one, model)
             beside.append(stray(read(view, defect, model).outlined, true))
         shares = (np.mean(np.array(clearest) > 0.3), np.mean(np.array(clearest) > 0.5))

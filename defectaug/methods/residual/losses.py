@@ -14,17 +14,20 @@ ALARM = 0.2  # weight of the Dice term where there is no defect; all of it makes
 
 def segmentation(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy and soft Dice of logits and target masks (N, K, S, S)."""
-    p = torch.sigmoid(logits)
-    overlap = 2 * (p * target).sum((1, 2, 3)) + 1
-    dice = 1 - overlap / (p.square().sum((1, 2, 3)) + target.square().sum((1, 2, 3)) + 1)
-    return 4 * F.binary_cross_entropy_with_logits(logits, target) + dice.mean()
+    return 4 * F.binary_cross_entropy_with_logits(logits, target) + _dice(logits, target)
 
 
 def nothing(logits: Tensor) -> Tensor:
-    """Cross-entropy of logits where no pixel is a defect, and a part of the soft Dice term: among an image's thousands
-    of pixels the mean of the first hardly hears the few that are taken for one."""
-    false = 1 - 1 / (torch.sigmoid(logits).square().sum((1, 2, 3)) + 1)
-    return 4 * F.softplus(logits).mean() + ALARM * false.mean()
+    """Cross-entropy of logits (N, K, S, S) where no pixel is a defect, and a part of the soft Dice term: among an
+    image's thousands of pixels the mean of the first hardly hears the few that are taken for one."""
+    return 4 * F.softplus(logits).mean() + ALARM * _dice(logits, torch.zeros_like(logits))
+
+
+def _dice(logits: Tensor, target: Tensor) -> Tensor:
+    """One less the soft Dice coefficient of logits and target masks (N, K, S, S), mean of the images."""
+    p = torch.sigmoid(logits)
+    overlap = 2 * (p * target).sum((1, 2, 3)) + 1
+    return (1 - overlap / (p.square().sum((1, 2, 3)) + target.square().sum((1, 2, 3)) + 1)).mean()
 
 
 def weak_segmentation(logits: Tensor, prior: Tensor) -> Tensor:
